@@ -1,0 +1,133 @@
+"""Settings: one frozen value, read once; each field is a flag and a COMPANION_* variable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+def duration_s(text: str | float) -> float:
+    """Return seconds for `90`, `90s`, `15m`, `1h`, `30d` or `500ms`.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> [duration_s(x) for x in ("1h", "90", "500ms", 2)]
+    [3600.0, 90.0, 0.5, 2.0]
+    """
+    if isinstance(text, int | float):
+        return float(text)
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration; write for instance 90s, 15m, 1h or 30d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _setting(default: Any, text: str, *, flag: str | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "flag": flag})
+
+
+def _secret(text: str, default: str | None = None) -> Any:
+    """A setting that is never a flag: process lists are public."""
+    return field(default=default, repr=False, metadata={"help": text, "secret": True})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a server can be told. Source: contract sections 1 and 7."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8000, "Port to listen on.")
+    lan: bool = _setting(False, "Listen on all interfaces; links carry this machine's address.")
+    public_url: str | None = _setting(
+        None, "The URL phones reach this server by; believed as given."
+    )
+    data: Path = _setting(Path("data"), "Folder of database and key.")
+    tools: str | None = _setting(
+        None, "Python module with server tools, for instance my_shop.tools."
+    )
+    allow_origin: tuple[str, ...] = _setting(
+        (), "Origin whose pages may use /ws and the API and embed /ui?embed=1; repeatable."
+    )
+    allow_host: tuple[str, ...] = _setting((), "Further host name to answer to; repeatable.")
+    trust_proxy: tuple[str, ...] = _setting(
+        (), "Address or network whose Forwarded headers count; repeatable."
+    )
+    admin_port: int = _setting(
+        8001, "Loopback port of the admin routes when a proxy or tunnel serves the main one."
+    )
+    log_format: Literal["text", "json"] = _setting("text", "How log lines look.")
+    session_ttl: float | str = _setting("1h", "A session expires this long after its last activity.")
+    keep_ended: float | str = _setting(
+        0, "Keep ended sessions readable for inspector and export this long."
+    )
+    durability: Literal["power", "process"] = _setting(
+        "power",
+        "What an acknowledgement survives: the loss of power, or only the loss of the process.",
+    )
+    pairing: Literal["open", "confirm"] = _setting(
+        "open", "Whether the owner must allow each device that pairs."
+    )
+    transcripts: bool = _setting(
+        True, "Pass transcripts on without recording them.", flag="--no-transcripts"
+    )
+    reload: bool = _setting(False, "Restart when a Python file changes (development).")
+    tls_cert: Path | None = _setting(None, "Certificate chain (PEM); needs --tls-key.")
+    tls_key: Path | None = _setting(None, "Private key of the certificate (PEM).")
+    tunnel: str | None = _setting(
+        None, 'Command that opens a tunnel to {url}, for instance "cloudflared tunnel --url {url}".'
+    )
+
+    limit_message_bytes: int = _setting(65_536, "Bytes of a WebSocket message or HTTP body.")
+    limit_messages_per_s: float = _setting(50, "Messages per second of a connection.")
+    limit_burst: int = _setting(100, "Messages a connection may send at once.")
+    limit_connections_per_session: int = _setting(16, "Connections of a session.")
+    limit_connections_per_user: int = _setting(32, "Connections of a user.")
+    limit_sessions_per_user: int = _setting(50, "Sessions of a user.")
+    limit_state_bytes: int = _setting(
+        256 * 1024, "Bytes of a session's state, keys and values as compact JSON."
+    )
+    limit_value_bytes: int = _setting(32 * 1024, "Bytes of one state value as compact JSON.")
+    limit_state_keys: int = _setting(1024, "Keys of a session's state.")
+    limit_records: int = _setting(1000, "Records a session's log keeps.")
+    limit_log_bytes: int = _setting(8 * 1024 * 1024, "Bytes a session's log keeps.")
+    limit_outbox_bytes: int = _setting(512 * 1024, "Unsent bytes of a connection.")
+
+    secret_key: str | None = _secret("Signing key instead of data/secret.key; 32 bytes or more.")
+    elevenlabs_api_key: str | None = _secret("API key, for signed URLs.")
+    elevenlabs_agent_id: str | None = _secret("Agent for signed URLs.")
+    elevenlabs_tool_secret: str | None = _secret("Secret that webhook tools send.")
+    elevenlabs_webhook_secret: str | None = _secret("Secret of post-call signatures.")
+    elevenlabs_base_url: str = _secret("Where the ElevenLabs API is.", "https://api.elevenlabs.io")
+    elevenlabs_user: str = _secret("Owner of phone sessions.", "phone")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", Path(self.data))
+        for name in ("session_ttl", "keep_ended"):
+            object.__setattr__(self, name, duration_s(getattr(self, name)))
+        if self.public_url is not None:
+            object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+        if self.lan and self.host == "127.0.0.1":
+            object.__setattr__(self, "host", "0.0.0.0")  # noqa: S104 - what --lan asks for
+
+    @property
+    def session_ttl_s(self) -> float:
+        return float(self.session_ttl)
+
+    @property
+    def keep_ended_s(self) -> float:
+        return float(self.keep_ended)
+
+    @property
+    def database_path(self) -> Path:
+        return self.data / "companion.db"
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a proxy or tunnel makes every caller look local. Source: contract section 5."""
+        return bool(self.trust_proxy or self.tunnel)

@@ -1,0 +1,395 @@
+"""Opens SQLite, migrates it, and owns the one writer.
+
+Rules of this file:
+
+1. One thread holds the only connection that writes or checkpoints; a unit of
+   work reaches it whole, so no transaction ever spans an `await`.
+2. Everything that waits when a commit ends goes into the next one (group
+   commit). A unit hears of its fate after the commit, never before.
+3. A unit that breaks a constraint costs only itself; a disk that refuses costs
+   every unit of the batch, and the writer opens the file anew each second
+   until it takes writes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiosqlite
+
+from companion_ws.core.errors import Unavailable
+
+APPLICATION_ID: Final = 0x43574B53
+RETRY_S: Final = 1.0
+"""How long the writer waits before it tries a refusing disk again."""
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""Accepted but not yet durable, in the whole process; beyond it new work is refused."""
+JOURNAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+IDLE_CHECKPOINT_S: Final = 5.0
+
+Params = Sequence[Any]
+Settle = Callable[[Exception | None], None]
+
+
+class Conflict(Exception):
+    """A statement of a unit did not touch as many rows as it had to."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """Statements that are stored together or not at all.
+
+    `rows` maps SQL to the parameters it runs with; SQL texts run in the order
+    of their first appearance. `guard` texts must touch exactly one row for
+    each of their parameters, else the unit is stale (`Conflict`).
+    """
+
+    settle: Settle
+    rows: dict[str, list[Params]] = field(default_factory=dict)
+    guards: frozenset[str] = frozenset()
+    size_bytes: int = 0
+    taken: bool = False
+    """Whether the writer has it; from then on nothing may be added."""
+
+    def add(self, sql: str, params: Params) -> None:
+        self.rows.setdefault(sql, []).append(params)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a transaction; `expect` rows touched, or any number."""
+
+    sql: str
+    params: Params = ()
+    expect: int | None = None
+
+
+class Database:
+    """One SQLite file: `read` from it, `write` units or `transact` statements."""
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Path,
+        durability: Literal["power", "process"] = "power",
+    ) -> None:
+        self._path = path
+        self._migrations = migrations
+        self._synchronous = "FULL" if durability == "power" else "NORMAL"
+        self._executor = ThreadPoolExecutor(1, "companion-writer")
+        self._connection: sqlite3.Connection | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._waiting: list[Unit] = []
+        self._waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._is_writable = False
+        self._is_closing = False
+
+    @property
+    def is_writable(self) -> bool:
+        """False from a refused commit until the disk takes writes again."""
+        return self._is_writable
+
+    @property
+    def is_full(self) -> bool:
+        """True while too much waits for the disk; who can wait should."""
+        return self._waiting_bytes > MAX_WAITING_BYTES
+
+    async def open(self) -> None:
+        """Open, migrate and start the writer.
+
+        Raises:
+            sqlite3.Error: the file is no database or belongs to a newer version.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._executor, self._open)
+            self._reader = await aiosqlite.connect(self._path, isolation_level=None)
+            await self._reader.execute("PRAGMA query_only = ON")
+            await self._reader.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            # A thread that outlives a failed start would keep the process alive.
+            await self.close()
+            raise
+        self._is_writable = True
+        self._writer = loop.create_task(self._write_forever(), name="database-writer")
+
+    async def close(self) -> None:
+        """Store what was accepted, checkpoint, and let go of the file."""
+        self._is_closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
+        self._executor.shutdown(wait=True)
+
+    async def read(self, sql: str, params: Params = ()) -> list[Any]:
+        """Return all rows; a half-read cursor would stop the WAL from shrinking."""
+        if self._reader is None:
+            raise Unavailable("The database is not open.")
+        return list(await self._reader.execute_fetchall(sql, params))
+
+    def write(self, unit: Unit) -> None:
+        """Queue a unit; `unit.settle` is called with None or the reason it was refused.
+
+        Raises:
+            Unavailable: the disk refuses at the moment, or the server stops.
+        """
+        if not self._is_writable or self._is_closing:
+            raise Unavailable("The server cannot store anything at the moment; try again.")
+        self._waiting.append(unit)
+        self._wake.set()
+
+    def note_bytes(self, unit: Unit, count: int) -> None:
+        """Count `count` more bytes of `unit` against what may wait."""
+        unit.size_bytes += count
+        self._waiting_bytes += count
+
+    async def transact(self, statements: Iterable[Statement]) -> None:
+        """Store all statements or none, durable when this returns.
+
+        Cancelling the caller does not undo it.
+
+        Raises:
+            Conflict: a statement touched another number of rows than it expects.
+            Unavailable: not known to be stored.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        unit = _Transaction(settle=settle, statements=tuple(statements))
+        self.write(unit)
+        await asyncio.shield(future)
+
+    async def checkpoint(self) -> None:
+        """Move the WAL into the database file and truncate it."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._checkpoint)
+
+    async def backup(self, target: Path) -> None:
+        """Write a consistent copy to `target`, which must not exist."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._backup, target)
+
+    async def check(self) -> list[str]:
+        """Return what SQLite's integrity check says: `["ok"]` or its findings."""
+        return [str(row[0]) for row in await self.read("PRAGMA integrity_check")]
+
+    # The writer's task.
+
+    async def _write_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._waiting:
+                if self._is_closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch, self._waiting = self._waiting, []
+            for unit in batch:
+                unit.taken = True
+            try:
+                fates = await loop.run_in_executor(self._executor, self._commit, batch)
+            except sqlite3.Error as error:
+                self._refuse(batch, error)
+                if not self._is_closing:
+                    await self._until_writable()
+                continue
+            for unit, fate in zip(batch, fates, strict=True):
+                self._settle(unit, fate)
+
+    def _settle(self, unit: Unit, fate: Exception | None) -> None:
+        self._waiting_bytes -= unit.size_bytes
+        unit.settle(fate)
+
+    def _refuse(self, batch: list[Unit], error: sqlite3.Error) -> None:
+        self._is_writable = False
+        refused = [*batch, *self._waiting]
+        self._waiting = []
+        reason = Unavailable("Not known to be stored; send the same requestId again.")
+        reason.__cause__ = error
+        for unit in refused:
+            unit.taken = True
+            self._settle(unit, reason)
+
+    async def _until_writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._is_closing:
+            await asyncio.sleep(RETRY_S)
+            try:
+                await loop.run_in_executor(self._executor, self._reopen)
+            except sqlite3.Error:
+                continue
+            self._is_writable = True
+            return
+
+    # What runs on the writer's thread.
+
+    def _open(self) -> None:
+        self._connect()
+        self._migrate()
+
+    def _connect(self) -> None:
+        # The folder's files are ours alone whatever the umask (contract section 1).
+        for suffix in ("", "-wal", "-shm"):
+            name = f"{self._path}{suffix}"
+            if not suffix:
+                os.close(os.open(name, os.O_RDWR | os.O_CREAT, 0o600))
+            if os.path.exists(name):
+                os.chmod(name, 0o600)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        for pragma in (
+            "journal_mode = WAL",
+            f"synchronous = {self._synchronous}",
+            "busy_timeout = 5000",
+            "foreign_keys = ON",
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+            "secure_delete = ON",
+            "wal_autocheckpoint = 1000",
+            f"journal_size_limit = {JOURNAL_LIMIT_BYTES}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        self._connection = connection
+
+    def _migrate(self) -> None:
+        connection = self._raw()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        files = sorted(self._migrations.glob("[0-9]*.sql"))
+        if version > len(files):
+            raise sqlite3.DatabaseError(
+                f"{self._path} was written by a newer version ({version} > {len(files)})"
+            )
+        for number, file in enumerate(files[version:], start=version + 1):
+            script = file.read_text(encoding="utf-8")
+            try:
+                connection.executescript(
+                    f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version = {number};"
+                    f"PRAGMA application_id = {APPLICATION_ID};COMMIT;"
+                )
+            except sqlite3.Error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _raw(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("the database is not open")
+        return self._connection
+
+    def _reopen(self) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.close()
+            finally:
+                self._connection = None
+        self._connect()
+        connection = self._raw()
+        # Proves that a write reaches the disk, and gives the WAL's space back first.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+
+    def _close(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._checkpoint()
+        except sqlite3.Error:
+            pass  # A disk that refuses loses nothing here: the WAL is replayed at the next start.
+        finally:
+            self._connection.close()
+            self._connection = None
+
+    def _checkpoint(self) -> None:
+        self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _backup(self, target: Path) -> None:
+        # 0600 before the first byte: a copy holds what the original holds.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        copy = sqlite3.connect(target)
+        try:
+            self._raw().backup(copy)
+        finally:
+            copy.close()
+
+    def _commit(self, batch: list[Unit]) -> list[Exception | None]:
+        """Commit the batch in one transaction, or each unit in its own if one is bad."""
+        try:
+            self._commit_together(batch)
+        except _UNIT_ERRORS:
+            return [self._commit_alone(unit) for unit in batch]
+        return [None] * len(batch)
+
+    def _commit_alone(self, unit: Unit) -> Exception | None:
+        try:
+            self._commit_together([unit])
+        except _UNIT_ERRORS as error:
+            return error
+        return None
+
+    def _commit_together(self, batch: list[Unit]) -> None:
+        connection = self._raw()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            merged: dict[str, list[Params]] = {}
+            guards: set[str] = set()
+            for unit in batch:
+                if isinstance(unit, _Transaction):
+                    continue
+                guards |= unit.guards
+                for sql, params in unit.rows.items():
+                    merged.setdefault(sql, []).extend(params)
+            for sql, params in merged.items():
+                touched = connection.executemany(sql, params).rowcount
+                if sql in guards and touched != len(params):
+                    raise Conflict(sql)
+            for unit in batch:
+                if isinstance(unit, _Transaction):
+                    unit.run(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@dataclass(slots=True)
+class _Transaction(Unit):
+    """Statements in their own order, as `transact` takes them."""
+
+    statements: tuple[Statement, ...] = ()
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        for statement in self.statements:
+            touched = connection.execute(statement.sql, statement.params).rowcount
+            if statement.expect is not None and touched != statement.expect:
+                raise Conflict(statement.sql)
+
+
+_UNIT_ERRORS = (Conflict, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
+                OverflowError, UnicodeEncodeError, sqlite3.DataError)
+"""What a bad unit raises, as against a disk that refuses."""
+
+Read = Callable[[str, Params], Awaitable[list[Any]]]

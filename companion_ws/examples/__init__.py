@@ -1,0 +1,1 @@
+"""Server tools shipped in the wheel."""

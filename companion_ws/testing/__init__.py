@@ -1,0 +1,1 @@
+"""What users test their agents with: a strict fake ElevenLabs, a phone, a server."""

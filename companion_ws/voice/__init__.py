@@ -1,0 +1,1 @@
+"""Other people's words into ours: voice agents and their tools."""

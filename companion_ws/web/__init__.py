@@ -1,0 +1,1 @@
+"""The entrances: HTTP routes, WebSocket, pages."""
