@@ -1,0 +1,195 @@
+"""The data folder and the signing keys in it: made on first start, refused when others can read them."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+KEY_BYTES: Final = 32
+"""A shorter key could be searched for; 256 bits is what HMAC-SHA-256 can use."""
+MAX_KEYS: Final = 3
+"""The newest signs, two older ones still verify; the fourth rotation drops the first key."""
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+PRIVATE_FILES: Final = ("companion.db", "companion.db-wal", "companion.db-shm")
+
+
+class StartRefused(Exception):
+    """Starting would be unsafe; the message says why and what to do about it."""
+
+
+def prepare_data_folder(data: Path) -> None:
+    """Make `data` a folder only we can enter and check that its database is ours alone.
+
+    A looser folder that is ours is tightened to 0700; a looser database is
+    not, because somebody may have read it already.
+
+    Raises:
+        StartRefused: others own the folder and may write in it, or the database is looser than 0600.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = data.stat()
+        if found.st_uid == os.geteuid():
+            # The mode asked of mkdir() passes through the umask; this one does not.
+            if stat.S_IMODE(found.st_mode) != 0o700:
+                data.chmod(0o700)
+        elif found.st_mode & stat.S_IWOTH:
+            raise StartRefused(
+                f"{data} belongs to somebody else and everybody may write in it. "
+                "Choose another folder with --data."
+            )
+    except OSError as error:
+        raise StartRefused(f"{data} cannot be used as data folder: {error.strerror}.") from error
+    for name in PRIVATE_FILES:
+        _refuse_if_shared(data / name)
+
+
+def _refuse_if_shared(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    _refuse_mode(path, mode)
+
+
+def _refuse_mode(path: Path, mode: int) -> None:
+    if mode & OTHERS:
+        raise StartRefused(
+            f"{path} can be read or written by other accounts (mode {stat.S_IMODE(mode):04o}). "
+            f"If nobody else has used it, run: chmod 600 {path}"
+        )
+
+
+class Keys:
+    """The signing keys, oldest first: the last one signs, all of them verify.
+
+    `generation` grows with each rotation, so that who caches something made
+    of the keys knows when to make it anew.
+    """
+
+    def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
+        if not keys:
+            raise StartRefused("There is no signing key.")
+        for key in keys:
+            if len(key) < KEY_BYTES:
+                raise StartRefused(
+                    f"A signing key has {len(key)} bytes, it needs {KEY_BYTES} or more."
+                )
+        self._keys = tuple(keys)
+        self._path = path
+        self.generation = 0
+
+    @classmethod
+    def load(cls, data: Path, secret_key: str | None = None) -> Keys:
+        """Return the keys of `secret_key` or of `data/secret.key`, which the first start makes.
+
+        The file holds one key per line, oldest first. Call
+        `prepare_data_folder` before.
+
+        Raises:
+            StartRefused: the key is too short, missing from its file, or readable by others.
+        """
+        if secret_key is not None:
+            try:
+                return cls(_lines(secret_key.encode("utf-8", "surrogateescape")))
+            except StartRefused as error:
+                raise StartRefused(
+                    f"COMPANION_SECRET_KEY: {error} Make one with: openssl rand -hex 32"
+                ) from None
+        path = data / "secret.key"
+        try:
+            if not path.exists():
+                _create(path, (_new_key(),))
+            return cls(_lines(_read(path)), path)
+        except StartRefused as error:
+            if "chmod" in str(error):
+                raise
+            raise StartRefused(
+                f"{path}: {error} Restore it from a backup, or delete it: "
+                "a new one is made and everybody signs in again."
+            ) from None
+        except OSError as error:
+            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
+
+    @property
+    def all(self) -> tuple[bytes, ...]:
+        """Every key that verifies, oldest first."""
+        return self._keys
+
+    def derive(self, purpose: str) -> bytes:
+        """Return the newest key's sub-key for `purpose`: 32 bytes that tell nothing of the key."""
+        return _derive(self._keys[-1], purpose)
+
+    def derive_all(self, purpose: str) -> tuple[bytes, ...]:
+        """Return each key's sub-key for `purpose`, newest first: what is worth trying."""
+        return tuple(_derive(key, purpose) for key in reversed(self._keys))
+
+    def rotate(self, *, compromise: bool = False) -> None:
+        """Sign with a new key from now on, stored before this returns.
+
+        What older keys signed stays good, the last two of them; with
+        `compromise` nothing older does.
+
+        Raises:
+            StartRefused: the key came from the environment and has to be changed there.
+        """
+        if self._path is None:
+            raise StartRefused("The key comes from COMPANION_SECRET_KEY; change it there.")
+        kept = () if compromise else self._keys[-(MAX_KEYS - 1) :]
+        keys = (*kept, _new_key())
+        _replace(self._path, keys)
+        self._keys = keys
+        self.generation += 1
+
+
+def _derive(key: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, f"companion-ws:{purpose}".encode(), sha256)
+
+
+def _new_key() -> bytes:
+    return secrets.token_hex(KEY_BYTES).encode()
+
+
+def _lines(text: bytes) -> list[bytes]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        # The open file is looked at, not the name: nobody can swap it in between.
+        _refuse_mode(path, os.fstat(descriptor).st_mode)
+        return file.read()
+
+
+def _create(path: Path, keys: Sequence[bytes]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(b"\n".join(keys) + b"\n")
+        file.flush()
+        os.fsync(descriptor)
+    _sync_folder(path.parent)
+
+
+def _replace(path: Path, keys: Sequence[bytes]) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    _create(fresh, keys)
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
