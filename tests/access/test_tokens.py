@@ -1,0 +1,206 @@
+"""Tokens: what they say, how long, and that nothing else is accepted."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import MAX_LENGTH, Claims, Kind, Revocations, Tokens
+from companion_ws.core.errors import TokenExpired, Unauthenticated
+
+KINDS: tuple[Kind, ...] = ("user", "service", "admin", "session")
+ALPHABET = string.ascii_letters + string.digits + "._-"
+
+
+class Clock:
+    def __init__(self, at_ms: int = 1_650_000_000_000) -> None:
+        self.at_ms = at_ms
+
+    def __call__(self) -> int:
+        return self.at_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys([b"k" * 32])
+
+
+@pytest.fixture
+def tokens(keys: Keys, clock: Clock) -> Tokens:
+    return Tokens(keys, now_ms=clock)
+
+
+def is_accepted(tokens: Tokens, token: str) -> bool:
+    try:
+        tokens.verify(token)
+    except (Unauthenticated, TokenExpired):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_says_what_it_was_issued_for(tokens: Tokens, kind: Kind) -> None:
+    token, claims = tokens.issue(
+        kind, "älice 😀", 3600, session_id="s", role="ui", device_id="d", until_ms=1_650_000_001_000
+    )
+    assert tokens.verify(token) == claims
+    assert claims.kind == kind
+    assert claims.expires_at_ms == 1_650_000_001_000
+    assert set(token) <= set(ALPHABET)
+    assert len(token) < 400
+
+
+def test_no_kind_stands_in_for_another(tokens: Tokens) -> None:
+    for kind in KINDS:
+        token, _ = tokens.issue(kind, "alice", 3600)
+        for letter in "usad".replace(token[2], ""):
+            assert not is_accepted(tokens, f"cw{letter}{token[3:]}")
+
+
+def test_every_change_of_one_character_is_refused_or_says_the_same(tokens: Tokens) -> None:
+    token, claims = tokens.issue("user", "alice", 3600)
+    for place, letter in enumerate(token):
+        for other in ALPHABET + "=+/ \n%\udc80é":
+            if other == letter:
+                continue
+            changed = token[:place] + other + token[place + 1 :]
+            if is_accepted(tokens, changed):
+                assert tokens.verify(changed).id == claims.id
+                assert place == len(token) - 1
+
+
+@pytest.mark.parametrize("end", ["=", "==", " ", "\n", ".", "a", "\x00"])
+def test_nothing_may_be_appended(tokens: Tokens, end: str) -> None:
+    token, _ = tokens.issue("user", "alice", 3600)
+    assert not is_accepted(tokens, token + end)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.text(ALPHABET, max_size=300).map(lambda text: f"cwu_{text}"))
+def test_no_invented_text_is_a_token(text: str) -> None:
+    assert not is_accepted(Tokens(Keys([b"k" * 32])), text)
+
+
+def test_a_very_long_text_is_refused_at_once(tokens: Tokens) -> None:
+    assert not is_accepted(tokens, "cwu_" + "a" * MAX_LENGTH)
+
+
+def test_a_token_of_another_key_is_refused(tokens: Tokens, clock: Clock) -> None:
+    token, _ = Tokens(Keys([b"x" * 32]), now_ms=clock).issue("user", "alice", 3600)
+    assert not is_accepted(tokens, token)
+
+
+def test_all_refusals_but_expiry_read_the_same(tokens: Tokens, keys: Keys, clock: Clock) -> None:
+    revocations = Revocations(keys)
+    careful = Tokens(keys, revocations, now_ms=clock)
+    token, claims = careful.issue("user", "alice", 3600)
+    revocations.add("token", claims.id, clock())
+    sentences = set()
+    for refused in (token, token[:-4] + "AAAA", "", "nonsense", "cwu_a.b"):
+        with pytest.raises(Unauthenticated) as refusal:
+            careful.verify(refused)
+        sentences.add(refusal.value.message)
+    assert len(sentences) == 1
+
+
+@pytest.mark.parametrize(("ttl_s", "leeway_ms"), [(3600, 60_000), (60, 6000), (1, 100)])
+def test_a_token_expires_after_its_leeway(
+    tokens: Tokens, clock: Clock, ttl_s: float, leeway_ms: int
+) -> None:
+    token, claims = tokens.issue("user", "alice", ttl_s)
+    clock.at_ms = claims.expires_at_ms + leeway_ms
+    assert is_accepted(tokens, token)
+    clock.at_ms += 1
+    with pytest.raises(TokenExpired):
+        tokens.verify(token)
+
+
+@pytest.mark.parametrize("step_ms", [-86_400_000, -3_600_000, -1000, -1, 1, 1000, 30_000])
+def test_a_clock_that_steps_refuses_no_valid_token(
+    tokens: Tokens, clock: Clock, step_ms: int
+) -> None:
+    token, _ = tokens.issue("user", "alice", 3600)
+    clock.at_ms += step_ms
+    assert is_accepted(tokens, token)
+
+
+def test_a_revoked_expired_token_is_unauthenticated_and_not_merely_expired(
+    keys: Keys, clock: Clock
+) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    token, claims = tokens.issue("user", "alice", 1)
+    clock.at_ms += 10_000
+    revocations.add("token", claims.id, clock())
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token)
+
+
+def test_revoking_works_by_token_by_device_and_by_user(keys: Keys, clock: Clock) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    one, claims = tokens.issue("user", "alice", 3600)
+    other, _ = tokens.issue("user", "alice", 3600)
+    phone, _ = tokens.issue("session", "alice", 3600, device_id="d1")
+    tablet, _ = tokens.issue("session", "alice", 3600, device_id="d2")
+    bob, _ = tokens.issue("user", "bob", 3600)
+
+    revocations.add("token", claims.id, clock())
+    revocations.add("device", "d1", clock())
+    assert [is_accepted(tokens, t) for t in (one, other, phone, tablet, bob)] == [
+        False, True, False, True, True,
+    ]  # fmt: skip
+    revocations.add("user", revocations.user_ref("alice"), clock())
+    assert [is_accepted(tokens, t) for t in (other, tablet, bob)] == [False, False, True]
+
+
+def test_who_signed_out_everywhere_can_sign_in_again_at_once(keys: Keys, clock: Clock) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    revocations.add("user", revocations.user_ref("alice"), clock())
+    clock.at_ms -= 5000
+    token, _ = tokens.issue("user", "alice", 3600)
+    assert is_accepted(tokens, token)
+
+
+def test_signing_out_everywhere_outlives_a_key_rotation(tmp_path_factory: pytest.TempPathFactory,
+                                                        clock: Clock) -> None:  # fmt: skip
+    keys = Keys.load(tmp_path_factory.mktemp("data"))
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    old, _ = tokens.issue("user", "alice", 3600)
+    revocations.add("user", revocations.user_ref("alice"), clock())
+    keys.rotate()
+    assert not is_accepted(tokens, old)
+
+
+def test_after_a_rotation_old_tokens_live_on_and_new_ones_use_the_new_key(
+    tmp_path_factory: pytest.TempPathFactory, clock: Clock
+) -> None:
+    keys = Keys.load(tmp_path_factory.mktemp("data"))
+    tokens = Tokens(keys, now_ms=clock)
+    old, _ = tokens.issue("user", "alice", 3600)
+    before = Tokens(Keys(keys.all), now_ms=clock)
+    keys.rotate()
+    new, _ = tokens.issue("user", "alice", 3600)
+    assert is_accepted(tokens, old)
+    assert is_accepted(tokens, new)
+    assert not is_accepted(before, new)
+    keys.rotate(compromise=True)
+    assert not is_accepted(tokens, old)
+    assert not is_accepted(tokens, new)
+
+
+def test_the_same_claims_sign_to_the_same_token(tokens: Tokens) -> None:
+    token, claims = tokens.issue("session", "alice", 60, session_id="s", role="agent")
+    assert tokens.sign(claims) == token
+    assert isinstance(claims, Claims)
