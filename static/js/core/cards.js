@@ -1,0 +1,320 @@
+// How any JSON is shown to a person: typed blocks, decided by rules, painted elsewhere.
+//
+// Total by design: whatever comes in, something readable goes out, and one bad
+// field costs that field alone. Source: research ui-ecosystem 2.5.
+
+import { isPlain } from "./protocol.js"
+
+export const MAX_ROWS = 200
+export const MAX_CHIPS = 12
+export const MAX_DEPTH = 4
+export const MAX_TEXT = 4096
+const MAX_COLUMNS = 3
+
+const MONEY = /(^|_)(cost|price|total|subtotal|amount|fee|fees|balance|tax|deposit)$/
+const TIME = /(_at|_date|_time|^time|^date|timestamp|^eta)$/
+const PLAIN_NUMBER = /(^|_)(id|number|no|code|zip|postcode|year|phone)$/
+const CURRENCY_KEYS = ["currency", "currency_code"]
+const ISO_TIME = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/
+const EMAIL = /^[^\s@<>"']+@[^\s@<>"']+\.[a-z]{2,}$/i
+const PHONE = /^\+?[\d\s()/.-]{6,20}$/
+const COLOR = /^#[0-9a-f]{6}$/i
+const CHOICE_KEYS = ["quotes", "options", "choices", "actions"]
+/** Words that are no words: shown in capitals. */
+const CAPITALS = new Set(["id", "eta", "url", "zip", "vat", "iban", "po", "sku", "pin", "gps"])
+/** Control characters, and those that turn the direction of a text around. */
+// eslint-disable-next-line no-control-regex
+const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g
+
+/** Text a person may be shown: no control or direction characters, no longer than 4,096. */
+export function cleanText(value) {
+  const text = String(value).replace(UNPRINTABLE, "")
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text
+}
+
+/** `quote_ready` as people write it: "Quote ready". Prose and emoji stay as they are. */
+export function humanized(name) {
+  const text = cleanText(name).trim()
+  if (/\s/.test(text) || text === "") return text
+  const words = text
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .split(/[\s_.-]+/)
+    .filter(Boolean)
+  if (words.length === 0) return text
+  const shown = words.map((word) =>
+    CAPITALS.has(word.toLowerCase()) ? word.toUpperCase() : isName(word) ? word : word.toLowerCase(),
+  )
+  shown[0] = shown[0][0].toUpperCase() + shown[0].slice(1)
+  return shown.join(" ")
+}
+
+/** Already capitalised in its own way, as UPS or iPhone. */
+function isName(word) {
+  return /^[A-Z0-9]{2,}$/.test(word)
+}
+
+/**
+ * What a contextual update looks like: `{title, blocks, choices, currency}`.
+ * `about` is `{locale, nowMs, words}`; `choices` is null or `{select, options, key}` where
+ * options are `{id, label, description, price, value}`.
+ */
+export function cardView(record, about) {
+  const data = record.data
+  const title = humanized(record.text ?? "")
+  if (!isPlain(data)) {
+    return { title, choices: null, blocks: data == null ? [] : blocksOf(data, "", about, 0, null) }
+  }
+  const choices = choicesIn(data, about)
+  const rest = choices ? without(data, [choices.key, "select"]) : data
+  const blocks = Object.keys(rest).length ? blocksOf(rest, "", about, 0, null) : []
+  return { title, choices, blocks }
+}
+
+/** The one-sentence form for a screen reader: title, then what there is to know, ≤ 200 characters. */
+export function spokenView(view, words) {
+  const parts = [view.title]
+  for (const block of view.blocks) {
+    if (block.kind === "rows") parts.push(...block.rows.slice(0, 4).map((row) => row.cell.text))
+    if (block.kind === "text") parts.push(block.text)
+  }
+  if (view.choices) parts.push(words("n_choices", { n: view.choices.options.length }))
+  const text = parts.filter(Boolean).join(", ")
+  return text.length > 200 ? `${text.slice(0, 199)}…` : text
+}
+
+/** Blocks for any value; `currency` is what the surroundings said about money. */
+export function blocksOf(value, key, about, depth, currency) {
+  if (Array.isArray(value)) return listBlocks(value, key, about, depth, currency)
+  if (isPlain(value)) return objectBlocks(value, about, depth, currency)
+  if (isEmpty(value)) return []
+  const cell = cellOf(value, key, about, currency)
+  return cell.kind === "text" ? [{ kind: "text", text: cell.text }] : [{ kind: "chips", cells: [cell], more: 0 }]
+}
+
+/** One scalar as `{kind, text, …}`; kinds: text number money time flag link color. */
+export function cellOf(value, key, about, currency) {
+  try {
+    return typedCell(value, key.toLowerCase(), about, currency)
+  } catch {
+    return { kind: "text", text: cleanText(value) }
+  }
+}
+
+function objectBlocks(object, about, depth, inherited) {
+  const currency = currencyOf(object) ?? inherited
+  const rows = []
+  const blocks = []
+  let hidden = 0
+  let usedCurrency = false
+  for (const key of Object.keys(object).slice(0, MAX_ROWS)) {
+    const value = object[key]
+    if (isEmpty(value)) {
+      hidden += 1
+    } else if (typeof value === "object") {
+      blocks.push(...nestedBlocks(value, key, about, depth, currency))
+    } else {
+      const cell = cellOf(value, key, about, currency)
+      usedCurrency ||= cell.kind === "money"
+      rows.push({ key, label: humanized(key), cell })
+    }
+  }
+  // The currency is told by the amount beside it.
+  const shown = usedCurrency ? rows.filter((row) => !CURRENCY_KEYS.includes(row.key)) : rows
+  const more = Math.max(0, Object.keys(object).length - MAX_ROWS)
+  const head = shown.length ? [{ kind: "rows", rows: shown, more, hidden }] : []
+  return [...head, ...blocks]
+}
+
+function nestedBlocks(value, key, about, depth, currency) {
+  if (depth >= MAX_DEPTH) return [{ kind: "text", text: `${humanized(key)}: …` }]
+  const blocks = blocksOf(value, key, about, depth + 1, currency)
+  if (blocks.length === 0) return []
+  const isShort = Array.isArray(value) && blocks.length === 1 && blocks[0].kind !== "cards"
+  const folded = !isShort && depth > 0
+  return [{ kind: "group", label: humanized(key), summary: summaryOf(value, about), folded, blocks }]
+}
+
+function listBlocks(list, key, about, depth, currency) {
+  const values = list.filter((value) => !isEmpty(value))
+  if (values.length === 0) return []
+  if (values.every((value) => typeof value !== "object")) {
+    const cells = values.slice(0, MAX_CHIPS).map((value) => cellOf(value, key, about, currency))
+    return [{ kind: "chips", cells, more: values.length - cells.length }]
+  }
+  const columns = tableColumns(values)
+  if (columns) return [table(values, columns, about, currency)]
+  if (depth >= MAX_DEPTH) return [{ kind: "text", text: "…" }]
+  const shown = values.slice(0, MAX_ROWS)
+  const cards = shown.map((value) => blocksOf(value, key, about, depth + 1, currency))
+  return [{ kind: "cards", cards: cards.filter((blocks) => blocks.length), more: values.length - shown.length }]
+}
+
+/** The columns of objects that are all alike, flat and narrow; else null. */
+function tableColumns(values) {
+  if (values.length < 2 || !values.every(isPlain)) return null
+  const columns = Object.keys(values[0])
+  const told = columns.filter((column) => !CURRENCY_KEYS.includes(column))
+  if (told.length === 0 || told.length > MAX_COLUMNS) return null
+  const alike = values.every(
+    (value) =>
+      Object.keys(value).length === columns.length &&
+      columns.every((column) => Object.hasOwn(value, column) && typeof (value[column] ?? "") !== "object"),
+  )
+  return alike ? told : null
+}
+
+function table(values, columns, about, currency) {
+  const shown = values.slice(0, MAX_ROWS)
+  return {
+    kind: "table",
+    columns: columns.map(humanized),
+    rows: shown.map((value) =>
+      columns.map((column) =>
+        isEmpty(value[column])
+          ? { kind: "text", text: "–" }
+          : cellOf(value[column], column, about, currencyOf(value) ?? currency),
+      ),
+    ),
+    more: values.length - shown.length,
+  }
+}
+
+/** The list in `data` that asks to be chosen from, or null. */
+function choicesIn(data, about) {
+  const select = typeof data.select === "string" && data.select !== "" ? data.select : null
+  for (const key of CHOICE_KEYS) {
+    const list = data[key]
+    if (!Array.isArray(list) || list.length === 0 || list.length > MAX_ROWS) continue
+    if (key === "quotes" && !select) continue
+    const currency = currencyOf(data)
+    const options = list.map((value, at) => optionOf(value, at, about, currency))
+    if (options.every(Boolean)) return { key, select, options }
+  }
+  return null
+}
+
+const NAMES = ["label", "title", "name"]
+
+function optionOf(value, at, about, inherited) {
+  if (typeof value === "string" || typeof value === "number") {
+    return { id: String(value), label: cleanText(value), description: "", price: "", value }
+  }
+  if (!isPlain(value)) return null
+  const name = NAMES.find((key) => isScalar(value[key]))
+  const parts = name ? [value[name]] : [value.carrier, value.service].filter(isScalar)
+  if (parts.length === 0 && !isScalar(value.id)) return null
+  const label = parts.length ? cleanText(parts.join(" ")) : cleanText(value.id)
+  const currency = currencyOf(value) ?? inherited
+  const used = new Set(["id", "description", ...CURRENCY_KEYS, ...(name ? [name] : ["carrier", "service"])])
+  let price = ""
+  const details = isScalar(value.description) ? [cleanText(value.description)] : []
+  for (const [key, detail] of Object.entries(value)) {
+    if (used.has(key) || isEmpty(detail) || typeof detail === "object") continue
+    const cell = cellOf(detail, key, about, currency)
+    if (price === "" && MONEY.test(key)) price = cell.text
+    else if (details.length < 3) details.push(detailText(key, detail, cell, about))
+  }
+  const id = isScalar(value.id) ? String(value.id) : String(at)
+  return { id, label, description: details.join(" · "), price, value }
+}
+
+function detailText(key, value, cell, about) {
+  if (/(^|_)days$/.test(key) && typeof value === "number") return about.words("n_days", { n: value })
+  if (typeof value === "boolean") return value ? humanized(key) : `${humanized(key)}: ${cell.text}`
+  return `${humanized(key)}: ${cell.text}`
+}
+
+function typedCell(value, key, about, currency) {
+  if (typeof value === "boolean") {
+    return { kind: "flag", on: value, text: about.words(value ? "yes" : "no") }
+  }
+  if (typeof value === "number") return numberCell(value, key, about, currency)
+  const text = cleanText(value)
+  if (ISO_TIME.test(text)) return timeCell(new Date(text), about, text.length <= 10) ?? { kind: "text", text }
+  if (/^https?:\/\/\S+$/i.test(text)) return linkCell(text)
+  if (EMAIL.test(text)) return { kind: "link", text, href: `mailto:${text}` }
+  if (/(phone|tel|mobile)/.test(key) && PHONE.test(text)) {
+    return { kind: "link", text, href: `tel:${text.replace(/[^\d+]/g, "")}` }
+  }
+  if (COLOR.test(text)) return { kind: "color", text }
+  return { kind: "text", text }
+}
+
+function numberCell(value, key, about, currency) {
+  if (TIME.test(key) && value >= 1e12 && value < 1e13) {
+    return timeCell(new Date(value), about, false) ?? { kind: "number", text: String(value) }
+  }
+  if (MONEY.test(key) && currency) {
+    return { kind: "money", text: intl(about.locale, { style: "currency", currency }).format(value) }
+  }
+  if (PLAIN_NUMBER.test(key) || Math.abs(value) >= 2 ** 53) return { kind: "number", text: String(value) }
+  const digits = MONEY.test(key) && !Number.isInteger(value) ? 2 : 0
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: Math.max(digits, 6) }
+  return { kind: "number", text: intl(about.locale, options).format(value) }
+}
+
+/** A number format for `locale`, or for the engine's own where the tag is no language. */
+function intl(locale, options) {
+  try {
+    return new Intl.NumberFormat(locale, options)
+  } catch (error) {
+    if (options.currency && !/^[A-Za-z]{3}$/.test(options.currency)) throw error
+    return new Intl.NumberFormat(undefined, options)
+  }
+}
+
+function timeCell(date, about, isDay) {
+  if (Number.isNaN(date.getTime())) return null
+  const style = isDay ? { dateStyle: "medium", timeZone: "UTC" } : { dateStyle: "medium", timeStyle: "short" }
+  const text = new Intl.DateTimeFormat(about.locale, style).format(date)
+  return { kind: "time", iso: date.toISOString(), text, relative: relativeText(date, about, isDay) }
+}
+
+const STEPS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+]
+
+function relativeText(date, about, isDay) {
+  const away = date.getTime() - about.nowMs
+  if (Math.abs(away) > 30 * 86_400_000) return ""
+  const [unit, length] = STEPS.find(([name, ms]) => (isDay ? name === "day" : Math.abs(away) >= ms)) ?? STEPS[2]
+  return new Intl.RelativeTimeFormat(about.locale, { numeric: "auto" }).format(Math.round(away / length), unit)
+}
+
+function linkCell(text) {
+  const url = URL.parse ? URL.parse(text) : new URL(text)
+  if (!url || !["https:", "http:"].includes(url.protocol)) return { kind: "text", text }
+  return { kind: "link", text: url.host, href: url.href, isOutside: true }
+}
+
+function currencyOf(object) {
+  for (const key of CURRENCY_KEYS) {
+    const value = object[key]
+    if (typeof value === "string" && /^[A-Za-z]{3}$/.test(value)) return value.toUpperCase()
+  }
+  return null
+}
+
+function summaryOf(value, about) {
+  if (Array.isArray(value)) return about.words("n_entries", { n: value.length })
+  const texts = Object.entries(value)
+    .filter(([, part]) => isScalar(part))
+    .slice(0, 2)
+    .map(([key, part]) => cellOf(part, key, about, currencyOf(value)).text)
+  return texts.join(", ")
+}
+
+function without(object, keys) {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)))
+}
+
+function isEmpty(value) {
+  if (value === null || value === undefined || value === "") return true
+  return typeof value === "object" && Object.keys(value).length === 0
+}
+
+function isScalar(value) {
+  return (typeof value === "string" && value !== "") || typeof value === "number" || typeof value === "boolean"
+}

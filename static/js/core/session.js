@@ -1,0 +1,284 @@
+// A session as one screen sees it: `session_joined` and what follows, folded into one value.
+//
+// Nothing here changes what it was given; an untouched part keeps its identity, so a
+// page may compare with === to learn what to paint again.
+
+import { callOf, correctionIn, isPlain, resultOf, spokenIn } from "./protocol.js"
+
+/** A question closes by itself this long after it was asked. Source: contract section 4. */
+export const QUESTION_LIFE_MS = 600_000
+/** As many as the server hands to one who joins late. */
+export const MAX_CARDS = 20
+const MAX_CALLS = 100
+const MAX_LINES = 200
+/** Answers the server gives for want of a person; the question stays open for a late tap. */
+const STANDINS = new Set(["no_screen", "no_answer"])
+
+/** A session nobody has joined yet. */
+export function emptySession() {
+  return {
+    id: null,
+    title: "",
+    language: null,
+    role: null,
+    user: null,
+    connectionId: null,
+    deviceId: null,
+    conversationId: null,
+    seq: 0,
+    horizon: 0,
+    epoch: null,
+    recovery: "none",
+    expiresAt: null,
+    expiringAt: null,
+    ended: null,
+    state: new Map(),
+    cards: [],
+    calls: new Map(),
+    actions: new Map(),
+    lines: [],
+    presence: new Map(),
+  }
+}
+
+/**
+ * Begin or go on with what `session_joined` says.
+ * With `recovery: replay` the records after `before.seq` follow; everything up to
+ * `horizon` (the `seq` of the join) is history. Another session or epoch starts afresh.
+ */
+export function join(before, joined) {
+  const same = before.id === joined.session_id && before.epoch === joined.epoch
+  const old = same ? before : emptySession()
+  const replay = joined.recovery === "replay"
+  return {
+    ...old,
+    id: joined.session_id,
+    title: joined.title ?? "",
+    language: joined.language ?? null,
+    role: joined.role,
+    user: joined.user ?? null,
+    connectionId: joined.connection_id,
+    deviceId: joined.device_id ?? null,
+    conversationId: joined.conversation_id ?? null,
+    seq: replay ? old.seq : joined.seq,
+    horizon: joined.seq,
+    epoch: joined.epoch ?? null,
+    recovery: joined.recovery,
+    expiresAt: joined.expires_at ?? null,
+    expiringAt: null,
+    ended: null,
+    state: new Map(Object.entries(joined.state ?? {})),
+    cards: (joined.cards ?? []).reduce(withCard, replay ? old.cards : []),
+    calls: withOpenCalls(old.calls, joined.open_calls ?? []),
+    presence: new Map((joined.presence ?? []).map((who) => [who.connection_id, who])),
+  }
+}
+
+/** Fold one message of the server; a record seen before changes nothing. */
+export function apply(session, message) {
+  if (message.type === "session_joined") return join(session, message)
+  if (message.duplicate) return session
+  if (typeof message.seq !== "number") return applyPassing(session, message)
+  if (message.seq <= session.seq) return session
+  const isHistory = message.seq <= session.horizon
+  const fold = RECORDS[message.type]
+  const next = fold ? fold(session, message, isHistory) : session
+  return { ...next, seq: message.seq, expiringAt: null }
+}
+
+/** Whether every record up to the join has been folded. */
+export function isCaughtUp(session) {
+  return session.seq >= session.horizon
+}
+
+/** Whether a person may still answer `call` at `nowMs` (the server's clock). */
+export function isOpen(call, nowMs) {
+  return call.status === "open" && nowMs < call.record.timestamp + QUESTION_LIFE_MS
+}
+
+/** The ids of calls whose question is open at `nowMs`, oldest first. */
+export function openCalls(session, nowMs) {
+  return [...session.calls.values()].filter((call) => isOpen(call, nowMs)).map((call) => call.id)
+}
+
+/** Whether anybody with `role` is connected. */
+export function isPresent(session, role) {
+  return [...session.presence.values()].some((who) => who.role === role)
+}
+
+const RECORDS = {
+  contextual_update: (session, record) => ({ ...session, cards: withCard(session.cards, record) }),
+
+  state_updated: (session, record, isHistory) =>
+    isHistory ? session : { ...session, state: new Map(session.state).set(record.key, stateEntry(record)) },
+
+  state_deleted: (session, record, isHistory) => {
+    if (isHistory) return session
+    const state = new Map(session.state)
+    state.delete(record.key)
+    return { ...session, state }
+  },
+
+  client_tool_call: (session, record, isHistory) => {
+    const { id } = callOf(record)
+    if (session.calls.has(id)) return session
+    // Of the history only what `open_calls` named is still open; it is there already.
+    const status = isHistory || record.handled_by === "server" ? "closed" : "open"
+    return { ...session, calls: withCall(session.calls, { ...newCall(record), status }) }
+  },
+
+  client_tool_result: (session, record) => {
+    const result = resultOf(record.result)
+    if (record.answered_by === "server" && STANDINS.has(result.status)) {
+      return withChangedCall(session, record.tool_call_id, { released: true })
+    }
+    return withAnswer(session, record.tool_call_id, record, record.answered_by)
+  },
+
+  client_tool_cancel: (session, record) =>
+    withAnswer(session, record.tool_call_id, { ...record, result: '{"status":"cancelled"}' }, "agent"),
+
+  user_message: (session, record) => {
+    // Only a late answer has a result; other messages may refer to a call and leave it open.
+    if (typeof record.in_reply_to === "string" && "result" in record) {
+      return withAnswer(session, record.in_reply_to, record, "ui")
+    }
+    return withLine(session, record, { who: "user", text: String(record.text ?? ""), typed: true })
+  },
+
+  ui_action: (session, record) => ({
+    ...session,
+    actions: new Map(session.actions).set(record.surface_id, record),
+  }),
+
+  conversation_initiation_metadata: (session, record) => ({
+    ...session,
+    conversationId:
+      record.conversation_initiation_metadata_event?.conversation_id ??
+      record.conversation_id ??
+      session.conversationId,
+  }),
+
+  user_transcript: withSpoken,
+  agent_response: withSpoken,
+  agent_response_correction: withCorrection,
+  session_ended: (session, record) => ({ ...session, ended: record.reason ?? "ended" }),
+}
+
+const PASSING = {
+  presence: (session, message) => {
+    const presence = new Map(session.presence)
+    if (message.event === "joined") presence.set(message.connection_id, { screen: "", ...message })
+    else presence.delete(message.connection_id)
+    return { ...session, presence }
+  },
+  screen: (session, message) => {
+    const id = message.connection_id ?? message.sender?.connection_id
+    const who = session.presence.get(id)
+    if (!who) return session
+    return { ...session, presence: new Map(session.presence).set(id, { ...who, screen: message.text }) }
+  },
+  session_expiring: (session, message) => ({ ...session, expiringAt: message.expires_at }),
+  session_ended: (session, message) => ({ ...session, ended: message.reason ?? "ended" }),
+  // With --no-transcripts what is said has no place in the log.
+  user_transcript: withSpoken,
+  agent_response: withSpoken,
+  agent_response_correction: withCorrection,
+}
+
+function applyPassing(session, message) {
+  const fold = PASSING[message.type]
+  return fold ? fold(session, message) : session
+}
+
+function stateEntry(record) {
+  return { value: record.value, revision: record.revision, sender: record.sender }
+}
+
+function withCard(cards, record) {
+  const key = typeof record.context_id === "string" ? `context:${record.context_id}` : `seq:${record.seq}`
+  const at = cards.findIndex((card) => card.key === key)
+  if (at < 0) {
+    const place = cards.findIndex((card) => card.position > record.seq)
+    const next = [...cards]
+    next.splice(place < 0 ? cards.length : place, 0, { key, position: record.seq, record })
+    return next.slice(-MAX_CARDS)
+  }
+  if (cards[at].record.seq >= record.seq) return cards
+  return cards.with ? cards.with(at, { ...cards[at], record }) : replaced(cards, at, { ...cards[at], record })
+}
+
+function replaced(list, at, value) {
+  const next = [...list]
+  next[at] = value
+  return next
+}
+
+function newCall(record) {
+  const call = callOf(record)
+  return { ...call, record, status: "open", released: record.released === true, answer: null }
+}
+
+function withCall(calls, call) {
+  const next = new Map(calls).set(call.id, call)
+  if (next.size > MAX_CALLS) next.delete(next.keys().next().value)
+  return next
+}
+
+function withOpenCalls(calls, records) {
+  const open = new Set(records.map((record) => callOf(record).id))
+  const next = new Map()
+  for (const [id, call] of calls) {
+    next.set(id, call.status === "open" && !open.has(id) ? { ...call, status: "closed" } : call)
+  }
+  for (const record of records) {
+    const call = newCall(record)
+    if (record.handled_by === "server") continue
+    const known = next.get(call.id)
+    if (known?.status !== "open" || known.released !== call.released) next.set(call.id, call)
+  }
+  return next
+}
+
+function withChangedCall(session, id, change) {
+  const call = session.calls.get(id)
+  if (!call) return session
+  return { ...session, calls: new Map(session.calls).set(id, { ...call, ...change }) }
+}
+
+function withAnswer(session, id, record, answeredBy) {
+  const call = session.calls.get(id)
+  if (!call || call.answer) return session
+  const text = typeof record.result === "string" ? record.result : ""
+  const answer = {
+    by: answeredBy,
+    result: isPlain(record.result) ? record.result : resultOf(text),
+    isError: record.is_error === true,
+    sender: record.sender ?? null,
+    requestId: record.requestId ?? null,
+    at: record.timestamp,
+    seq: record.seq,
+  }
+  return withChangedCall(session, id, { status: "closed", answer })
+}
+
+function withSpoken(session, message) {
+  const spoken = spokenIn(message)
+  return spoken ? withLine(session, message, spoken) : session
+}
+
+function withLine(session, message, line) {
+  const at = message.timestamp ?? null
+  return { ...session, lines: [...session.lines, { ...line, at, seq: message.seq ?? null }].slice(-MAX_LINES) }
+}
+
+function withCorrection(session, message) {
+  const { original, corrected } = correctionIn(message)
+  const lines = session.lines
+  let at = lines.findLastIndex
+    ? lines.findLastIndex((line) => line.who === "agent" && line.text === original)
+    : -1
+  if (at < 0) at = lines.map((line) => line.who).lastIndexOf("agent")
+  if (at < 0 || corrected === "") return session
+  return { ...session, lines: replaced(lines, at, { ...lines[at], text: corrected, corrected: true }) }
+}

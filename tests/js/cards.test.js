@@ -1,0 +1,170 @@
+// Any JSON becomes something a person can read.
+
+import assert from "node:assert/strict"
+import { test } from "node:test"
+
+import { cardView, humanized, spokenView } from "../../static/js/core/cards.js"
+import { formValues, isAsking, questionView, receiptOf } from "../../static/js/core/questions.js"
+import { english } from "../../static/js/words.js"
+
+const about = { locale: "en-US", nowMs: Date.UTC(2026, 10, 23, 8), words: english }
+const view = (text, data) => cardView({ text, data }, about)
+const rows = (data) =>
+  view("x", data).blocks.flatMap((block) => (block.kind === "rows" ? block.rows : [])).map((row) => [row.label, row.cell.text])
+const call = (name, parameters, answer = null) => ({ id: "c", name, parameters, answer })
+
+test("the guide's flat quote is a heading and three rows, with no guessed currency", () => {
+  const card = view("quote_ready", { carrier: "FedEx", service: "Ground", cost: 12.99 })
+
+  assert.equal(card.title, "Quote ready")
+  assert.deepEqual(rows({ carrier: "FedEx", service: "Ground", cost: 12.99 }), [
+    ["Carrier", "FedEx"],
+    ["Service", "Ground"],
+    ["Cost", "12.99"],
+  ])
+})
+
+test("money is money only beside a currency, which is then not said twice", () => {
+  assert.deepEqual(rows({ cost: 12.5, currency: "USD" }), [["Cost", "$12.50"]])
+  assert.deepEqual(rows({ cost: 12.5, currency: "no such" }), [["Cost", "12.50"], ["Currency", "no such"]])
+})
+
+test("quotes with a key to write are choices", () => {
+  const { choices, blocks } = view("quote_ready", {
+    quotes: [{ id: "ups-air", carrier: "UPS", service: "Next Day", cost: 31.4, currency: "USD", eta_days: 1 }],
+    select: "selected_shipping_option",
+  })
+
+  assert.deepEqual(blocks, [])
+  assert.equal(choices.select, "selected_shipping_option")
+  const { label, price, description, id } = choices.options[0]
+  assert.deepEqual([id, label, price, description], ["ups-air", "UPS Next Day", "$31.40", "1 day"])
+})
+
+test("names of fields read as words, prose stays prose", () => {
+  assert.deepEqual(
+    ["quote_ready", "fromZip", "eta", "tracking-url", "Your parcel is on its way 🎉", "UPS_rate", ""].map(humanized),
+    ["Quote ready", "From ZIP", "ETA", "Tracking URL", "Your parcel is on its way 🎉", "UPS rate", ""],
+  )
+})
+
+test("values are typed: time, yes and no, links, addresses, colours, numbers that are names", () => {
+  const { blocks } = view("x", {
+    pickup_at: "2026-11-23T10:00:00Z",
+    insured: true,
+    site: "https://example.com/a/b?c",
+    mail: "ann@example.com",
+    phone: "+1 (555) 010-9999",
+    paint: "#ff8800",
+    order_id: 1234567,
+    weight: 1234567.5,
+    missing: null,
+  })
+  const cells = Object.fromEntries(blocks[0].rows.map((row) => [row.key, row.cell]))
+
+  assert.equal(cells.pickup_at.kind, "time")
+  assert.equal(cells.pickup_at.relative, "in 2 hours")
+  assert.deepEqual([cells.insured.kind, cells.insured.text], ["flag", "Yes"])
+  assert.deepEqual([cells.site.kind, cells.site.text], ["link", "example.com"])
+  assert.equal(cells.mail.href, "mailto:ann@example.com")
+  assert.equal(cells.phone.href, "tel:+15550109999")
+  assert.equal(cells.paint.kind, "color")
+  assert.equal(cells.order_id.text, "1234567")
+  assert.equal(cells.weight.text, "1,234,567.5")
+  assert.equal(blocks[0].hidden, 1)
+})
+
+test("links that run code are text", () => {
+  for (const url of ["javascript:alert(1)", "data:text/html,x", "JaVaScRiPt:alert(1)", "https://", "vbscript:x"]) {
+    assert.equal(view("x", { url }).blocks[0].rows[0].cell.kind, "text")
+  }
+})
+
+test("alike narrow objects are a table, others stacked, scalars chips", () => {
+  const kinds = (list) => view("x", { list }).blocks[0].blocks[0].kind
+
+  assert.equal(kinds([{ day: "Mon", cost: 1 }, { day: "Tue", cost: 2 }]), "table")
+  assert.equal(kinds([{ a: 1, b: 2, c: 3, d: 4 }, { a: 1, b: 2, c: 3, d: 4 }]), "cards")
+  assert.equal(kinds(["red", "blue"]), "chips")
+})
+
+test("hostile values cost no card: depth, length, rows, prototypes, direction marks", () => {
+  let deep = {}
+  for (let level = 0; level < 60; level += 1) deep = { deep }
+  const hostile = JSON.parse('{"__proto__": {"polluted": 1}, "constructor": "x", "toString": 3}')
+  hostile.deep = deep
+  hostile.long = "x".repeat(10_000)
+  hostile.many = Array.from({ length: 5000 }, (_, at) => ({ at, a: 1, b: 2, c: 3 }))
+  hostile.turned = "abc\u202edef"
+  const card = view("<img src=x onerror=alert(1)>", hostile)
+
+  assert.equal(card.title, "<img src=x onerror=alert(1)>")
+  assert.equal({}.polluted, undefined)
+  const text = JSON.stringify(card)
+  assert.ok(text.length < 300_000, `${text.length}`)
+  assert.ok(!text.includes("\u202e"))
+})
+
+test("a locale that is none loses no card", () => {
+  const card = cardView({ text: "x", data: { cost: 3, at: "2026-11-23T10:00:00Z" } }, { ...about, locale: "C" })
+
+  assert.equal(card.blocks[0].rows.length, 2)
+})
+
+test("a screen reader hears one short sentence", () => {
+  const card = view("quote_ready", { carrier: "FedEx", cost: 12.99, currency: "USD" })
+
+  assert.equal(spokenView(card, english), "Quote ready, FedEx, $12.99")
+  assert.ok(spokenView(view("x".repeat(500), null), english).length <= 200)
+})
+
+test("the four tools ask, anything else is shown", () => {
+  const kinds = [
+    ["companion_choose", { title: "Which?", options: [{ id: "a", label: "A" }, "b"] }],
+    ["companion_form", { title: "Who?", schema: { type: "object", properties: { name: { type: "string" } } } }],
+    ["companion_confirm", { title: "Sure?" }],
+    ["companion_show", { title: "Look", data: { a: 1 } }],
+    ["show_map", { city: "Denver" }],
+    ["companion_choose", { title: "Nothing to choose from" }],
+  ].map(([name, parameters]) => questionView(call(name, parameters), about))
+
+  assert.deepEqual(kinds.map((each) => each.kind), ["choose", "form", "confirm", "show", "card", "card"])
+  assert.deepEqual(kinds.map(isAsking), [true, true, true, false, false, false])
+  assert.equal(kinds[4].title, "Show map")
+})
+
+test("a receipt is in the past tense and says who answered", () => {
+  const question = call("companion_choose", { title: "Which?", options: ["a"] }, {
+    by: "ui",
+    result: { status: "chosen", id: "air", label: "UPS Next Day" },
+  })
+
+  assert.equal(receiptOf(question, null, about, true).text, "Selected: UPS Next Day")
+  assert.equal(receiptOf(question, null, about, true).note, "")
+  assert.equal(receiptOf(question, null, about, false).note, "Answered on another device")
+})
+
+test("a form gives typed values or names what is wrong", () => {
+  const { fields } = questionView(
+    call("companion_form", {
+      schema: {
+        type: "object",
+        properties: {
+          name: { type: "string" },
+          weight: { type: "number", minimum: 0 },
+          count: { type: "integer" },
+          size: { enum: ["S", "M"] },
+          gift: { type: "boolean" },
+          day: { type: "string", format: "date" },
+        },
+        required: ["name", "weight"],
+      },
+    }),
+    about,
+  )
+  const good = formValues(fields, new Map([["name", "Ann"], ["weight", "2,5"], ["size", "M"], ["gift", false], ["day", "2026-11-23"]]))
+  const bad = formValues(fields, new Map([["weight", "-1"], ["count", "1.5"]]))
+
+  assert.deepEqual(good, { values: { name: "Ann", weight: 2.5, size: "M", gift: false, day: "2026-11-23" }, wrong: [] })
+  assert.deepEqual(bad.wrong, ["name", "weight", "count"])
+})

@@ -1,0 +1,226 @@
+// The connection over a socket and a clock that the test holds in its hands.
+
+import assert from "node:assert/strict"
+import { beforeEach, test } from "node:test"
+
+import { Connection } from "../../static/js/connection.js"
+import { Outbox } from "../../static/js/outbox.js"
+
+/** The network: what a page opens, and what arrives there. */
+class Wire {
+  constructor() {
+    this.sockets = []
+    this.timers = new Map()
+    this.clock = 0
+    this.serial = 0
+  }
+
+  get environment() {
+    const wire = this
+    return {
+      WebSocket: class {
+        constructor(url, protocols) {
+          Object.assign(this, { url: new URL(url), protocols, sent: [], readyState: 0 })
+          wire.sockets.push(this)
+        }
+        send(text) {
+          this.sent.push(JSON.parse(text))
+        }
+        close() {
+          this.readyState = 3
+        }
+      },
+      setTimeout: (act, ms) => {
+        this.serial += 1
+        this.timers.set(this.serial, { act, at: this.clock + ms })
+        return this.serial
+      },
+      clearTimeout: (timer) => this.timers.delete(timer),
+      random: () => 0.5,
+      now: () => this.clock,
+    }
+  }
+
+  get socket() {
+    return this.sockets.at(-1)
+  }
+
+  tell(message) {
+    this.socket.onmessage({ data: JSON.stringify(message) })
+  }
+
+  drop(code = 1006) {
+    this.socket.onclose({ code, reason: "" })
+  }
+
+  pass(ms) {
+    const end = this.clock + ms
+    for (;;) {
+      const due = [...this.timers].filter(([, timer]) => timer.at <= end).sort((a, b) => a[1].at - b[1].at)[0]
+      if (!due) break
+      this.timers.delete(due[0])
+      this.clock = due[1].at
+      due[1].act()
+    }
+    this.clock = end
+  }
+}
+
+class Storage {
+  #items = new Map()
+  getItem = (key) => this.#items.get(key) ?? null
+  setItem = (key, value) => this.#items.set(key, value)
+  removeItem = (key) => this.#items.delete(key)
+}
+
+const JOINED = { type: "session_joined", seq: 0 }
+let wire
+let storage
+let phases
+let refused
+let position
+
+beforeEach(() => {
+  wire = new Wire()
+  storage = new Storage()
+  phases = []
+  refused = []
+  position = { after: 0, epoch: null }
+})
+
+function connect(onMessage = () => {}) {
+  const connection = new Connection({
+    address: "ws://companion.test/ws",
+    token: "cwd_t",
+    query: { session_id: "s", role: "ui", device: "Pixel 7", tools: "" },
+    position: () => position,
+    outbox: new Outbox(storage, "s"),
+    onMessage,
+    onStatus: ({ phase, code }) => phases.push(code === null ? phase : `${phase} ${code}`),
+    onRefused: (entry, error) => refused.push([entry.about, error.code]),
+    environment: wire.environment,
+  })
+  connection.start()
+  return connection
+}
+
+test("the token travels as a subprotocol and never in the address", () => {
+  connect()
+
+  assert.deepEqual(wire.socket.protocols, ["companion.v1", "bearer.cwd_t"])
+  assert.equal(wire.socket.url.search, "?session_id=s&role=ui&device=Pixel+7&after=0")
+})
+
+test("a tap while offline is sent once after the reload, with the same requestId", () => {
+  const connection = connect()
+  const { command } = connection.send({ type: "user_message", text: "hello" })
+  assert.deepEqual(wire.socket.sent, [])
+  connection.stop()
+
+  connect()
+  wire.tell(JOINED)
+  assert.deepEqual(wire.socket.sent, [command])
+  wire.tell({ ...command, seq: 1 })
+  wire.drop()
+  wire.pass(1000)
+  wire.tell(JOINED)
+  assert.deepEqual(wire.socket.sent, [])
+})
+
+test("what was sent and not acknowledged is sent again on the next connection", () => {
+  const connection = connect()
+  wire.tell(JOINED)
+  const { command } = connection.send({ type: "user_message", text: "hello" })
+  assert.deepEqual(wire.socket.sent, [command])
+  wire.drop(1012)
+  wire.pass(1000)
+  wire.tell(JOINED)
+
+  assert.equal(wire.sockets.length, 2)
+  assert.deepEqual(wire.socket.sent, [command])
+})
+
+test("what follows a command waits until it is stored, and goes away with it when refused", () => {
+  const connection = connect()
+  wire.tell(JOINED)
+  const first = connection.send({ type: "state_update", key: "a", value: 1 }, "card", [{ type: "user_message", text: "1" }])
+  assert.equal(wire.socket.sent.length, 1)
+  wire.tell({ type: "state_updated", seq: 1, requestId: first.command.requestId })
+  assert.equal(wire.socket.sent.at(-1).text, "1")
+
+  const second = connection.send({ type: "state_update", key: "a", value: 2 }, "card", [{ type: "user_message", text: "2" }])
+  wire.tell({ type: "error", code: "revision_conflict", requestId: second.command.requestId })
+  assert.deepEqual(refused, [["card", "revision_conflict"]])
+  assert.equal(wire.socket.sent.filter((command) => command.text === "2").length, 0)
+})
+
+test("a refusal that passes is tried again", () => {
+  const connection = connect()
+  wire.tell(JOINED)
+  const { command } = connection.send({ type: "user_message", text: "hello" })
+  wire.tell({ type: "error", code: "too_many_requests", retry_after_ms: 500, requestId: command.requestId })
+  wire.pass(600)
+
+  assert.deepEqual(wire.socket.sent, [command, command])
+  assert.deepEqual(refused, [])
+})
+
+test("a half-open socket is noticed by asking, within twenty seconds", () => {
+  connect()
+  wire.tell(JOINED)
+  wire.pass(10_000)
+  assert.deepEqual(wire.socket.sent, [{ type: "ping" }])
+  wire.tell({ type: "pong" })
+  wire.pass(7000)
+  assert.equal(wire.sockets.length, 1)
+  wire.pass(12_000)
+
+  assert.ok(phases.includes("waiting 1006"))
+})
+
+test("an ended session and a revoked device stop trying", () => {
+  for (const code of [4510, 4501, 4503, 4500, 4401]) {
+    wire = new Wire()
+    connect()
+    wire.tell(JOINED)
+    wire.drop(code)
+    wire.pass(60_000)
+    assert.equal(wire.sockets.length, 1)
+    assert.equal(phases.at(-1), `ended ${code}`)
+  }
+})
+
+test("it resumes from the last record seen, in the log it was seen in", () => {
+  connect(() => {
+    position = { after: 7, epoch: "e1" }
+  })
+  wire.tell(JOINED)
+  wire.drop(4408)
+  wire.pass(1000)
+
+  assert.equal(wire.socket.url.searchParams.get("after"), "7")
+  assert.equal(wire.socket.url.searchParams.get("epoch"), "e1")
+})
+
+test("an expiring token is renewed in the connection and used for the next", () => {
+  connect()
+  wire.tell(JOINED)
+  wire.tell({ type: "token_expiring", expires_at: 1 })
+  assert.equal(wire.socket.sent[0].type, "token_renew")
+  wire.tell({ type: "token_renewed", token: "cwd_new", expires_at: 2 })
+  wire.drop()
+  wire.pass(1000)
+
+  assert.equal(wire.socket.protocols[1], "bearer.cwd_new")
+})
+
+test("storage that refuses costs no tap while the page lives", () => {
+  storage.setItem = () => {
+    throw new Error("full")
+  }
+  const connection = connect()
+  connection.send({ type: "user_message", text: "hello" })
+  wire.tell(JOINED)
+
+  assert.equal(wire.socket.sent.length, 1)
+})
