@@ -66,36 +66,33 @@ class Revocations:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._token_ids: set[str] = set()
-        self._device_ids: set[str] = set()
+        self._until_ms: dict[tuple[str, str], int] = {}
         self._cutoffs_ms: dict[str, int] = {}
 
     def user_ref(self, user: str) -> str:
         """Return the hash `user` is remembered by."""
         return _user_ref(self._keys.derive("revoked-user"), user)
 
-    def add(self, kind: str, ref: str, at_ms: int) -> None:
-        """Refuse a `token` or `device` by id, or what a `user` (by hash) was issued until `at_ms`."""
-        if kind == "token":
-            self._token_ids.add(ref)
-        elif kind == "device":
-            self._device_ids.add(ref)
-        else:
+    def add(self, kind: str, ref: str, at_ms: int, until_ms: int) -> None:
+        """Refuse a `token` or `device` by id, or what a `user` (by hash) was issued until `at_ms`.
+
+        After `until_ms` all it refuses has expired, and it may be forgotten.
+        """
+        self._until_ms[kind, ref] = max(until_ms, self._until_ms.get((kind, ref), 0))
+        if kind == "user":
             self._cutoffs_ms[ref] = max(at_ms, self._cutoffs_ms.get(ref, 0))
 
-    def replace(self, rows: list[tuple[str, str, int]]) -> None:
-        """Forget everything, then add each `(kind, ref, at_ms)`."""
-        self._token_ids.clear()
-        self._device_ids.clear()
-        self._cutoffs_ms.clear()
-        for kind, ref, at_ms in rows:
-            self.add(kind, ref, at_ms)
+    def forget_before(self, at_ms: int) -> None:
+        """Drop what refuses nothing any more."""
+        for kind, ref in [key for key, until_ms in self._until_ms.items() if until_ms < at_ms]:
+            del self._until_ms[kind, ref]
+            self._cutoffs_ms.pop(ref, None)
 
     def cover(self, claims: Claims) -> bool:
         """Return whether the token of these claims is refused."""
         return (
-            claims.id in self._token_ids
-            or claims.device_id in self._device_ids
+            ("token", claims.id) in self._until_ms
+            or ("device", claims.device_id) in self._until_ms
             or claims.issued_at_ms <= self.cutoff_ms(claims.user)
         )
 

@@ -66,7 +66,9 @@ def test_a_database_others_can_read_refuses_the_start(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"short\n", b"x" * 31])
-def test_an_empty_or_short_key_is_refused_and_never_replaced(tmp_path: Path, content: bytes) -> None:
+def test_an_empty_or_short_key_is_refused_and_never_replaced(
+    tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "secret.key"
     file.touch(0o600)
     file.write_bytes(content)

@@ -13,6 +13,7 @@ from companion_ws.access.tokens import MAX_LENGTH, Claims, Kind, Revocations, To
 from companion_ws.core.errors import TokenExpired, Unauthenticated
 
 KINDS: tuple[Kind, ...] = ("user", "service", "admin", "session")
+FOREVER = 2**53
 ALPHABET = string.ascii_letters + string.digits + "._-"
 
 
@@ -103,7 +104,7 @@ def test_all_refusals_but_expiry_read_the_same(tokens: Tokens, keys: Keys, clock
     revocations = Revocations(keys)
     careful = Tokens(keys, revocations, now_ms=clock)
     token, claims = careful.issue("user", "alice", 3600)
-    revocations.add("token", claims.id, clock())
+    revocations.add("token", claims.id, clock(), FOREVER)
     sentences = set()
     for refused in (token, token[:-4] + "AAAA", "", "nonsense", "cwu_a.b"):
         with pytest.raises(Unauthenticated) as refusal:
@@ -140,7 +141,7 @@ def test_a_revoked_expired_token_is_unauthenticated_and_not_merely_expired(
     tokens = Tokens(keys, revocations, now_ms=clock)
     token, claims = tokens.issue("user", "alice", 1)
     clock.at_ms += 10_000
-    revocations.add("token", claims.id, clock())
+    revocations.add("token", claims.id, clock(), FOREVER)
     with pytest.raises(Unauthenticated):
         tokens.verify(token)
 
@@ -154,19 +155,19 @@ def test_revoking_works_by_token_by_device_and_by_user(keys: Keys, clock: Clock)
     tablet, _ = tokens.issue("session", "alice", 3600, device_id="d2")
     bob, _ = tokens.issue("user", "bob", 3600)
 
-    revocations.add("token", claims.id, clock())
-    revocations.add("device", "d1", clock())
+    revocations.add("token", claims.id, clock(), FOREVER)
+    revocations.add("device", "d1", clock(), FOREVER)
     assert [is_accepted(tokens, t) for t in (one, other, phone, tablet, bob)] == [
         False, True, False, True, True,
     ]  # fmt: skip
-    revocations.add("user", revocations.user_ref("alice"), clock())
+    revocations.add("user", revocations.user_ref("alice"), clock(), FOREVER)
     assert [is_accepted(tokens, t) for t in (other, tablet, bob)] == [False, False, True]
 
 
 def test_who_signed_out_everywhere_can_sign_in_again_at_once(keys: Keys, clock: Clock) -> None:
     revocations = Revocations(keys)
     tokens = Tokens(keys, revocations, now_ms=clock)
-    revocations.add("user", revocations.user_ref("alice"), clock())
+    revocations.add("user", revocations.user_ref("alice"), clock(), FOREVER)
     clock.at_ms -= 5000
     token, _ = tokens.issue("user", "alice", 3600)
     assert is_accepted(tokens, token)
@@ -178,7 +179,7 @@ def test_signing_out_everywhere_outlives_a_key_rotation(tmp_path_factory: pytest
     revocations = Revocations(keys)
     tokens = Tokens(keys, revocations, now_ms=clock)
     old, _ = tokens.issue("user", "alice", 3600)
-    revocations.add("user", revocations.user_ref("alice"), clock())
+    revocations.add("user", revocations.user_ref("alice"), clock(), FOREVER)
     keys.rotate()
     assert not is_accepted(tokens, old)
 

@@ -1,0 +1,292 @@
+"""The SQL of issued tokens, revocations and sign-in tickets, and what erases a session or a user.
+
+Nothing here can be turned back into a credential: tokens are known by id,
+tickets by hash, users who signed out everywhere by a keyed hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from companion_ws.access.tokens import MAX_TTL_S, Claims, Kind, Revocations, now_ms
+from companion_ws.core.errors import NotFound
+from companion_ws.database import Conflict, Database, Statement
+
+PURGE_S: Final = 600.0
+GRACE_MS: Final = 60_000
+"""Rows outlive what they are about by the longest leeway of a token."""
+SIGN_IN_TTL_S: Final = 600.0
+SESSION_TOKEN_MS: Final = 12 * 3600 * 1000
+"""The longest life of a session token."""
+
+_REVOKE: Final = """
+    INSERT INTO revocations (kind, ref, at_ms, until_ms) VALUES (?, ?, ?, ?)
+    ON CONFLICT (kind, ref) DO UPDATE
+    SET at_ms = max(at_ms, excluded.at_ms), until_ms = max(until_ms, excluded.until_ms)
+"""
+_FORGET_SESSION: Final = (
+    "DELETE FROM tokens WHERE session_id = ?",
+    "DELETE FROM pairings WHERE session_id = ?",
+    "DELETE FROM codes WHERE session_id = ?",
+    "DELETE FROM claims WHERE session_id = ?",
+    "DELETE FROM devices WHERE session_id = ?",
+    "DELETE FROM answers WHERE session_id = ?",
+)
+_FORGET_OPEN_DOORS: Final = (
+    "DELETE FROM tokens WHERE user = ?",
+    "DELETE FROM pairings WHERE user = ?",
+    "DELETE FROM codes WHERE user = ?",
+    "DELETE FROM claims WHERE user = ?",
+    "DELETE FROM sign_ins WHERE user = ?",
+    "DELETE FROM answers WHERE user = ?",
+)
+_PURGE: Final = (
+    "DELETE FROM tokens WHERE expires_at_ms < ?",
+    "DELETE FROM revocations WHERE until_ms < ?",
+    "DELETE FROM pairings WHERE expires_at_ms < ?",
+    "DELETE FROM codes WHERE expires_at_ms < ?",
+    "DELETE FROM claims WHERE expires_at_ms < ?",
+    "DELETE FROM devices WHERE token_until_ms < ?",
+    "DELETE FROM sign_ins WHERE expires_at_ms < ?",
+    "DELETE FROM answers WHERE expires_at_ms < ?",
+)
+
+
+class Credentials:
+    """What was issued and what of it is refused; `revocations` mirrors the latter in memory.
+
+    A revocation is refused in memory first and durable when the call returns,
+    so that it never comes back once somebody was told of it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        revocations: Revocations,
+        *,
+        now_ms: Callable[[], int] = now_ms,
+        new_ticket: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+    ) -> None:
+        self._database = database
+        self._revocations = revocations
+        self._now_ms = now_ms
+        self._new_ticket = new_ticket
+
+    async def load(self) -> None:
+        """Drop what has expired and read what is refused; call it before the first request."""
+        await self.purge()
+        for row in await self._database.read("SELECT kind, ref, at_ms, until_ms FROM revocations"):
+            self._revocations.add(*row)
+
+    async def purge(self) -> None:
+        """Delete rows nobody can use any more."""
+        before_ms = self._now_ms() - GRACE_MS
+        await self._database.transact(Statement(sql, (before_ms,)) for sql in _PURGE)
+        self._revocations.forget_before(before_ms)
+
+    async def purge_forever(self) -> None:
+        """Purge every ten minutes; the application runs this as a task."""
+        while True:
+            await asyncio.sleep(PURGE_S)
+            await self.purge()
+
+    # Issued tokens.
+
+    def issued(self, claims: Claims) -> Statement:
+        """Return what lists an issued token; the same id again moves its expiry."""
+        return Statement(
+            """
+            INSERT INTO tokens
+                (token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms)
+            VALUES (?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (token_id) DO UPDATE SET expires_at_ms = excluded.expires_at_ms
+            """,
+            (
+                claims.id,
+                claims.kind,
+                claims.user,
+                claims.session_id,
+                claims.role,
+                claims.issued_at_ms,
+                claims.expires_at_ms,
+            ),
+        )
+
+    async def record(self, claims: Claims) -> None:
+        """Store that a token was issued, so that it can be listed and revoked."""
+        await self._database.transact([self.issued(claims)])
+
+    async def tokens(self, user: str | None = None) -> list[dict[str, Any]]:
+        """Return issued tokens that still live, newest first: `{id, kind, user, …}`."""
+        rows = await self._database.read(
+            """
+            SELECT token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms
+            FROM tokens WHERE expires_at_ms >= ? AND (? IS NULL OR user = ?)
+            ORDER BY issued_at_ms DESC, token_id
+            """,
+            (self._now_ms(), user, user),
+        )
+        names = ("id", "kind", "user", "session_id", "role", "issued_at", "expires_at")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    # Revocations.
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Refuse one token from now on.
+
+        Raises:
+            NotFound: no live token has this id.
+        """
+        rows = await self._database.read(
+            "SELECT kind, expires_at_ms FROM tokens WHERE token_id = ?", (token_id,)
+        )
+        if not rows:
+            raise NotFound("There is no such token.")
+        kind, expires_at_ms = rows[0]
+        if kind == "session":  # It may be renewed while this runs.
+            expires_at_ms += SESSION_TOKEN_MS
+        await self._revoke(
+            "token",
+            token_id,
+            expires_at_ms,
+            Statement("DELETE FROM tokens WHERE token_id = ?", (token_id,)),
+        )
+
+    async def revoke_user(self, user: str) -> None:
+        """Sign `user` out everywhere: tokens, devices, pairings not yet used."""
+        statements = [Statement(sql, (user,)) for sql in _FORGET_OPEN_DOORS]
+        statements.append(
+            Statement(
+                "UPDATE devices SET revoked_at_ms = ? WHERE user = ? AND revoked_at_ms IS NULL",
+                (self._now_ms(), user),
+            )
+        )
+        await self._revoke(
+            "user",
+            self._revocations.user_ref(user),
+            self._now_ms() + int(MAX_TTL_S * 1000),
+            *statements,
+        )
+
+    async def revoke_device(self, session_id: str, device_id: str) -> None:
+        """Refuse a paired phone from now on.
+
+        Raises:
+            NotFound: this session has no such device.
+        """
+        rows = await self._database.read(
+            "SELECT revoked_at_ms FROM devices WHERE session_id = ? AND device_id = ?",
+            (session_id, device_id),
+        )
+        if not rows or rows[0][0] is not None:
+            raise NotFound("There is no such device.")
+        now = self._now_ms()
+        await self._revoke(
+            "device",
+            device_id,
+            now + SESSION_TOKEN_MS,
+            Statement("UPDATE devices SET revoked_at_ms = ? WHERE device_id = ?", (now, device_id)),
+        )
+
+    async def _revoke(
+        self,
+        kind: Literal["token", "device", "user"],
+        ref: str,
+        until_ms: int,
+        *besides: Statement,
+    ) -> None:
+        row = (kind, ref, self._now_ms(), until_ms + GRACE_MS)
+        self._revocations.add(*row)
+        await self._database.transact([Statement(_REVOKE, row), *besides])
+
+    # Sign-in tickets.
+
+    async def open_sign_in(
+        self, user: str = "local", kind: Kind = "admin", ttl_s: float = SIGN_IN_TTL_S
+    ) -> str:
+        """Return a ticket that signs in once, for the `#signin=` link."""
+        ticket = self._new_ticket()
+        await self._database.transact(
+            [
+                Statement(
+                    """
+                    INSERT INTO sign_ins (ticket_hash, user, kind, expires_at_ms)
+                    VALUES (?, ?, ?, ?)
+                    """,
+                    (_hash(ticket), user, kind, self._now_ms() + int(ttl_s * 1000)),
+                )
+            ]
+        )
+        return ticket
+
+    async def sign_in(self, ticket: str) -> tuple[str, Kind]:
+        """Return user and token kind of a sign-in ticket and use it up, for one caller only.
+
+        Raises:
+            NotFound: used, wrong or expired.
+        """
+        refusal = NotFound("This sign-in link does not work any more. Ask for another.")
+        ticket_hash = _hash(ticket)
+        rows = await self._database.read(
+            "SELECT user, kind FROM sign_ins WHERE ticket_hash = ?", (ticket_hash,)
+        )
+        if not rows:
+            raise refusal
+        try:
+            await self._database.transact(
+                [
+                    Statement(
+                        "DELETE FROM sign_ins WHERE ticket_hash = ? AND expires_at_ms > ?",
+                        (ticket_hash, self._now_ms()),
+                        expect=1,
+                    )
+                ]
+            )
+        except Conflict:
+            raise refusal from None
+        user, kind = rows[0]
+        return user, kind
+
+    # What goes when a session or a user goes.
+
+    def forget_session(self, session_id: str) -> list[Statement]:
+        """Return what erases a session's rows here; part of the transaction that deletes it."""
+        return [Statement(sql, (session_id,)) for sql in _FORGET_SESSION]
+
+    def forget_user(self, user: str) -> list[Statement]:
+        """Return what erases a user's rows here, and refuse the user's tokens from now on.
+
+        What stays is a keyed hash of the name, so that an old token cannot
+        bring the user back.
+        """
+        at_ms = self._now_ms()
+        row = ("user", self._revocations.user_ref(user), at_ms, at_ms + int(MAX_TTL_S * 1000))
+        self._revocations.add(*row)
+        return [
+            Statement(_REVOKE, row),
+            *(Statement(sql, (user,)) for sql in _FORGET_OPEN_DOORS),
+            Statement("DELETE FROM devices WHERE user = ?", (user,)),
+        ]
+
+    async def export_user(self, user: str) -> dict[str, Any]:
+        """Return what is stored here about a user: `{tokens, devices}`."""
+        devices = await self._database.read(
+            """
+            SELECT device_id, session_id, label, created_at_ms, last_active_at_ms
+            FROM devices WHERE user = ? ORDER BY created_at_ms
+            """,
+            (user,),
+        )
+        names = ("device_id", "session_id", "device", "created_at", "last_active_at")
+        return {
+            "tokens": await self.tokens(user),
+            "devices": [dict(zip(names, row, strict=True)) for row in devices],
+        }
+
+
+def _hash(ticket: str) -> bytes:
+    return sha256(ticket.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,79 @@
+"""A real database with a session in it, a clock that is moved by hand, and who may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.database import Database, Statement
+from companion_ws.files import folder
+
+SESSION = "3f2b8c1e-6a4d-4e7b-9c5a-1d2e3f4a5b6c"
+
+
+class Clock:
+    """Milliseconds since 1970 that pass when a test says so."""
+
+    def __init__(self, at_ms: int = 1_650_000_000_000) -> None:
+        self.at_ms = at_ms
+
+    def __call__(self) -> int:
+        return self.at_ms
+
+    def pass_s(self, seconds: float) -> None:
+        self.at_ms += int(seconds * 1000)
+
+
+@dataclass
+class Access:
+    """Everything about who may, over one data folder."""
+
+    path: Path
+    clock: Clock
+    keys: Keys
+    database: Database
+    revocations: Revocations
+    tokens: Tokens
+    credentials: Credentials
+    is_closed: bool = False
+
+    @classmethod
+    async def open(cls, path: Path, clock: Clock) -> Access:
+        keys = Keys.load(path)
+        database = Database(path / "companion.db", folder("migrations"))
+        await database.open()
+        revocations = Revocations(keys)
+        tokens = Tokens(keys, revocations, now_ms=clock)
+        credentials = Credentials(database, revocations, now_ms=clock)
+        await credentials.load()
+        return cls(path, clock, keys, database, revocations, tokens, credentials)
+
+    async def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            await self.database.close()
+
+    async def restarted(self) -> Access:
+        """Close this and open the same folder again; the caller closes the new one."""
+        await self.close()
+        return await Access.open(self.path, self.clock)
+
+    async def count(self, table: str) -> int:
+        [(count,)] = await self.database.read(f"SELECT count(*) FROM {table}")
+        return int(count)
+
+    async def add_session(self, session_id: str = SESSION, user: str = "alice") -> str:
+        now = self.clock()
+        await self.database.transact(
+            [
+                Statement(
+                    "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms)"
+                    " VALUES (?, ?, ?, ?)",
+                    (session_id, user, now, now),
+                )
+            ]
+        )
+        return session_id

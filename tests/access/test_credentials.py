@@ -1,0 +1,185 @@
+"""Issued tokens, what is refused of them across restarts, sign-in links and erasure."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from premises import SESSION, Access
+
+from companion_ws.access.tokens import Tokens
+from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated
+from companion_ws.database import Statement
+
+
+def is_accepted(tokens: Tokens, token: str) -> bool:
+    try:
+        tokens.verify(token)
+    except (Unauthenticated, TokenExpired):
+        return False
+    return True
+
+
+async def test_issued_tokens_are_listed_without_their_text(access: Access) -> None:
+    token, claims = access.tokens.issue("service", "shop", 3600)
+    await access.credentials.record(claims)
+    [listed] = await access.credentials.tokens()
+    assert listed == {
+        "id": claims.id,
+        "kind": "service",
+        "user": "shop",
+        "session_id": None,
+        "role": None,
+        "issued_at": claims.issued_at_ms,
+        "expires_at": claims.expires_at_ms,
+    }
+    signature = token.rpartition(".")[2]
+    for file in access.path.iterdir():
+        if file.is_file():
+            assert signature.encode() not in file.read_bytes()
+
+
+async def test_a_revoked_token_stays_dead_after_a_restart(access: Access) -> None:
+    token, claims = access.tokens.issue("user", "alice", 3600)
+    other, _ = access.tokens.issue("user", "alice", 3600)
+    await access.credentials.record(claims)
+    await access.credentials.revoke_token(claims.id)
+    assert not is_accepted(access.tokens, token)
+    again = await access.restarted()
+    assert not is_accepted(again.tokens, token)
+    assert is_accepted(again.tokens, other)
+    assert await again.credentials.tokens() == []
+    await again.close()
+
+
+async def test_revoking_an_unknown_token_says_there_is_none(access: Access) -> None:
+    with pytest.raises(NotFound):
+        await access.credentials.revoke_token("0" * 24)
+
+
+async def test_signing_out_everywhere_survives_a_restart_and_names_nobody(access: Access) -> None:
+    token, claims = access.tokens.issue("user", "carol-of-the-shop", 3600)
+    await access.credentials.record(claims)
+    await access.credentials.revoke_user("carol-of-the-shop")
+    assert not is_accepted(access.tokens, token)
+    again = await access.restarted()
+    assert not is_accepted(again.tokens, token)
+    rows = await again.database.read("SELECT ref FROM revocations")
+    assert "carol" not in str(rows)
+    access.clock.pass_s(1)
+    fresh, _ = again.tokens.issue("user", "carol-of-the-shop", 3600)
+    assert is_accepted(again.tokens, fresh)
+    await again.close()
+
+
+async def test_a_revocation_is_purged_only_after_everything_it_refuses_expired(
+    access: Access,
+) -> None:
+    token, claims = access.tokens.issue("user", "alice", 3600)
+    await access.credentials.record(claims)
+    await access.credentials.revoke_token(claims.id)
+    access.clock.pass_s(3600 + 60)
+    await access.credentials.purge()
+    assert await access.count("revocations") == 1
+    with pytest.raises(Unauthenticated):
+        access.tokens.verify(token)
+    access.clock.pass_s(61)
+    await access.credentials.purge()
+    assert await access.count("revocations") == 0
+    with pytest.raises(TokenExpired):
+        access.tokens.verify(token)
+
+
+async def test_a_sign_in_link_works_once(access: Access) -> None:
+    ticket = await access.credentials.open_sign_in("local", "admin")
+    assert await access.credentials.sign_in(ticket) == ("local", "admin")
+    with pytest.raises(NotFound) as used:
+        await access.credentials.sign_in(ticket)
+    with pytest.raises(NotFound) as wrong:
+        await access.credentials.sign_in("x" * 22)
+    expiring = await access.credentials.open_sign_in()
+    access.clock.pass_s(600)
+    with pytest.raises(NotFound) as expired:
+        await access.credentials.sign_in(expiring)
+    assert used.value.message == wrong.value.message == expired.value.message
+
+
+async def test_sixteen_who_race_for_one_sign_in_link_find_one_winner(access: Access) -> None:
+    for _ in range(20):
+        ticket = await access.credentials.open_sign_in()
+        racers = (access.credentials.sign_in(ticket) for _ in range(16))
+        results = await asyncio.gather(*racers, return_exceptions=True)
+        assert sum(not isinstance(result, NotFound) for result in results) == 1
+
+
+async def fill(access: Access, session_id: str, user: str) -> None:
+    _, claims = access.tokens.issue("session", user, 3600, session_id=session_id, role="ui")
+    now, later = access.clock(), access.clock() + 60_000
+    await access.credentials.open_sign_in(user)
+    await access.database.transact(
+        [
+            access.credentials.issued(claims),
+            Statement(
+                "INSERT INTO pairings VALUES (?, ?, ?, ?, ?, NULL)",
+                (f"p-{user}", session_id, user, f"t-{user}".encode(), later),
+            ),
+            Statement(
+                "INSERT INTO codes VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                (session_id, user, f"p-{user}", "n", f"c-{user}".encode(), later),
+            ),
+            Statement(
+                "INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                (f"d-{user}", session_id, user, "Phone", now, now, later),
+            ),
+            Statement(
+                "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+                (f"p-{user}", f"k-{user}".encode(), session_id, user, "Phone", "47", later),
+            ),
+            Statement(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+                (f"a-{user}".encode(), b"r", user, session_id, "{}", later),
+            ),
+        ]
+    )
+
+
+TABLES = ("tokens", "pairings", "codes", "devices", "claims", "answers", "sign_ins")
+
+
+async def test_a_deleted_session_leaves_nothing_behind(access: Access) -> None:
+    await fill(access, SESSION, "alice")
+    await fill(access, "other", "bob")
+    await access.database.transact(access.credentials.forget_session(SESSION))
+    counts = {table: await access.count(table) for table in TABLES}
+    assert counts == {**dict.fromkeys(TABLES, 1), "sign_ins": 2}
+
+
+async def test_an_erased_user_leaves_nothing_but_a_hash_that_keeps_old_tokens_dead(
+    access: Access,
+) -> None:
+    await fill(access, SESSION, "alice")
+    await fill(access, "other", "bob")
+    token, _ = access.tokens.issue("user", "alice", 3600)
+    await access.database.transact(access.credentials.forget_user("alice"))
+    assert {await access.count(table) for table in TABLES} == {1}
+    await access.database.checkpoint()
+    stored = (access.path / "companion.db").read_bytes()
+    assert b"d-alice" not in stored
+    assert b"d-bob" in stored
+    again = await access.restarted()
+    assert not is_accepted(again.tokens, token)
+    await again.close()
+
+
+async def test_a_person_can_take_what_is_stored_about_their_access(access: Access) -> None:
+    await fill(access, SESSION, "alice")
+    export = await access.credentials.export_user("alice")
+    assert [device["device_id"] for device in export["devices"]] == ["d-alice"]
+    assert [token["session_id"] for token in export["tokens"]] == [SESSION]
+
+
+async def test_what_has_expired_is_purged(access: Access) -> None:
+    await fill(access, SESSION, "alice")
+    access.clock.pass_s(86_400)
+    await access.credentials.purge()
+    assert {await access.count(table) for table in TABLES} == {0}
