@@ -135,10 +135,17 @@ class Database:
         self._executor.shutdown(wait=True)
 
     async def read(self, sql: str, params: Params = ()) -> list[Any]:
-        """Return all rows; a half-read cursor would stop the WAL from shrinking."""
+        """Return all rows; a half-read cursor would stop the WAL from shrinking.
+
+        Raises:
+            Unavailable: the disk does not let us read.
+        """
         if self._reader is None:
             raise Unavailable("The database is not open.")
-        return list(await self._reader.execute_fetchall(sql, params))
+        try:
+            return list(await self._reader.execute_fetchall(sql, params))
+        except sqlite3.OperationalError as error:
+            raise Unavailable("The server cannot read at the moment; try again.") from error
 
     def write(self, unit: Unit) -> None:
         """Queue a unit; `unit.settle` is called with None or the reason it was refused.

@@ -1,0 +1,85 @@
+"""Sentences the agent can speak as they are, in the session's language."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PHRASES: Final[dict[str, dict[str, str]]] = {
+    "en": {
+        "no_screen": "Nobody has opened the companion screen yet. "
+        "Open {address} and type {code}, or scan the code; I will ask there.",
+        "no_answer": "I have put the question on your screen; tap an answer whenever you are ready.",
+        "unreachable": "I cannot reach your screen at the moment. Let us go on without it.",
+        "late": "About “{question}”: {answer}.",
+    },
+    "de": {
+        "no_screen": "Der Begleitbildschirm ist noch nicht geöffnet. "
+        "Öffnen Sie {address} und tippen Sie {code} ein, oder scannen Sie den Code; dort frage ich.",
+        "no_answer": "Die Frage steht auf Ihrem Bildschirm; tippen Sie eine Antwort an, wann es Ihnen passt.",
+        "unreachable": "Ich erreiche Ihren Bildschirm gerade nicht. Machen wir ohne ihn weiter.",
+        "late": "Zu „{question}“: {answer}.",
+    },
+    "es": {
+        "no_screen": "Todavía nadie ha abierto la pantalla. "
+        "Abra {address} y escriba {code}, o escanee el código; allí le preguntaré.",
+        "no_answer": "La pregunta está en su pantalla; toque una respuesta cuando quiera.",
+        "unreachable": "Ahora mismo no puedo acceder a su pantalla. Sigamos sin ella.",
+        "late": "Sobre «{question}»: {answer}.",
+    },
+    "fr": {
+        "no_screen": "L’écran n’est pas encore ouvert. "
+        "Ouvrez {address} et tapez {code}, ou scannez le code ; je poserai la question là-bas.",
+        "no_answer": "La question est sur votre écran ; touchez une réponse quand vous voulez.",
+        "unreachable": "Je n’arrive pas à joindre votre écran pour le moment. Continuons sans lui.",
+        "late": "À propos de « {question} » : {answer}.",
+    },
+    "it": {
+        "no_screen": "Nessuno ha ancora aperto lo schermo. "
+        "Apra {address} e digiti {code}, oppure inquadri il codice; chiederò lì.",
+        "no_answer": "La domanda è sul suo schermo; tocchi una risposta quando vuole.",
+        "unreachable": "Al momento non riesco a raggiungere il suo schermo. Andiamo avanti senza.",
+        "late": "A proposito di «{question}»: {answer}.",
+    },
+    "pt": {
+        "no_screen": "Ainda ninguém abriu o ecrã. "
+        "Abra {address} e escreva {code}, ou leia o código; perguntarei ali.",
+        "no_answer": "A pergunta está no seu ecrã; toque numa resposta quando quiser.",
+        "unreachable": "De momento não consigo aceder ao seu ecrã. Continuemos sem ele.",
+        "late": "Sobre “{question}”: {answer}.",
+    },
+    "nl": {
+        "no_screen": "Het scherm is nog niet geopend. "
+        "Open {address} en typ {code}, of scan de code; daar stel ik de vraag.",
+        "no_answer": "De vraag staat op uw scherm; tik een antwoord aan wanneer u wilt.",
+        "unreachable": "Ik kan uw scherm nu niet bereiken. Laten we zonder verdergaan.",
+        "late": "Over “{question}”: {answer}.",
+    },
+    "ar": {
+        "no_screen": "لم يفتح أحد الشاشة بعد. افتح {address} واكتب {code}، أو امسح الرمز؛ سأسأل هناك.",
+        "no_answer": "السؤال على شاشتك؛ اختر إجابة متى شئت.",
+        "unreachable": "لا أستطيع الوصول إلى شاشتك الآن. لنتابع بدونها.",
+        "late": "بخصوص «{question}»: {answer}.",
+    },
+}
+
+LANGUAGES: Final = tuple(_PHRASES)
+"""Primary subtags there are sentences for; the first is the fallback."""
+
+
+def phrase(language: str | None, key: str, **parts: str) -> str:
+    """Return a sentence in `language` (BCP 47), in English where that is not spoken here.
+
+    >>> phrase("de-AT", "late", question="Versand", answer="Express")
+    'Zu „Versand“: Express.'
+    """
+    primary = (language or "en").split("-", 1)[0].lower()
+    return _PHRASES.get(primary, _PHRASES["en"])[key].format(**parts)
+
+
+def spoken_code(code: str) -> str:
+    """Return nine digits as three groups, the way a voice says them.
+
+    >>> spoken_code("482015937")
+    '482 015 937'
+    """
+    return " ".join(code[start : start + 3] for start in range(0, len(code), 3))

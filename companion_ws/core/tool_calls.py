@@ -1,0 +1,87 @@
+"""The life of one tool call: waiting, then released or closed.
+
+A call of a *server tool* waits until the tool returns. A call the *screens*
+answer waits until one does; when none can, or none does in time, the agent is
+released with a sentence it can speak while the question stays open, so that a
+late answer still counts. Source: contract section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+QUESTION_MS: Final = 10 * 60 * 1000
+"""A question can be answered this long after its call was recorded."""
+
+RELEASES: Final = frozenset({"no_screen", "no_answer"})
+"""Results that let the agent go on but leave the question open."""
+
+Status = Literal["waiting", "released", "closed"]
+Answerer = Literal["ui", "agent", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as the session remembers it; `body` is its record while it is open."""
+
+    tool_call_id: str
+    seq: int
+    tool_name: str
+    handled_by: Literal["server", "screens"]
+    status: Status
+    asked_at_ms: int
+    deadline_ms: int | None
+    result_seq: int | None = None
+    body: bytes = b""
+
+    def is_open(self, at_ms: int) -> bool:
+        """Whether a screen may still answer the question."""
+        return (
+            self.handled_by == "screens"
+            and self.status != "closed"
+            and at_ms < self.asked_at_ms + QUESTION_MS
+        )
+
+
+def status_of(result: str) -> str | None:
+    """Return `status` of a result that is the JSON text of an object, else None."""
+    try:
+        value = msgspec.json.decode(result)
+    except msgspec.MsgspecError:
+        return None
+    status = value.get("status") if isinstance(value, dict) else None
+    return status if isinstance(status, str) else None
+
+
+def is_release(call: Call, result: str, answered_by: str) -> bool:
+    """Whether this result frees the agent without closing the question."""
+    return (
+        call.handled_by == "screens"
+        and answered_by == "server"
+        and status_of(result) in RELEASES
+    )
+
+
+def choice_of(result: str) -> str:
+    """Return in words what an answer says, for a sentence to the agent."""
+    try:
+        value: Any = msgspec.json.decode(result)
+    except msgspec.MsgspecError:
+        return result.strip()
+    if not isinstance(value, dict):
+        return str(value)
+    label = value.get("label", value.get("labels"))
+    if isinstance(label, str) and label:
+        return label
+    if isinstance(label, list):
+        return ", ".join(str(part) for part in label)
+    values = value.get("values")
+    if isinstance(values, dict):
+        return ", ".join(f"{key}: {part}" for key, part in values.items())
+    chosen = value.get("ids", value.get("id", value.get("status")))
+    if isinstance(chosen, list):
+        return ", ".join(str(part) for part in chosen)
+    return str(chosen) if chosen is not None else result.strip()

@@ -1,0 +1,77 @@
+"""Figures for operators, in Prometheus' words; no name, token or id is ever a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """All figures of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._records = Counter(
+            "companion_records", "Records stored and told", ["type"], registry=self.registry
+        )
+        self._expired = Counter(
+            "companion_sessions_expired", "Sessions that expired", registry=self.registry
+        )
+        self._refused = Counter(
+            "companion_refused",
+            "Messages, joins and requests refused",
+            ["code"],
+            registry=self.registry,
+        )
+        self._slow = Counter(
+            "companion_slow_consumers", "Connections that did not read", registry=self.registry
+        )
+        self._joins = Counter(
+            "companion_joins", "Connections that joined", ["role"], registry=self.registry
+        )
+        self._recoveries = Counter(
+            "companion_recoveries", "How joins recovered", ["recovery"], registry=self.registry
+        )
+        self._rendered = Histogram(
+            "companion_rendered_seconds",
+            "From a record's append to its being painted",
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 15, 60),
+            registry=self.registry,
+        )
+        self._connections = Gauge(
+            "companion_connections", "Connections there are now", registry=self.registry
+        )
+        self._writable = Gauge(
+            "companion_database_writable",
+            "1 while the database takes writes",
+            registry=self.registry,
+        )
+
+    def watch(self, connections: Callable[[], float], writable: Callable[[], float]) -> None:
+        """Read these when somebody asks."""
+        self._connections.set_function(connections)
+        self._writable.set_function(writable)
+
+    def recorded(self, kind: str) -> None:
+        self._records.labels(kind).inc()
+
+    def expired(self) -> None:
+        self._expired.inc()
+
+    def refused(self, code: str) -> None:
+        self._refused.labels(code).inc()
+
+    def slow(self) -> None:
+        self._slow.inc()
+
+    def joined(self, role: str, recovery: str) -> None:
+        self._joins.labels(role).inc()
+        self._recoveries.labels(recovery).inc()
+
+    def rendered(self, latency_s: float) -> None:
+        self._rendered.observe(latency_s)
+
+    def text(self) -> bytes:
+        """Return the exposition text."""
+        return generate_latest(self.registry)

@@ -1,0 +1,201 @@
+"""Who is connected: found, counted, told and closed by session, user, token or device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from companion_ws.core.protocol import encode
+from companion_ws.core.session import Role, Sender
+from companion_ws.sessions.outbox import Outbox
+
+WATCH_S: Final = 0.5
+"""How often receivers that take nothing are looked for."""
+MAX_AHEAD: Final = 256
+MAX_AHEAD_BYTES: Final = 512 * 1024
+"""Commands of one connection that may be accepted and not yet stored."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One WebSocket or event stream, seen from the server."""
+
+    connection_id: str
+    session_id: str
+    role: Role
+    user: str
+    """Who the token speaks for."""
+    owner: str
+    """Whose session it is in, and whose limits count."""
+    since_ms: int
+    outbox: Outbox
+    device: str = ""
+    device_id: str | None = None
+    token_id: str = ""
+    tools: frozenset[str] = frozenset()
+    """Tools this screen answers; none named means any."""
+    screen: str = ""
+    is_announced: bool = True
+    is_joined: bool = False
+    """Whether it has been told `session_joined`, which comes before all else."""
+    is_subscribed: bool = False
+    """Whether live records reach it; not while it catches up."""
+    close_code: int | None = None
+    close_reason: str = ""
+    ahead: int = 0
+    ahead_bytes: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def sender(self) -> Sender:
+        return Sender(self.role, self.user, self.connection_id, self.device_id)
+
+    @property
+    def is_screen(self) -> bool:
+        return self.role == "ui"
+
+    def answers(self, tool_name: str) -> bool:
+        """Whether this is a screen that answers calls of this tool."""
+        return self.is_screen and (not self.tools or tool_name in self.tools)
+
+    def shown(self) -> dict[str, Any]:
+        """Return its entry in `presence`."""
+        return {
+            "connection_id": self.connection_id,
+            "role": self.role,
+            "user": self.user,
+            "device": self.device,
+            "device_id": self.device_id,
+            "since": self.since_ms,
+            "screen": self.screen,
+        }
+
+    def close(self, code: int, reason: str) -> None:
+        """Close it with our code; the first one counts."""
+        if self.close_code is None:
+            self.close_code, self.close_reason = code, reason
+        self.outbox.close(code, reason)
+        self.room.set()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so much of it waits for the disk that reading on must wait."""
+        return self.ahead >= MAX_AHEAD or self.ahead_bytes >= MAX_AHEAD_BYTES
+
+    def went(self, size_bytes: int) -> None:
+        """One of its commands was stored or refused."""
+        self.ahead -= 1
+        self.ahead_bytes -= size_bytes
+        self.room.set()
+
+
+class Connections:
+    """All connections of this process."""
+
+    def __init__(self, on_slow: Callable[[Connection], None]) -> None:
+        self._all: dict[str, Connection] = {}
+        self._by_session: defaultdict[str, dict[str, Connection]] = defaultdict(dict)
+        self._by_owner: defaultdict[str, int] = defaultdict(int)
+        self._on_slow = on_slow
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: Connection) -> None:
+        self._all[connection.connection_id] = connection
+        self._by_session[connection.session_id][connection.connection_id] = connection
+        self._by_owner[connection.owner] += 1
+
+    def remove(self, connection: Connection) -> None:
+        """Forget it; a second time is nothing."""
+        if self._all.pop(connection.connection_id, None) is None:
+            return
+        members = self._by_session[connection.session_id]
+        members.pop(connection.connection_id, None)
+        if not members:
+            del self._by_session[connection.session_id]
+        self._by_owner[connection.owner] -= 1
+        if not self._by_owner[connection.owner]:
+            del self._by_owner[connection.owner]
+
+    def of_session(self, session_id: str) -> list[Connection]:
+        """Return who is in a session, in order of joining."""
+        members = self._by_session.get(session_id)
+        return list(members.values()) if members else []
+
+    def count_of_owner(self, owner: str) -> int:
+        return self._by_owner.get(owner, 0)
+
+    def count(self, session_id: str) -> dict[str, int]:
+        """Return `{"agent": n, "ui": n, "observer": n}`."""
+        counts = {"agent": 0, "ui": 0, "observer": 0}
+        for connection in self.of_session(session_id):
+            counts[connection.role] += 1
+        return counts
+
+    def close(
+        self,
+        code: int,
+        reason: str,
+        *,
+        session_id: str | None = None,
+        user: str | None = None,
+        token_id: str | None = None,
+        device_id: str | None = None,
+    ) -> int:
+        """Close all that match every named trait, at once; return how many.
+
+        Without a trait it closes everybody.
+        """
+        matching = [
+            connection
+            for connection in self
+            if (session_id is None or connection.session_id == session_id)
+            and (user is None or connection.user == user)
+            and (token_id is None or connection.token_id == token_id)
+            and (device_id is None or connection.device_id == device_id)
+        ]
+        for connection in matching:
+            connection.close(code, reason)
+        return len(matching)
+
+    def tell(
+        self,
+        session_id: str,
+        message: dict[str, Any],
+        *,
+        user: str | None = None,
+        role: str | None = None,
+    ) -> int:
+        """Send an unrecorded message to a session's connections of that user or role."""
+        body = encode(message)
+        told = [
+            connection
+            for connection in self.of_session(session_id)
+            if (user is None or connection.user == user)
+            and (role is None or connection.role == role)
+        ]
+        for connection in told:
+            connection.outbox.push_text(body)
+        return len(told)
+
+    def slow(self, connection: Connection, why: str) -> None:
+        """Cut a slow consumer off, told so if that is still possible; nobody else notices."""
+        if connection.close_code is None:
+            self._on_slow(connection)
+        connection.close(4408, f"slow consumer: {why}; resume with after")
+
+    async def watch(self) -> None:
+        """Look for receivers that take nothing, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now_s = loop.time()
+            for connection in self:
+                connection.outbox.check(now_s)

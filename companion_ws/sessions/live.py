@@ -1,0 +1,620 @@
+"""One session in memory: its tip, its line, its listeners.
+
+Rules of this file:
+
+1. Memory runs ahead of the disk: `submit` decides, numbers, encodes, applies
+   and enqueues without an await.
+2. One line per session. A record leaves it once it is durable; what rests on
+   the tip waits behind what stands before it.
+3. The disk has the last word. A refused commit throws memory away: the whole
+   line is answered `unavailable`, the tip is read anew, nothing is undone by hand.
+
+Source: house.md "The line".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from companion_ws.core import protocol
+from companion_ws.core.errors import CompanionError, Unavailable
+from companion_ws.core.protocol import Command, encode
+from companion_ws.core.session import (
+    EVERYBODY,
+    Asking,
+    Event,
+    Limits,
+    Passing,
+    Repeat,
+    Reply,
+    Sender,
+    Session,
+    apply,
+    decide,
+    trim,
+)
+from companion_ws.database import Database
+from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.outbox import Batch
+from companion_ws.sessions.store import Store, Stored, Writing
+
+TAIL_RECORDS: Final = 64
+TAIL_BYTES: Final = 64 * 1024
+"""Records kept in memory after they were told, so that a short absence costs no read."""
+
+READ_ANEW_S: Final = 0.5
+"""How long to wait before a session that could not be read is tried again."""
+
+Answer = Callable[[bytes], None]
+Refuse = Callable[[CompanionError], None]
+
+
+class Followed(Protocol):
+    """What others do when something happened in a session; called after it was told."""
+
+    def recorded(self, live: Live, event: Event, body: bytes) -> None: ...
+
+    def joined(self, live: Live, connection: Connection) -> None: ...
+
+    def spawn(self, live: Live, what: Any) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One place in the line.
+
+    `seq` is 0 for what is no record. `deliver` runs when its turn comes,
+    `refuse` if it never will.
+    """
+
+    seq: int
+    body: bytes
+    event: Event | None = None
+    sender: Connection | None = None
+    deliver: Answer | None = None
+    refuse: Refuse | None = None
+
+
+class Live:
+    """A session that somebody is in, or that something is being done to."""
+
+    def __init__(
+        self,
+        stored: Stored,
+        database: Database,
+        store: Store,
+        limits: Limits,
+        is_server_tool: Callable[[str], bool],
+        follow: Followed,
+        now_ms: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.row = stored.row
+        self._database = database
+        self._store = store
+        self._limits = limits
+        self._is_server_tool = is_server_tool
+        self._follow = follow
+        self.now_ms = now_ms
+        self._new_id = new_id
+        self.members: dict[str, Connection] = {}
+        self._line: deque[Place] = deque()
+        self._tail: deque[tuple[int, bytes]] = deque()
+        self._tail_bytes = 0
+        self._is_reading_anew = False
+        self.last_active_ms = stored.row.last_active_at_ms
+        self.touched_ms = stored.row.last_active_at_ms
+        self.expiry_told = False
+        self.used_at_s = 0.0
+        self._set_tip(stored)
+        self.told = stored.session.seq
+
+    def _set_tip(self, stored: Stored) -> None:
+        self.session: Session = stored.session
+        self._requests = stored.requests
+        self._writing: Writing | None = None
+        self._durable = stored.session.seq
+
+    @property
+    def session_id(self) -> str:
+        return self.session.session_id
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing here waits and nobody listens."""
+        return not self.members and not self._line and not self._is_reading_anew
+
+    # Commands.
+
+    def submit(
+        self,
+        command: Command,
+        sender: Sender,
+        request_id: str | None,
+        *,
+        connection: Connection | None = None,
+        size_bytes: int = 0,
+        answer: Answer | None = None,
+        refuse: Refuse | None = None,
+    ) -> None:
+        """Decide on a command and put what follows into the line; never awaits.
+
+        A record goes to everybody; `answer`, where given, gets its text as
+        well, once it is durable. Repeats, replies and passing messages are
+        answered alone. `refuse` hears if the disk would not take it.
+
+        Raises:
+            CompanionError: refused at once; nothing has changed.
+        """
+        if self._is_reading_anew:
+            raise Unavailable("The session is being read anew; send the same requestId again.")
+        at_ms = self.now_ms()
+        if request_id is not None:
+            known = self._requests.get((sender.key, request_id))
+            if known is not None:
+                self._repeat(self._with_result(known, command), request_id, connection, answer)
+                return
+        decision = decide(
+            command, Asking(self.session, sender, at_ms, self._limits, self._is_server_tool)
+        )
+        match decision:
+            case Event():
+                self._record(
+                    decision, sender, request_id, at_ms, connection, size_bytes, answer, refuse
+                )
+            case Repeat():
+                seqs = dict.fromkeys(decision.seqs[:1], "client_tool_call")
+                seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
+                self._repeat(seqs, request_id, connection, answer)
+            case Reply():
+                body = self._message(decision.type, decision.fields, at_ms, request_id)
+                self._answer(body, connection, answer, request_id)
+            case Passing():
+                self._pass(decision, sender, at_ms, request_id, connection, answer)
+        self.active(at_ms)
+
+    def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
+        """Return the seq and type of what a requestId made; of a call also its result."""
+        seqs = {known[0]: known[1]}
+        if isinstance(command, protocol.ClientToolCall):
+            call = self.session.calls.get(command.client_tool_call.tool_call_id)
+            if call is not None and call.seq == known[0] and call.result_seq is not None:
+                seqs[call.result_seq] = "client_tool_result"
+        return seqs
+
+    def active(self, at_ms: int) -> None:
+        """Note activity: the session lives on from here."""
+        self.last_active_ms = max(self.last_active_ms, at_ms)
+        self.expiry_told = False
+
+    def _record(
+        self,
+        event: Event,
+        sender: Sender,
+        request_id: str | None,
+        at_ms: int,
+        connection: Connection | None,
+        size_bytes: int,
+        answer: Answer | None,
+        refuse: Refuse | None,
+    ) -> None:
+        writing = self._open_writing()
+        session = self.session
+        shown = sender.shown()
+        if sender.role == "server":
+            shown["user"] = session.user
+        body = encode(
+            {
+                "type": event.type,
+                **event.fields,
+                "timestamp": at_ms,
+                "requestId": request_id if request_id is not None else self._new_id(),
+                "session_id": session.session_id,
+                "seq": session.seq + 1,
+                "sender": shown,
+            }
+        )
+        dropped = apply(session, event, body, at_ms)
+        trimmed = trim(session, self._limits)
+        request = None
+        if request_id is not None:
+            request = (sender.key, request_id)
+            self._requests[request] = (session.seq, event.type)
+        writing.record(session, event, body, at_ms, request, dropped)
+        if trimmed:
+            writing.trim(session)
+        self._database.note_bytes(writing.unit, len(body))
+        self.touched_ms = at_ms
+        place = Place(session.seq, body, event, connection, answer, refuse)
+        if connection is not None:
+            connection.ahead += 1
+            connection.ahead_bytes += size_bytes
+            place.deliver = _then(answer, lambda body: connection.went(size_bytes))
+            place.refuse = _refuser(self, connection, request_id, size_bytes, refuse)
+        self._line.append(place)
+
+    def _open_writing(self) -> Writing:
+        """Return the unit to add to: the one that waits, or a new one."""
+        writing = self._writing
+        if writing is not None and not writing.unit.taken:
+            return writing
+        tip = self.session
+
+        def settle(error: Exception | None) -> None:
+            self._settle(tip, opened, error)
+
+        opened = Writing(tip, settle)
+        self._database.write(opened.unit)
+        self._writing = opened
+        return opened
+
+    def _repeat(
+        self,
+        seqs: dict[int, str],
+        request_id: str | None,
+        connection: Connection | None,
+        answer: Answer | None,
+    ) -> None:
+        """Answer with records that stand already, to the one who asks alone."""
+        waiting = {place.seq: place.body for place in self._line if place.seq in seqs}
+        for number, (seq, kind) in enumerate(seqs.items()):
+            # Over HTTP one answer is all there is room for: the record itself.
+            reply = answer if number == 0 else None
+            if seq in waiting:
+                body = protocol.marked(waiting[seq], duplicate=True)
+                self._answer(body, connection, reply, request_id)
+            else:
+                self._follow.spawn(
+                    self, self._repeat_from_log(seq, kind, request_id, connection, reply)
+                )
+
+    async def _repeat_from_log(
+        self,
+        seq: int,
+        kind: str,
+        request_id: str | None,
+        connection: Connection | None,
+        answer: Answer | None,
+    ) -> None:
+        body = await self.record_text(seq)
+        if body is not None:
+            body = protocol.marked(body, duplicate=True)
+        else:
+            trimmed: dict[str, Any] = {"seq": seq, "duplicate": True}
+            if kind in ("state_updated", "state_deleted"):
+                trimmed["revision"] = seq
+            body = self._message(kind, trimmed, self.now_ms(), request_id)
+        if connection is not None:
+            connection.outbox.push_text(body)
+        if answer is not None:
+            answer(body)
+
+    async def record_text(self, seq: int) -> bytes | None:
+        """Return a record's text, or None where it has been trimmed."""
+        for known, body in self._tail:
+            if known == seq:
+                return body
+        rows = await self._store.records(self.session_id, seq - 1, seq, 1)
+        return rows[0][1] if rows else None
+
+    def _answer(
+        self,
+        body: bytes,
+        connection: Connection | None,
+        answer: Answer | None,
+        request_id: str | None,
+    ) -> None:
+        """Tell one alone, in its turn."""
+
+        def deliver(body: bytes) -> None:
+            if connection is not None:
+                connection.outbox.push_text(body)
+            if answer is not None:
+                answer(body)
+
+        self._append(
+            Place(
+                0, body, deliver=deliver,
+                refuse=_refuser(self, connection, request_id, None, None),
+            )  # fmt: skip
+        )
+
+    def _pass(
+        self,
+        passing: Passing,
+        sender: Sender,
+        at_ms: int,
+        request_id: str | None,
+        connection: Connection | None,
+        answer: Answer | None,
+    ) -> None:
+        if passing.type == "screen" and connection is not None:
+            connection.screen = passing.fields["text"]
+        body = self._message(
+            passing.type, {**passing.fields, "sender": sender.shown()}, at_ms, request_id
+        )
+        self.tell(body, roles=passing.roles, but=connection)
+        if answer is not None:
+            self._answer(body, None, answer, request_id)
+
+    def _message(
+        self, kind: str, fields: dict[str, Any], at_ms: int, request_id: str | None
+    ) -> bytes:
+        message = {"type": kind, **fields, "session_id": self.session_id, "timestamp": at_ms}
+        if request_id is not None:
+            message["requestId"] = request_id
+        return encode(message)
+
+    def tell_error(
+        self, connection: Connection, error: CompanionError, request_id: str | None
+    ) -> None:
+        """Tell a sender that its command was refused, behind what it may rest on."""
+        body = protocol.error_message(error, request_id, self.session_id, self.now_ms())
+        self._append(
+            Place(
+                0, body, deliver=connection.outbox.push_text,
+                refuse=lambda _: connection.outbox.push_text(body),
+            )  # fmt: skip
+        )
+
+    # Who is here.
+
+    def join(
+        self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
+    ) -> None:
+        """Put a newcomer into the line: what it is told is of one instant, live begins there.
+
+        `joined` holds the fields of `session_joined` that the session does not know.
+        """
+        if self._is_reading_anew:
+            raise Unavailable("The session is being read anew; come back.")
+        at_ms = self.now_ms()
+        session = self.session
+        recovery = self._recovery(after, epoch)
+        self.members[connection.connection_id] = connection
+        self.active(at_ms)
+        body = encode(
+            {
+                "type": "session_joined",
+                **joined,
+                "session_id": session.session_id,
+                "connection_id": connection.connection_id,
+                "role": connection.role,
+                "user": connection.user,
+                "title": self.row.title,
+                "language": session.language,
+                "device_id": connection.device_id,
+                "seq": session.seq,
+                "first_seq": session.oldest,
+                "epoch": self._store.epoch,
+                "recovery": recovery,
+                "state": session.snapshot(),
+                "presence": self.presence(),
+                "conversation_id": session.conversation_id,
+                "open_calls": [
+                    _raw(protocol.marked(call.body, released=call.status == "released"))
+                    for call in session.open_calls(at_ms)
+                ],
+                "cards": [_raw(body) for _, body in session.cards.values()],
+                "timestamp": at_ms,
+            }
+        )
+
+        def deliver(body: bytes) -> None:
+            connection.is_joined = True
+            connection.outbox.push_text(body, is_exempt=True)
+            connection.room.set()
+            if recovery != "replay" or after == self.told:
+                connection.is_subscribed = True
+            self._follow.joined(self, connection)
+
+        def refuse(error: CompanionError) -> None:
+            connection.close(1013, "The server cannot store anything at the moment; come back.")
+
+        self._append(Place(0, body, deliver=deliver, refuse=refuse))
+        if connection.is_announced:
+            self._announce("joined", connection, at_ms)
+
+    def leave(self, connection: Connection, event: str) -> None:
+        """Take a connection out; `event` is `left` after a close frame, else `dropped`."""
+        if self.members.pop(connection.connection_id, None) is None:
+            return
+        connection.is_subscribed = False
+        if connection.is_announced:
+            self._announce(event, connection, self.now_ms())
+
+    def presence(self) -> list[dict[str, Any]]:
+        """Return who is here, as `session_joined` shows it; observers are not announced."""
+        return [member.shown() for member in self.members.values() if member.is_announced]
+
+    def screens(self) -> list[Connection]:
+        return [member for member in self.members.values() if member.is_screen]
+
+    def tell(
+        self,
+        body: bytes,
+        *,
+        roles: frozenset[str] = EVERYBODY,
+        but: Connection | None = None,
+    ) -> None:
+        """Tell who is here in these roles something that is no record, in its turn."""
+
+        def deliver(body: bytes) -> None:
+            batch = Batch([(None, body)])
+            for member in self.members.values():
+                if member.is_joined and member.role in roles and member is not but:
+                    member.outbox.push(batch)
+
+        # Presence is true whatever the disk says.
+        self._append(Place(0, body, deliver=deliver, refuse=lambda error: deliver(body)))
+
+    def tell_message(self, kind: str, **fields: Any) -> None:
+        """Tell everybody a message of ours that is no record."""
+        self.tell(self._message(kind, fields, self.now_ms(), None))
+
+    def _announce(self, event: str, connection: Connection, at_ms: int) -> None:
+        shown = connection.shown()
+        del shown["screen"]
+        body = self._message("presence", {"event": event, **shown}, at_ms, None)
+        self.tell(body, but=connection)
+
+    def _recovery(self, after: int | None, epoch: str | None) -> str:
+        """Source: contract section 2, "recovery"."""
+        if after is None:
+            return "none"
+        if after == 0:
+            return "replay"
+        if epoch is not None and epoch != self._store.epoch:
+            return "snapshot"
+        if after > self.session.seq or after + 1 < self.session.first_seq:
+            return "snapshot"
+        return "replay"
+
+    # The line.
+
+    def _append(self, place: Place) -> None:
+        self._line.append(place)
+        if len(self._line) == 1:
+            self._flush()
+
+    def _settle(self, tip: Session, writing: Writing, error: Exception | None) -> None:
+        if tip is not self.session:
+            return  # A unit of a tip that was thrown away; its line has been answered.
+        if error is None:
+            self._durable = writing.last_seq
+            self._flush()
+            return
+        self._throw_away(error)
+
+    def _flush(self) -> None:
+        run: list[Place] = []
+        line = self._line
+        while line:
+            place = line[0]
+            if place.seq > self._durable:
+                break
+            line.popleft()
+            if place.seq:
+                run.append(place)
+                continue
+            self._tell_records(run)
+            run = []
+            if place.deliver is not None:
+                place.deliver(place.body)
+        self._tell_records(run)
+
+    def _tell_records(self, run: list[Place]) -> None:
+        """Show durable records to everybody; one write per receiver."""
+        if not run:
+            return
+        records = [(place.seq, place.body) for place in run]
+        self.told = run[-1].seq
+        self._keep(records)
+        batch = Batch([*records])
+        for member in self.members.values():
+            if member.is_subscribed:
+                member.outbox.push(batch)
+        for place in run:
+            if place.deliver is not None:
+                place.deliver(place.body)
+            if place.event is not None:
+                self._follow.recorded(self, place.event, place.body)
+
+    def _keep(self, records: list[tuple[int, bytes]]) -> None:
+        """Remember the newest records for those who were away for a moment."""
+        tail = self._tail
+        tail.extend(records)
+        self._tail_bytes += sum(len(body) for _, body in records)
+        while len(tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= len(tail.popleft()[1])
+
+    def _throw_away(self, error: Exception) -> None:
+        """Rule 3 of this file."""
+        line, self._line = self._line, deque()
+        self._is_reading_anew = True
+        reason = Unavailable("Not known to be stored; send the same requestId again.")
+        reason.__cause__ = error
+        for place in line:
+            if place.refuse is not None:
+                place.refuse(reason)
+        self._follow.spawn(self, self._read_anew())
+
+    async def _read_anew(self) -> None:
+        while True:
+            try:
+                stored = await self._store.load(self.session_id)
+                if stored is None:
+                    break
+                found = await self._store.records(
+                    self.session_id, self.told, stored.session.seq, stored.session.seq
+                )
+            except Unavailable:
+                await asyncio.sleep(READ_ANEW_S)
+                continue
+            self.row = stored.row
+            self._set_tip(stored)
+            self._is_reading_anew = False
+            # A commit that was refused may be there all the same: then it is told.
+            self._tell_records([Place(seq, body) for seq, body in found])
+            self._flush()
+            return
+        for member in list(self.members.values()):
+            member.close(1013, "The session could not be read; come back.")
+
+    # Catching up.
+
+    def try_subscribe(self, connection: Connection, position: int) -> bool:
+        """Let a connection that has everything up to `position` listen from here on.
+
+        What it misses is taken from memory if it is there; False if it is not.
+        """
+        if connection.connection_id not in self.members:
+            return False
+        missed = [(seq, body) for seq, body in self._tail if seq > position]
+        if position < self.told and (not missed or missed[0][0] != position + 1):
+            return False
+        if missed:
+            connection.outbox.push(Batch([*missed]), is_exempt=True)
+        connection.is_subscribed = True
+        return True
+
+
+def _raw(body: bytes) -> Any:
+    return protocol.Raw(body)
+
+
+def _then(first: Answer | None, second: Answer) -> Answer:
+    if first is None:
+        return second
+
+    def both(body: bytes) -> None:
+        first(body)
+        second(body)
+
+    return both
+
+
+def _refuser(
+    live: Live,
+    connection: Connection | None,
+    request_id: str | None,
+    size_bytes: int | None,
+    refuse: Refuse | None,
+) -> Refuse:
+    """Return what tells a sender that its command is not known to be stored."""
+
+    def tell(error: CompanionError) -> None:
+        if connection is not None:
+            if size_bytes is not None:
+                connection.went(size_bytes)
+            connection.outbox.push_text(
+                protocol.error_message(error, request_id, live.session_id, live.now_ms())
+            )
+        if refuse is not None:
+            refuse(error)
+
+    return tell

@@ -1,0 +1,191 @@
+"""One connection's bytes on their way out: written at once, watched, never waited for.
+
+Nothing here awaits. aiohttp's own drain is never used: a sender cancelled in
+it poisons the socket for all others. What a loop tick produced leaves in one
+write, and whoever does not read is cut off alone.
+Source: research/security-reliability.md sections 0.1, 0.2 and 2.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+STALL_S: Final = 2.0
+"""A receiver that takes nothing for this long is a slow consumer."""
+CLOSE_S: Final = 1.5
+"""How long a peer has to answer our close frame before its socket is aborted."""
+SEND_BUFFER_BYTES: Final = 128 * 1024
+"""What is asked of the kernel, which doubles it: with megabytes there, no limit here would hold."""
+
+
+def frame(payload: bytes, opcode: int = 0x1) -> bytes:
+    """Return an unmasked, unfragmented WebSocket frame. Source: RFC 6455 section 5.2."""
+    size = len(payload)
+    first = bytes((0x80 | opcode,))
+    if size < 126:
+        return first + bytes((size,)) + payload
+    if size < 65536:
+        return first + b"\x7e" + size.to_bytes(2, "big") + payload
+    return first + b"\x7f" + size.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a close frame; the reason is cut to the 123 bytes a frame can carry."""
+    text = reason.encode()[:123].decode(errors="ignore").encode()
+    return frame(code.to_bytes(2, "big") + text, 0x8)
+
+
+class Batch:
+    """Messages that leave together, encoded once for everybody.
+
+    Each is `(seq, body)`; seq is None for what is no record.
+    """
+
+    __slots__ = ("_events", "_frames", "messages")
+
+    def __init__(self, messages: list[tuple[int | None, bytes]]) -> None:
+        self.messages = messages
+        self._frames: bytes | None = None
+        self._events: bytes | None = None
+
+    @property
+    def frames(self) -> bytes:
+        """WebSocket text frames."""
+        if self._frames is None:
+            self._frames = b"".join([frame(body) for _, body in self.messages])
+        return self._frames
+
+    @property
+    def events(self) -> bytes:
+        """Server-sent events; `id` is the seq of a record."""
+        if self._events is None:
+            self._events = b"".join([event(seq, body) for seq, body in self.messages])
+        return self._events
+
+
+def event(seq: int | None, body: bytes) -> bytes:
+    """Return one server-sent event. JSON text holds no line break, so one data line is enough."""
+    head = b"" if seq is None else b"id: %d\n" % seq
+    return head + b"data: " + body + b"\n\n"
+
+
+class Outbox:
+    """What waits for one connection, bounded by `limit_bytes` (0: no limit).
+
+    `on_slow` is called once, when the bound is passed or nothing moves for STALL_S.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        limit_bytes: int,
+        on_slow: Callable[[str], None],
+        *,
+        as_events: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._limit_bytes = limit_bytes
+        self._on_slow = on_slow
+        self._as_events = as_events
+        self._pending: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._written = 0
+        self._drained = 0
+        self._moved_at = self._loop.time()
+        self._written_at = self._moved_at
+        self._allowance = 0
+        self.is_closed = False
+        self.is_replaying = False
+        """A replay is paced by its receiver and has patience of its own."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes the receiver has not taken yet, short of what the kernel holds."""
+        if self._transport.is_closing():
+            return 0
+        return self._transport.get_write_buffer_size() + sum(map(len, self._pending))
+
+    def push(self, batch: Batch, *, is_exempt: bool = False) -> None:
+        """Queue a batch; it leaves at the end of this tick. Dropped once closed.
+
+        An exempt batch (the join itself, a page of a replay) may stand over
+        the bound: it is paced or paid for elsewhere.
+        """
+        if self.is_closed:
+            return
+        data = batch.events if self._as_events else batch.frames
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(data)
+        if is_exempt:
+            self._allowance += len(data)
+
+    def push_text(self, body: bytes, *, is_exempt: bool = False) -> None:
+        """Queue one message that is no record."""
+        self.push(Batch([(None, body)]), is_exempt=is_exempt)
+
+    def is_idle(self, for_s: float) -> bool:
+        """Whether nothing has been written for that long."""
+        return self._loop.time() - self._written_at > for_s
+
+    def push_comment(self) -> None:
+        """Write a line an event stream ignores: proxies and peers see that it lives."""
+        if not self.is_closed and not self._transport.is_closing():
+            self._transport.write(b"3\r\n:\n\n\r\n")
+            self._written += 8
+            self._written_at = self._loop.time()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what waits and a close frame; abort when the peer does not answer soon."""
+        if self.is_closed:
+            return
+        self._flush()
+        self.is_closed = True
+        if self._transport.is_closing():
+            return
+        if not self._as_events:
+            self._transport.write(close_frame(code, reason))
+            self._loop.call_later(CLOSE_S, self.abort)
+        else:
+            # The end of a chunked answer: a stream that ends well is asked for again.
+            self._transport.write(b"0\r\n\r\n")
+            self._transport.close()
+            self._loop.call_later(CLOSE_S, self.abort)
+
+    def abort(self) -> None:
+        """Cut the socket now; `close()` would wait for the unsent buffer, for minutes."""
+        self.is_closed = True
+        self._pending.clear()
+        self._transport.abort()
+
+    def check(self, now_s: float) -> None:
+        """Notice a receiver that takes nothing; called every half second or so."""
+        if self.is_closed or self._transport.is_closing():
+            return
+        size = self._transport.get_write_buffer_size()
+        drained = self._written - size
+        if size == 0:
+            self._allowance = 0
+        if size == 0 or drained != self._drained or self.is_replaying:
+            self._drained = drained
+            self._moved_at = now_s
+        elif now_s - self._moved_at > STALL_S:
+            self._on_slow(f"took nothing for {STALL_S:g} s")
+
+    def _flush(self) -> None:
+        if self.is_closed or not self._pending:
+            return
+        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+        self._pending.clear()
+        if self._transport.is_closing():
+            return
+        if self._as_events:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._transport.write(data)
+        self._written += len(data)
+        self._written_at = self._loop.time()
+        size = self._transport.get_write_buffer_size()
+        if self._limit_bytes and size > self._limit_bytes + self._allowance:
+            self._on_slow(f"left {size} bytes unread")

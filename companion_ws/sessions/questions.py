@@ -1,0 +1,190 @@
+"""Calls on their way to an answer: by a server tool, by a screen, or by saying why not.
+
+Source: contract section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from companion_ws.core.errors import CompanionError
+from companion_ws.core.phrases import phrase, spoken_code
+from companion_ws.core.protocol import encode
+from companion_ws.core.session import AnswerCall, Sender
+from companion_ws.core.tool_calls import Call
+from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.tools import ServerTool, ToolCall, patience_s, run_tool
+
+SECOND_LOOK_S: Final = 0.8
+"""After a screen left: time for it to come back (a reload), and still an answer within a second."""
+
+log = structlog.get_logger(__name__)
+
+
+class OpenPairing(Protocol):
+    """What a pairing that was opened tells the agent."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def code_url(self) -> str: ...
+
+
+class Doors(Protocol):
+    """What sessions must know of pairing."""
+
+    async def somebody_may_come(self, session_id: str, connected: Collection[str]) -> bool: ...
+
+    async def open(self, session_id: str) -> OpenPairing: ...
+
+
+Submit = Callable[[str, AnswerCall], Awaitable[None]]
+Speak = Callable[[str, dict[str, Any], Sender, str], Awaitable[dict[str, Any]]]
+Open = Callable[[str], Awaitable[Live | None]]
+
+
+class Questions:
+    """Sees each call through to exactly one result."""
+
+    def __init__(
+        self,
+        tools: dict[str, ServerTool],
+        doors: Doors,
+        open_live: Open,
+        submit: Submit,
+        speak: Speak,
+    ) -> None:
+        self._tools = tools
+        self._doors = doors
+        self._open = open_live
+        self._submit = submit
+        self._speak = speak
+
+    def is_server_tool(self, tool_name: str) -> bool:
+        return tool_name in self._tools
+
+    async def asked(self, live: Live, tool_call_id: str, parameters: dict[str, Any]) -> None:
+        """A call was recorded: run it, or see who can answer it."""
+        call = live.session.calls.get(tool_call_id)
+        if call is None:
+            return
+        if call.handled_by == "server":
+            await self._run(live, call, parameters)
+        else:
+            await self.look(live.session_id)
+
+    async def look(self, session_id: str) -> None:
+        """See what becomes of the calls that wait for screens, as things stand now."""
+        live = await self._open(session_id)
+        if live is None:
+            return
+        for call in list(live.session.calls.values()):
+            if call.handled_by == "screens" and call.status == "waiting":
+                await self._look_at(live, call)
+
+    async def _look_at(self, live: Live, call: Call) -> None:
+        screens = live.screens()
+        if any(screen.answers(call.tool_name) for screen in screens):
+            return
+        if screens:
+            # The CompanionUI shows what no screen answers as a card.
+            await self._answer(live.session_id, call, '{"status":"shown"}')
+            return
+        if not await self._doors.somebody_may_come(live.session_id, _devices(live)):
+            await self._release(live, call)
+
+    async def deadline(self, session_id: str, tool_call_id: str) -> None:
+        """The agent cannot wait any longer: tell it how things stand, as something to say."""
+        live = await self._open(session_id)
+        call = live.session.calls.get(tool_call_id) if live is not None else None
+        if live is None or call is None or call.status != "waiting":
+            return
+        if call.handled_by == "server":
+            message = "The tool did not answer in time."
+            result = encode({"status": "error", "message": message}).decode()
+            await self._answer(session_id, call, result, is_error=True)
+        elif any(screen.answers(call.tool_name) for screen in live.screens()):
+            say = phrase(live.session.language, "no_answer")
+            result = encode({"status": "no_answer", "say": say}).decode()
+            await self._answer(session_id, call, result)
+        else:
+            await self._release(live, call)
+
+    async def resume(self, session_id: str) -> None:
+        """After a restart: say of runs that were cut off that they were, or run them again."""
+        live = await self._open(session_id)
+        if live is None:
+            return
+        for call in list(live.session.calls.values()):
+            if call.handled_by != "server" or call.status != "waiting":
+                continue
+            server_tool = self._tools.get(call.tool_name)
+            if server_tool is not None and server_tool.is_idempotent:
+                record = msgspec.json.decode(call.body)
+                await self._run(live, call, record["client_tool_call"]["parameters"])
+            else:
+                result = '{"status":"interrupted"}'
+                await self._answer(session_id, call, result, is_error=True)
+
+    async def _release(self, live: Live, call: Call) -> None:
+        """Tell the agent that nobody looks at a screen, and how somebody could."""
+        opened = await self._doors.open(live.session_id)
+        again = await self._open(live.session_id)
+        if again is None or again.screens():
+            return  # Somebody came while the pairing was opened; joining has looked again.
+        say = phrase(
+            again.session.language,
+            "no_screen",
+            address=opened.code_url.split("://", 1)[-1],
+            code=spoken_code(opened.code),
+        )
+        result = encode(
+            {
+                "status": "no_screen",
+                "say": say,
+                "pairing_code": opened.code,
+                "pairing_url": opened.code_url,
+            }
+        ).decode()
+        await self._answer(live.session_id, call, result)
+
+    async def _run(self, live: Live, call: Call, parameters: dict[str, Any]) -> None:
+        session_id, server_tool = live.session_id, self._tools.get(call.tool_name)
+        if server_tool is None:
+            return
+
+        async def speak(message: dict[str, Any], request_id: str) -> dict[str, Any]:
+            sender = Sender("server", live.session.user)
+            return await self._speak(session_id, message, sender, request_id)
+
+        tool_call = ToolCall(
+            session_id, call.tool_call_id, call.tool_name, parameters, live.session.user, speak
+        )
+        outcome = await run_tool(server_tool, tool_call, patience_s(call, live.now_ms()))
+        if outcome.log:
+            log.warning("tool_failed", session_id=session_id, reason=outcome.log)
+        if call.deadline_ms is not None:
+            await self._answer(session_id, call, outcome.result, is_error=outcome.is_error)
+
+    async def _answer(
+        self, session_id: str, call: Call, result: str, *, is_error: bool = False
+    ) -> None:
+        try:
+            await self._submit(
+                session_id,
+                AnswerCall(tool_call_id=call.tool_call_id, result=result, is_error=is_error),
+            )
+        except CompanionError as error:
+            # Somebody else was first, or the session is over: one result is enough.
+            log.debug("answer_came_second", session_id=session_id, code=error.code)
+
+
+def _devices(live: Live) -> list[str]:
+    return [member.device_id for member in live.members.values() if member.device_id is not None]
+
+

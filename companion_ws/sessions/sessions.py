@@ -1,0 +1,634 @@
+"""The one way to open, change, find and end sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from companion_ws.core import protocol
+from companion_ws.core.errors import (
+    CompanionError,
+    SessionEnded,
+    SessionNotFound,
+    TooManyConnections,
+    Unavailable,
+)
+from companion_ws.core.protocol import Command
+from companion_ws.core.session import (
+    SERVER,
+    AnswerCall,
+    EndSession,
+    Event,
+    Limits,
+    Sender,
+    Session,
+)
+from companion_ws.database import Conflict, Database, Statement
+from companion_ws.sessions.connections import Connection, Connections
+from companion_ws.sessions.due import Due
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.questions import SECOND_LOOK_S, Doors, Questions
+from companion_ws.sessions.store import Row, Store, Stored, deletion
+from companion_ws.sessions.tools import ServerTool
+
+QUIET_S: Final = 5.0
+"""A session nobody uses is forgotten by memory after this long; the disk knows it."""
+GRACE_S: Final = 120.0
+"""After a start, or a jump of the clock, nothing expires for this long."""
+WARNING_S: Final = 60.0
+"""How long before its end everybody is told that a session expires."""
+
+log = structlog.get_logger(__name__)
+
+
+class Keys(Protocol):
+    """What else is known of a session, and goes with it."""
+
+    async def has_device(self, session_id: str) -> bool: ...
+
+    def forget_session(self, session_id: str) -> list[Statement]: ...
+
+
+class Counted(Protocol):
+    """Figures of what happens to sessions; see metrics.py."""
+
+    def recorded(self, kind: str) -> None: ...
+
+    def expired(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a session may hold, and how long it lives."""
+
+    ttl_s: float
+    keep_ended_s: float
+    sessions_per_user: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A session without its log: what lists and owners' checks need."""
+
+    session_id: str
+    user: str
+    service: str | None
+    title: str
+    language: str | None
+    created_at_ms: int
+    last_active_at_ms: int
+    expires_at_ms: int
+    ended_at_ms: int | None
+    seq: int
+    conversation_id: str | None
+
+
+class Sessions:
+    """All sessions: those in memory, and those only the disk knows."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        rules: Rules,
+        connections: Connections,
+        tools: dict[str, ServerTool],
+        doors: Doors,
+        keys: Keys,
+        counted: Counted,
+        now_ms: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.connections = connections
+        self.store = store
+        self.rules = rules
+        self.now_ms = now_ms
+        self._database = database
+        self._keys = keys
+        self._counted = counted
+        self._new_id = new_id
+        self._lives: dict[str, Live] = {}
+        self._loading: dict[str, asyncio.Task[Live | None]] = {}
+        self._results: defaultdict[tuple[str, str], list[asyncio.Future[dict[str, Any]]]] = (
+            defaultdict(list)
+        )
+        self._news: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._questions = Questions(tools, doors, self.live, self._answer_call, self._speak)
+        self._due = Due(store, self._do, now_ms)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._root: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._patient_until_ms = 0
+
+    # Start and stop.
+
+    async def start(self) -> None:
+        """Begin to do what is due, to expire what is idle, and to resume what was cut off."""
+        await self.store.open()
+        self._be_patient()
+        ready = asyncio.Event()
+        self._root = asyncio.create_task(self._run(ready), name="sessions")
+        await ready.wait()
+
+    async def stop(self) -> None:
+        """End the work of this room; what was accepted is stored by the database's close."""
+        self._stopping.set()
+        if self._root is not None:
+            await self._root
+
+    async def _run(self, ready: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            forever = [
+                tasks.create_task(work, name=name)
+                for name, work in (
+                    ("due", self._due.run()),
+                    ("sweep", self._sweep_forever()),
+                    ("watch", self.connections.watch()),
+                    ("resume", self._resume()),
+                )
+            ]
+            ready.set()
+            await self._stopping.wait()
+            self._tasks = None
+            for task in forever:
+                task.cancel()
+            for task in list(tasks._tasks):  # noqa: SLF001
+                task.cancel()
+
+    def spawn(self, live: Live | None, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for; it ends with the server, and failing is logged."""
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except CompanionError as error:
+            log.warning("work_refused", code=error.code, reason=error.message)
+        except Exception:
+            log.exception("work_failed")
+
+    async def _resume(self) -> None:
+        for session_id in await self.store.running():
+            self.spawn(None, self._questions.resume(session_id))
+
+    # Sessions.
+
+    async def live(self, session_id: str) -> Live | None:
+        """Return a session in memory, loading it if need be; None if there is none.
+
+        Use it before the next await: a quiet session may be forgotten after that.
+        """
+        live = self._lives.get(session_id)
+        if live is None:
+            task = self._loading.get(session_id)
+            if task is None:
+                task = asyncio.create_task(self._load(session_id))
+                self._loading[session_id] = task
+                task.add_done_callback(lambda _: self._loading.pop(session_id, None))
+            live = await asyncio.shield(task)
+        if live is not None:
+            live.used_at_s = asyncio.get_running_loop().time()
+        return live
+
+    async def _load(self, session_id: str) -> Live | None:
+        stored = await self.store.load(session_id)
+        if stored is None:
+            return None
+        return self._lives.setdefault(session_id, self._brought_to_life(stored))
+
+    def _brought_to_life(self, stored: Stored) -> Live:
+        live = Live(
+            stored, self._database, self.store, self.rules.limits,
+            self._questions.is_server_tool, self, self.now_ms, self._new_id,
+        )  # fmt: skip
+        live.used_at_s = asyncio.get_running_loop().time()
+        return live
+
+    async def open(self, session_id: str) -> Live | None:
+        """Return a session that can be joined: there, not ended, not expired."""
+        live = await self.live(session_id)
+        if live is None or live.session.ended is not None or self._is_over(live):
+            return None
+        return live
+
+    async def create(
+        self,
+        user: str,
+        *,
+        service: str | None = None,
+        title: str = "",
+        language: str | None = None,
+    ) -> Summary:
+        """Make a new session, durable on return.
+
+        At the limit the user's oldest session with no connection and no
+        device makes room.
+
+        Raises:
+            TooManyConnections: every session of the user is in use.
+        """
+        async with self._creating[user]:
+            await self._make_room(user)
+            at_ms = self.now_ms()
+            row = Row(
+                self._new_id(), user, service, title, language, at_ms, at_ms, None, 0, None
+            )
+            await self.store.create(row)
+        stored = Stored(Session(row.session_id, user, language), row, {})
+        self._lives[row.session_id] = self._brought_to_life(stored)
+        return self._summary(row)
+
+    async def _make_room(self, user: str) -> None:
+        limit = self.rules.sessions_per_user
+        if not limit:
+            return
+        sessions = await self.store.of_user(user)
+        for session_id in sessions:
+            if len(sessions) < limit:
+                return
+            if self.connections.of_session(session_id):
+                continue
+            if await self._keys.has_device(session_id):
+                continue
+            await self.end(session_id, "made room for a newer session")
+            sessions = [other for other in sessions if other != session_id]
+        if len(sessions) >= limit:
+            raise TooManyConnections(f"All {limit} sessions of this user are in use.")
+
+    async def summary(self, session_id: str) -> Summary | None:
+        """Return a session without its log, ended ones included while they are kept."""
+        row = await self.store.row(session_id)
+        return None if row is None else self._summary(row)
+
+    def _summary(self, row: Row) -> Summary:
+        live = self._lives.get(row.session_id)
+        active_ms = max(row.last_active_at_ms, live.last_active_ms if live is not None else 0)
+        return Summary(
+            session_id=row.session_id,
+            user=row.user,
+            service=row.service,
+            title=row.title,
+            language=row.language,
+            created_at_ms=row.created_at_ms,
+            last_active_at_ms=active_ms,
+            expires_at_ms=active_ms + int(self.rules.ttl_s * 1000),
+            ended_at_ms=row.ended_at_ms,
+            seq=row.seq,
+            conversation_id=row.conversation_id,
+        )
+
+    async def listed(
+        self,
+        *,
+        user: str | None = None,
+        conversation_id: str | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
+    ) -> list[Summary]:
+        """Return sessions, newest first, from before `(created_at_ms, session_id)`."""
+        rows = await self.store.listed(
+            user=user, conversation_id=conversation_id, before=before, limit=limit
+        )
+        return [self._summary(row) for row in rows]
+
+    async def find(
+        self, *, conversation_id: str | None = None, call_sid: str | None = None
+    ) -> Summary | None:
+        """Return the session of a conversation or of a telephone call."""
+        row = await self.store.found(conversation_id=conversation_id, call_sid=call_sid)
+        return None if row is None else self._summary(row)
+
+    async def bind(
+        self,
+        session_id: str,
+        *,
+        conversation_id: str | None = None,
+        call_sid: str | None = None,
+    ) -> None:
+        """Let a conversation's or a telephone call's id lead to a session."""
+        if conversation_id is not None:
+            await self.store.update(session_id, "conversation_id", conversation_id)
+            live = await self.live(session_id)
+            if live is not None:
+                live.session.conversation_id = conversation_id
+        if call_sid is not None:
+            await self.store.update(session_id, "call_sid", call_sid)
+
+    async def rename(
+        self, session_id: str, *, title: str | None = None, language: str | None = None
+    ) -> None:
+        """Set what a person calls a session, or the language it speaks."""
+        if title is not None:
+            await self.store.update(session_id, "title", title)
+        if language is not None:
+            await self.store.update(session_id, "language", language)
+        row = await self.store.row(session_id)
+        live = await self.live(session_id)
+        if live is not None and row is not None:
+            live.row = row
+            live.session.language = row.language
+
+    async def end(self, session_id: str, reason: str) -> None:
+        """End a session: recorded, told, its sockets closed 4510, and everything deleted.
+
+        Raises:
+            SessionNotFound: there is none, or it has ended already.
+        """
+        live = await self.live(session_id)
+        if live is None or live.session.ended is not None:
+            raise SessionNotFound("There is no such session.")
+        await self._submit(session_id, EndSession(reason=reason), SERVER, None)
+        self._lives.pop(session_id, None)
+        self.connections.close(4510, reason, session_id=session_id)
+        await self.store.delete_or_keep(
+            session_id, self.rules.keep_ended_s, self._keys.forget_session(session_id)
+        )
+
+    # Commands.
+
+    async def submit(
+        self, session_id: str, message: dict[str, Any], sender: Sender
+    ) -> dict[str, Any]:
+        """Submit a command in wire form; return its record, or its answer, once durable.
+
+        Cancelling the caller does not undo it.
+
+        Raises:
+            CompanionError: what the command was refused for.
+        """
+        command, request_id = protocol.decode(message)
+        return await self._submit(session_id, command, sender, request_id)
+
+    async def _submit(
+        self, session_id: str, command: Command, sender: Sender, request_id: str | None
+    ) -> dict[str, Any]:
+        if self._database.is_full:
+            raise Unavailable("Too much waits for the disk; try again.")
+        live = await self.live(session_id)
+        if live is None:
+            raise SessionNotFound("There is no such session.")
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        live.submit(
+            command, sender, request_id,
+            answer=lambda body: _set(future, body, None),
+            refuse=lambda error: _set(future, b"", error),
+        )  # fmt: skip
+        answer: dict[str, Any] = msgspec.json.decode(await asyncio.shield(future))
+        return answer
+
+    async def broadcast_to_session(
+        self, session_id: str, message: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Tell everybody in a session something; any command of the protocol, from the server.
+
+        Source: guide, "Broadcasting".
+        """
+        return await self.submit(session_id, message, SERVER)
+
+    async def update_session_state(self, session_id: str, key: str, value: Any) -> dict[str, Any]:
+        """Set a state key and tell everybody; return the record. Source: guide, "State"."""
+        return await self.submit(
+            session_id, {"type": "state_update", "key": key, "value": value}, SERVER
+        )
+
+    async def get_session_state(self, session_id: str, key: str | None = None) -> Any:
+        """Return the value of a key, None if it is absent; without a key all values."""
+        live = await self.live(session_id)
+        if live is None:
+            raise SessionNotFound("There is no such session.")
+        values = {
+            name: msgspec.json.decode(entry.value) for name, entry in live.session.state.items()
+        }
+        return values if key is None else values.get(key)
+
+    async def wait_result(
+        self, session_id: str, tool_call_id: str, timeout_s: float
+    ) -> dict[str, Any] | None:
+        """Wait for the result of a call; None if it takes longer."""
+        live = await self.live(session_id)
+        call = live.session.calls.get(tool_call_id) if live is not None else None
+        if live is None or call is None:
+            return None
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        waiting = self._results[session_id, tool_call_id]
+        waiting.append(future)
+        try:
+            if call.result_seq is not None and call.result_seq <= live.told:
+                body = await live.record_text(call.result_seq)
+                if body is not None:
+                    record: dict[str, Any] = msgspec.json.decode(body)
+                    return record
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            waiting.remove(future)
+            if not waiting:
+                self._results.pop((session_id, tool_call_id), None)
+
+    async def wait_beyond(self, session_id: str, seq: int, timeout_s: float) -> bool:
+        """Wait until a record after `seq` has been told; False if it takes longer."""
+        live = await self.live(session_id)
+        if live is None or live.told > seq:
+            return live is not None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._news[session_id].add(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._news[session_id].discard(future)
+            if not self._news[session_id]:
+                del self._news[session_id]
+        return True
+
+    async def records(self, session_id: str, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return stored records after `after`, oldest first."""
+        rows = await self.store.records(session_id, after, 2**62, limit)
+        return [msgspec.json.decode(body) for _, body in rows]
+
+    async def look_at_questions(self, session_id: str) -> None:
+        """See what becomes of waiting calls; for when a device has gone for good."""
+        await self._questions.look(session_id)
+
+    async def erase_user(self, user: str, besides: list[Statement]) -> int:
+        """Remove everything of a user's sessions, and what `besides` names; return how many.
+
+        Durable, and gone from the files too, on return.
+        """
+        rows = await self.store.listed(user=user, limit=2**31)
+        statements = list(besides)
+        for row in rows:
+            self._lives.pop(row.session_id, None)
+            self.connections.close(4510, "erased", session_id=row.session_id)
+            statements += [*deletion(row.session_id), *self._keys.forget_session(row.session_id)]
+        await self._database.transact(statements)
+        await self._database.checkpoint()
+        return len(rows)
+
+    async def export_user(self, user: str) -> list[dict[str, Any]]:
+        """Return everything a user's sessions hold: rows, state and records."""
+        exported = []
+        for summary in await self.listed(user=user, limit=2**31):
+            states = await self.store.states([summary.session_id])
+            exported.append(
+                {
+                    **msgspec.to_builtins(summary),
+                    "state": shown_state(states[summary.session_id]),
+                    "records": await self.records(summary.session_id, 0, 2**31),
+                }
+            )
+        return exported
+
+    # What the lives tell (Followed).
+
+    def recorded(self, live: Live, event: Event, body: bytes) -> None:
+        self._counted.recorded(event.type)
+        for waiting in self._news.get(live.session_id, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+        match event.type:
+            case "client_tool_call":
+                asked = event.fields["client_tool_call"]
+                if event.fields["deadline_at"] is not None:
+                    self._due.note()
+                self.spawn(
+                    live, self._questions.asked(live, asked.tool_call_id, asked.parameters)
+                )
+            case "client_tool_result":
+                key = (live.session_id, event.fields["tool_call_id"])
+                if key in self._results:
+                    record = msgspec.json.decode(body)
+                    for future in self._results[key]:
+                        if not future.done():
+                            future.set_result(record)
+
+    def joined(self, live: Live, connection: Connection) -> None:
+        if connection.is_screen:
+            self.spawn(live, self._questions.look(live.session_id))
+
+    def left(self, live: Live, connection: Connection) -> None:
+        """A connection is gone; calls that waited for it may be left with nobody."""
+        if connection.is_screen and not live.screens() and self._tasks is not None:
+            self.spawn(live, self._look_later(live.session_id))
+
+    async def _look_later(self, session_id: str) -> None:
+        await asyncio.sleep(SECOND_LOOK_S)
+        await self._questions.look(session_id)
+
+    async def _answer_call(self, session_id: str, command: AnswerCall) -> None:
+        await self._submit(session_id, command, SERVER, None)
+
+    async def _speak(
+        self, session_id: str, message: dict[str, Any], sender: Sender, request_id: str
+    ) -> dict[str, Any]:
+        return await self.submit(session_id, {**message, "requestId": request_id}, sender)
+
+    # Time.
+
+    async def _do(self, session_id: str, kind: str, ref: str) -> None:
+        await self._questions.deadline(session_id, ref)
+        await self.store.done(session_id, kind, ref)
+
+    def _is_over(self, live: Live) -> bool:
+        return self.now_ms() >= max(
+            live.last_active_ms + int(self.rules.ttl_s * 1000), self._patient_until_ms
+        )
+
+    def _be_patient(self) -> None:
+        patience_s = min(GRACE_S, self.rules.ttl_s / 2)
+        self._patient_until_ms = self.now_ms() + int(patience_s * 1000)
+
+    async def _sweep_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = max(0.05, min(1.0, self.rules.ttl_s / 20))
+        offset_s = loop.time() - self.now_ms() / 1000
+        while True:
+            await asyncio.sleep(pause_s)
+            drift_s = loop.time() - self.now_ms() / 1000 - offset_s
+            if abs(drift_s) > 5.0:
+                # The wall clock jumped, or the machine slept: nobody is idle for that.
+                offset_s += drift_s
+                self._be_patient()
+            try:
+                await self._sweep()
+            except CompanionError as error:
+                log.warning("sweep_refused", code=error.code)
+
+    async def _sweep(self) -> None:
+        now_s, now_ms = asyncio.get_running_loop().time(), self.now_ms()
+        for live in list(self._lives.values()):
+            if self._is_over(live):
+                await self._expire(live.session_id)
+                continue
+            self._warn(live, now_ms)
+            self._touch(live)
+            if live.is_quiet and now_s - live.used_at_s > QUIET_S and live.touched_ms >= (
+                live.last_active_ms
+            ):
+                self._lives.pop(live.session_id, None)
+        if now_ms < self._patient_until_ms:
+            return
+        for session_id in await self.store.idle_since(now_ms - int(self.rules.ttl_s * 1000), 100):
+            if session_id not in self._lives:
+                await self._expire(session_id)
+        kept_ms = int(self.rules.keep_ended_s * 1000)
+        for session_id in await self.store.ended_before(now_ms - kept_ms, 100):
+            await self.store.delete(session_id, self._keys.forget_session(session_id))
+
+    async def _expire(self, session_id: str) -> None:
+        try:
+            await self.end(session_id, "expired")
+        except (SessionNotFound, SessionEnded, Conflict):
+            return
+        self._counted.expired()
+
+    def _warn(self, live: Live, now_ms: int) -> None:
+        ttl_s = self.rules.ttl_s
+        warning_s = WARNING_S if WARNING_S <= ttl_s / 2 else ttl_s / 2
+        expires_ms = max(live.last_active_ms + int(ttl_s * 1000), self._patient_until_ms)
+        if live.members and not live.expiry_told and now_ms >= expires_ms - int(warning_s * 1000):
+            live.expiry_told = True
+            live.tell_message("session_expiring", expires_at=expires_ms)
+
+    def _touch(self, live: Live) -> None:
+        grain_ms = int(min(60.0, self.rules.ttl_s / 10) * 1000)
+        if live.last_active_ms - live.touched_ms >= grain_ms or (
+            live.is_quiet and live.last_active_ms > live.touched_ms
+        ):
+            live.touched_ms = live.last_active_ms
+            self.store.touch(live.session_id, live.last_active_ms)
+
+
+def shown_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
+    """Return stored state as `{key: {"value": …, "revision": int}}`."""
+    return {
+        key: {"value": msgspec.json.decode(value), "revision": revision}
+        for key, (value, revision) in state.items()
+    }
+
+
+def _set(future: asyncio.Future[bytes], body: bytes, error: CompanionError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(body)
+    else:
+        future.set_exception(error)
+
+

@@ -1,0 +1,416 @@
+"""The log's SQL: what a session is on disk."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from companion_ws.core.session import Entry, Event, Session
+from companion_ws.core.tool_calls import Call
+from companion_ws.database import Database, Params, Statement, Unit
+
+KEPT_REQUESTS: Final = 10_000
+"""requestIds remembered per session at least. Source: contract section 2."""
+
+_ADVANCE: Final = """
+    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, last_active_at_ms = ?,
+        conversation_id = ?, ended_at_ms = ?
+    WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
+_RECORD: Final = "INSERT INTO records (session_id, seq, body) VALUES (?, ?, ?)"
+_REQUEST: Final = (
+    "INSERT INTO requests (session_id, sender, request_id, seq, type) VALUES (?, ?, ?, ?, ?)"
+)
+_STATE: Final = """
+    INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
+_CARD: Final = "INSERT INTO cards (session_id, seq, body) VALUES (?, ?, ?)"
+_DROP_CARD: Final = "DELETE FROM cards WHERE session_id = ? AND seq = ?"
+_CALL: Final = """
+    INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
+        asked_at_ms, deadline_ms, result_seq, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET status = excluded.status, result_seq = excluded.result_seq,
+        body = excluded.body"""
+_DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
+_DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
+_TRIM: Final = "DELETE FROM records WHERE session_id = ? AND seq < ?"
+_TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
+
+_ORDER: Final = (
+    _ADVANCE, _RECORD, _REQUEST, _STATE, _CARD, _DROP_CARD, _CALL, _DUE, _DONE, _TRIM,
+    _TRIM_REQUESTS,
+)  # fmt: skip
+"""What makes comes before what removes, so that units of a batch may be merged."""
+
+_TABLES: Final = ("records", "requests", "state", "cards", "calls", "due", "trail", "sessions")
+
+_SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
+    last_active_at_ms, ended_at_ms, seq, conversation_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A session's row, without its log."""
+
+    session_id: str
+    user: str
+    service: str | None
+    title: str
+    language: str | None
+    created_at_ms: int
+    last_active_at_ms: int
+    ended_at_ms: int | None
+    seq: int
+    conversation_id: str | None
+
+
+@dataclass(slots=True)
+class Stored:
+    """A session as loaded: what it adds up to, and the requestIds it remembers."""
+
+    session: Session
+    row: Row
+    requests: dict[tuple[str, str], tuple[int, str]]
+
+
+class Writing:
+    """A unit that records of one session are added to until the writer takes it."""
+
+    def __init__(self, session: Session, settle: Callable[[Exception | None], None]) -> None:
+        self.unit = Unit(settle=settle, guards=frozenset({_ADVANCE}))
+        for sql in _ORDER:
+            self.unit.rows[sql] = []
+        self._id = session.session_id
+        # One row for the whole unit; it is brought up to date with each record.
+        self._advance: list[Any] = [0, 0, 0, 0, None, None, session.session_id, session.seq]
+        self.unit.rows[_ADVANCE].append(self._advance)
+        self.last_seq = session.seq
+
+    def record(
+        self,
+        session: Session,
+        event: Event,
+        body: bytes,
+        at_ms: int,
+        request: tuple[str, str] | None,
+        dropped_cards: tuple[int, ...],
+    ) -> None:
+        """Add a record that `session` already holds, with everything it changes."""
+        rows, seq = self.unit.rows, session.seq
+        self.last_seq = seq
+        self._advance[:6] = [
+            seq, session.first_seq, session.log_bytes, at_ms, session.conversation_id,
+            at_ms if session.ended is not None else None,
+        ]  # fmt: skip
+        rows[_RECORD].append((self._id, seq, body))
+        if request is not None:
+            rows[_REQUEST].append((self._id, *request, seq, event.type))
+        match event.type:
+            case "state_updated":
+                key = event.fields["key"]
+                rows[_STATE].append((self._id, key, session.state[key].value, seq))
+            case "state_deleted":
+                rows[_STATE].append((self._id, event.fields["key"], None, seq))
+            case "contextual_update":
+                rows[_CARD].append((self._id, seq, body))
+                rows[_DROP_CARD].extend((self._id, card) for card in dropped_cards)
+            case "client_tool_call":
+                call = session.calls[event.fields["client_tool_call"].tool_call_id]
+                self._call(call)
+                if call.deadline_ms is not None:
+                    rows[_DUE].append((self._id, "deadline", call.tool_call_id, call.deadline_ms))
+            case "client_tool_result" | "client_tool_cancel":
+                call = session.calls[event.fields["tool_call_id"]]
+                self._call(call)
+                rows[_DONE].append((self._id, "deadline", call.tool_call_id))
+            case "user_message" if "result" in event.fields:
+                self._call(session.calls[event.fields["in_reply_to"]])
+
+    def trim(self, session: Session) -> None:
+        """Remove the records before the first one kept, and requestIds long past."""
+        self.unit.rows[_TRIM][:] = [(self._id, session.first_seq)]
+        if session.seq > KEPT_REQUESTS:
+            self.unit.rows[_TRIM_REQUESTS][:] = [(self._id, session.seq - KEPT_REQUESTS)]
+
+    def _call(self, call: Call) -> None:
+        self.unit.rows[_CALL].append(
+            (
+                self._id, call.tool_call_id, call.seq, call.tool_name, call.handled_by,
+                call.status, call.asked_at_ms, call.deadline_ms, call.result_seq, call.body,
+            )  # fmt: skip
+        )
+
+
+class Store:
+    """Reads and writes sessions; decides nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.epoch = ""
+
+    async def open(self) -> None:
+        """Read what names this log."""
+        [(self.epoch,)] = await self._database.read("SELECT epoch FROM log")
+
+    async def create(self, row: Row) -> None:
+        """Store a new session; its creation is a row, not a record."""
+        await self._database.transact(
+            [
+                Statement(
+                    "INSERT INTO sessions (session_id, user, service, title, language,"
+                    " created_at_ms, last_active_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (row.session_id, row.user, row.service, row.title, row.language,
+                     row.created_at_ms, row.last_active_at_ms),
+                )
+            ]
+        )  # fmt: skip
+
+    async def row(self, session_id: str) -> Row | None:
+        """Return a session's row, ended or not."""
+        rows = await self._database.read(
+            f"SELECT {_SUMMARY} FROM sessions WHERE session_id = ?", (session_id,)  # noqa: S608
+        )
+        return Row(*rows[0]) if rows else None
+
+    async def load(self, session_id: str) -> Stored | None:
+        """Return the session with everything a tip needs, or None if there is none.
+
+        Records are read last and only by size: what they add up to stands in
+        tables of its own, so that a long log does not make a join slow.
+        """
+        read = self._database.read
+        row = await self.row(session_id)
+        if row is None:
+            return None
+        [(seq, first_seq)] = await read(
+            "SELECT seq, first_seq FROM sessions WHERE session_id = ?", (session_id,)
+        ) or [(0, 1)]
+        session = Session(
+            session_id, row.user, row.language, seq=seq, first_seq=first_seq,
+            conversation_id=row.conversation_id,
+        )  # fmt: skip
+        if row.ended_at_ms is not None:
+            session.ended = "ended"
+        for key, value, revision in await read(
+            "SELECT key, value, revision FROM state"
+            " WHERE session_id = ? AND value IS NOT NULL ORDER BY revision",
+            (session_id,),
+        ):
+            session.state[key] = Entry(value, revision)
+            session.state_bytes += len(json.dumps(key, ensure_ascii=False).encode()) + len(value)
+        for card_seq, body in await read(
+            "SELECT seq, body FROM cards WHERE session_id = ? ORDER BY seq", (session_id,)
+        ):
+            session.cards[card_seq] = (json.loads(body).get("context_id"), body)
+            session.cards_bytes += len(body)
+        for columns in await read(
+            "SELECT tool_call_id, seq, tool_name, handled_by, status, asked_at_ms, deadline_ms,"
+            " result_seq, body FROM calls WHERE session_id = ? ORDER BY seq",
+            (session_id,),
+        ):
+            session.calls[columns[0]] = Call(*columns)
+        session.sizes = deque(
+            size
+            for (size,) in await read(
+                "SELECT length(body) FROM records WHERE session_id = ? AND seq >= ? ORDER BY seq",
+                (session_id, first_seq),
+            )
+        )
+        session.log_bytes = sum(session.sizes)
+        requests = {
+            (sender, request_id): (request_seq, kind)
+            for sender, request_id, request_seq, kind in await read(
+                "SELECT sender, request_id, seq, type FROM requests"
+                " WHERE session_id = ? ORDER BY seq",
+                (session_id,),
+            )
+        }
+        return Stored(session, row, requests)
+
+    async def records(
+        self, session_id: str, after: int, up_to: int, count: int, size_bytes: int = 0
+    ) -> list[tuple[int, bytes]]:
+        """Return at most `count` records after `after`, about `size_bytes` of them at most."""
+        rows = await self._database.read(
+            "SELECT seq, body FROM records WHERE session_id = ? AND seq > ? AND seq <= ?"
+            " ORDER BY seq LIMIT ?",
+            (session_id, after, up_to, count),
+        )
+        if not size_bytes:
+            return rows
+        page: list[tuple[int, bytes]] = []
+        total = 0
+        for seq, body in rows:
+            page.append((seq, body))
+            total += len(body)
+            if total >= size_bytes:
+                break
+        return page
+
+    async def listed(
+        self,
+        *,
+        user: str | None = None,
+        conversation_id: str | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
+    ) -> list[Row]:
+        """Return sessions, newest first, from before `(created_at_ms, session_id)`."""
+        at_ms, session_id = before or (2**62, "")
+        return [
+            Row(*columns)
+            for columns in await self._database.read(
+                f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
+                " WHERE (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR conversation_id = ?2)"
+                " AND (created_at_ms, session_id) < (?3, ?4)"
+                " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?5",
+                (user, conversation_id, at_ms, session_id, limit),
+            )
+        ]
+
+    async def found(self, *, conversation_id: str | None, call_sid: str | None) -> Row | None:
+        """Return the newest session of a conversation or a telephone call."""
+        rows = await self._database.read(
+            f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
+            " WHERE ended_at_ms IS NULL AND ((?1 IS NOT NULL AND conversation_id = ?1)"
+            " OR (?2 IS NOT NULL AND call_sid = ?2)) ORDER BY created_at_ms DESC LIMIT 1",
+            (conversation_id, call_sid),
+        )
+        return Row(*rows[0]) if rows else None
+
+    async def states(self, session_ids: Iterable[str]) -> dict[str, dict[str, tuple[bytes, int]]]:
+        """Return the state of several sessions: `{session_id: {key: (value, revision)}}`."""
+        states: dict[str, dict[str, tuple[bytes, int]]] = {}
+        for session_id in session_ids:
+            states[session_id] = {
+                key: (value, revision)
+                for key, value, revision in await self._database.read(
+                    "SELECT key, value, revision FROM state"
+                    " WHERE session_id = ? AND value IS NOT NULL ORDER BY revision",
+                    (session_id,),
+                )
+            }
+        return states
+
+    async def update(self, session_id: str, column: str, value: Any) -> None:
+        """Set one of the columns a person can name a session by."""
+        statements = {
+            "title": "UPDATE sessions SET title = ? WHERE session_id = ?",
+            "language": "UPDATE sessions SET language = ? WHERE session_id = ?",
+            "conversation_id": "UPDATE sessions SET conversation_id = ? WHERE session_id = ?",
+            "call_sid": "UPDATE sessions SET call_sid = ? WHERE session_id = ?",
+        }
+        await self._database.transact([Statement(statements[column], (value, session_id))])
+
+    def touch(self, session_id: str, at_ms: int) -> None:
+        """Note an activity that is no record; soon durable, and nobody waits for it."""
+        self._write_soon(
+            "UPDATE sessions SET last_active_at_ms = max(last_active_at_ms, ?)"
+            " WHERE session_id = ?",
+            (at_ms, session_id),
+        )
+
+    def trail(self, session_id: str, at_ms: int, event: str, details: bytes) -> None:
+        """Note who came, went or was refused; soon durable, and nobody waits for it."""
+        self._write_soon(
+            "INSERT INTO trail (session_id, at_ms, event, details)"
+            " SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
+            " (SELECT 1 FROM sessions WHERE session_id = ?1)",
+            (session_id, at_ms, event, details.decode()),
+        )
+
+    def _write_soon(self, sql: str, params: Params) -> None:
+        unit = Unit(settle=lambda error: None)
+        unit.add(sql, params)
+        if self._database.is_writable:
+            self._database.write(unit)
+
+    async def trail_of(self, session_id: str) -> list[tuple[int, str, str]]:
+        """Return `(at_ms, event, details as JSON)`, oldest first."""
+        return await self._database.read(
+            "SELECT at_ms, event, details FROM trail WHERE session_id = ?"
+            " ORDER BY number DESC LIMIT 1000",
+            (session_id,),
+        )
+
+    async def idle_since(self, before_ms: int, limit: int) -> list[str]:
+        """Return sessions without activity since then, longest idle first."""
+        return [
+            session_id
+            for (session_id,) in await self._database.read(
+                "SELECT session_id FROM sessions WHERE last_active_at_ms < ?"
+                " AND ended_at_ms IS NULL ORDER BY last_active_at_ms LIMIT ?",
+                (before_ms, limit),
+            )
+        ]
+
+    async def ended_before(self, before_ms: int, limit: int) -> list[str]:
+        """Return ended sessions that need not be kept any longer."""
+        return [
+            session_id
+            for (session_id,) in await self._database.read(
+                "SELECT session_id FROM sessions WHERE last_active_at_ms <= ?1"
+                " AND ended_at_ms <= ?1 ORDER BY last_active_at_ms LIMIT ?2",
+                (before_ms, limit),
+            )
+        ]
+
+    async def of_user(self, user: str) -> list[str]:
+        """Return the ids of a user's sessions that have not ended, oldest first."""
+        return [
+            session_id
+            for (session_id,) in await self._database.read(
+                "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NULL"
+                " ORDER BY created_at_ms, session_id",
+                (user,),
+            )
+        ]
+
+    async def running(self) -> list[str]:
+        """Return the sessions in which a server tool ran when the process ended."""
+        return [
+            session_id
+            for (session_id,) in await self._database.read(
+                "SELECT DISTINCT session_id FROM calls"
+                " WHERE handled_by = 'server' AND status = 'waiting'"
+            )
+        ]
+
+    async def due_by(self, at_ms: int) -> list[tuple[str, str, str]]:
+        """Return `(session_id, kind, ref)` of what is due, earliest first."""
+        return await self._database.read(
+            "SELECT session_id, kind, ref FROM due WHERE at_ms <= ? ORDER BY at_ms LIMIT 100",
+            (at_ms,),
+        )
+
+    async def next_due_ms(self) -> int | None:
+        """Return when something is due next, or None."""
+        [(at_ms,)] = await self._database.read("SELECT min(at_ms) FROM due")
+        return None if at_ms is None else int(at_ms)
+
+    async def done(self, session_id: str, kind: str, ref: str) -> None:
+        """Forget something that was due and needed nothing any more."""
+        await self._database.transact([Statement(_DONE, (session_id, kind, ref))])
+
+    async def delete_or_keep(
+        self, session_id: str, keep_s: float, besides: Iterable[Statement] = ()
+    ) -> None:
+        """Remove an ended session, or keep it readable and let go of its keys alone."""
+        if keep_s:
+            await self._database.transact(besides)
+        else:
+            await self.delete(session_id, besides)
+
+    async def delete(self, session_id: str, besides: Iterable[Statement] = ()) -> None:
+        """Remove everything of a session, with what others hold of it, in one transaction."""
+        await self._database.transact([*deletion(session_id), *besides])
+
+
+def deletion(session_id: str) -> list[Statement]:
+    """Return the statements that remove a session."""
+    return [
+        Statement(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
+        for table in _TABLES
+    ]

@@ -1,0 +1,252 @@
+"""Server tools: functions of the agent's author that run here.
+
+A tool is a plain or async function marked `@tool`. Its first parameter is the
+`ToolCall`; the others come from the call's `parameters`, checked against their
+annotations, and what is not asked for is left out. What it returns becomes the
+result. Source: contract sections 4 and 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import threading
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar, overload
+
+import msgspec
+
+from companion_ws.core.protocol import encode
+from companion_ws.core.tool_calls import Call
+
+MARGIN_MS: Final = 250
+"""A tool has to be done this much before the agent gives up, so that the word still arrives."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ToolError(Exception):
+    """What a tool raises to tell the agent, in its own words, why it failed."""
+
+
+class Speaks(Protocol):
+    """How a tool speaks to its session."""
+
+    async def __call__(self, message: dict[str, Any], request_id: str) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """The call a tool answers, and its way to speak to the session meanwhile.
+
+    What it emits carries a requestId made from the call and a number, so that
+    an idempotent tool that runs again after a restart emits nothing twice.
+    """
+
+    session_id: str
+    tool_call_id: str
+    tool_name: str
+    parameters: dict[str, Any]
+    user: str
+    _speak: Speaks
+    _spoken: int = 0
+
+    async def contextual_update(
+        self,
+        text: str,
+        data: Any = None,
+        *,
+        ui: dict[str, Any] | None = None,
+        context_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Show something on the screens; return its record, once stored."""
+        message: dict[str, Any] = {"type": "contextual_update", "text": text}
+        if data is not None:
+            message["data"] = data
+        if ui is not None:
+            message["ui"] = ui
+        if context_id is not None:
+            message["context_id"] = context_id
+        return await self._say(message)
+
+    async def update_state(self, key: str, value: Any) -> dict[str, Any]:
+        """Set a state key; return its record, once stored."""
+        return await self._say({"type": "state_update", "key": key, "value": value})
+
+    async def _say(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._spoken += 1
+        # Whatever msgspec can write (dataclasses, structs, dates) may be said.
+        builtins = msgspec.to_builtins(message)
+        return await self._speak(builtins, f"{self.tool_call_id}/{self._spoken}"[-128:])
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool:
+    """A function that answers calls of its name."""
+
+    name: str
+    function: Callable[..., Any]
+    parameters: dict[str, inspect.Parameter]
+    annotations: dict[str, Any]
+    takes_call: bool
+    is_async: bool
+    is_idempotent: bool
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments the function asks for, converted.
+
+        Raises:
+            ToolError: one is missing or of the wrong type.
+        """
+        arguments = {}
+        for name, parameter in self.parameters.items():
+            if name not in given:
+                if parameter.default is parameter.empty:
+                    raise ToolError(f"The parameter {name} is missing.")
+                continue
+            kind = self.annotations.get(name, Any)
+            try:
+                arguments[name] = msgspec.convert(given[name], kind, strict=False)
+            except msgspec.ValidationError as error:
+                raise ToolError(f"The parameter {name} is wrong: {error}.") from None
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to; `log` is what the developer should read, if anything."""
+
+    result: str
+    is_error: bool = False
+    log: str = ""
+
+
+@overload
+def tool(function: F) -> F: ...
+@overload
+def tool(*, idempotent: bool = False) -> Callable[[F], F]: ...
+def tool(function: F | None = None, *, idempotent: bool = False) -> F | Callable[[F], F]:
+    """Mark a function as a server tool of its own name.
+
+    `idempotent=True` lets a run that a restart cut off start again.
+    """
+
+    def mark(function: F) -> F:
+        function.__companion_tool__ = {"idempotent": idempotent}  # type: ignore[attr-defined]
+        return function
+
+    return mark if function is None else mark(function)
+
+
+def load_tools(module_name: str | None) -> dict[str, ServerTool]:
+    """Import a module and return its tools by name; none without a module.
+
+    Raises:
+        ImportError: there is no such module.
+        ValueError: it has no tool.
+    """
+    if module_name is None:
+        return {}
+    module = importlib.import_module(module_name)
+    tools = {
+        value.__name__: _described(value)
+        for value in vars(module).values()
+        if callable(value) and hasattr(value, "__companion_tool__")
+    }
+    if not tools:
+        raise ValueError(f"{module_name} has no function marked @tool")
+    return tools
+
+
+def _described(function: Callable[..., Any]) -> ServerTool:
+    signature = inspect.signature(function)
+    annotations = typing.get_type_hints(function, include_extras=True)
+    parameters = dict(signature.parameters)
+    first = next(iter(parameters), None)
+    takes_call = first is not None and (first == "call" or annotations.get(first) is ToolCall)
+    if takes_call and first is not None:
+        del parameters[first]
+    named = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    return ServerTool(
+        name=function.__name__,
+        function=function,
+        parameters=named,
+        annotations=annotations,
+        takes_call=takes_call,
+        is_async=inspect.iscoroutinefunction(function),
+        is_idempotent=bool(getattr(function, "__companion_tool__")["idempotent"]),  # noqa: B009
+    )
+
+
+async def run_tool(server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
+    """Run a tool to its end, or to the end of our patience; never raises."""
+    try:
+        arguments = server_tool.arguments(call.parameters)
+        async with asyncio.timeout(patience_s):
+            value = await _called(server_tool, call, arguments)
+        return Outcome(encode(value).decode())
+    except ToolError as error:
+        return _failed(str(error), f"{call.tool_name}: {error}")
+    except TimeoutError:
+        return _failed("The tool did not answer in time.", f"{call.tool_name} took too long")
+    except Exception as error:  # noqa: BLE001 - the author's code; its outermost edge is here
+        return _failed("The tool failed.", f"{call.tool_name} failed: {error!r}")
+
+
+def _failed(message: str, log: str) -> Outcome:
+    result = encode({"status": "error", "message": message}).decode()
+    return Outcome(result, is_error=True, log=log)
+
+
+def _called(
+    server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]
+) -> Awaitable[Any]:
+    positional = (call,) if server_tool.takes_call else ()
+    if server_tool.is_async:
+        answer: Awaitable[Any] = server_tool.function(*positional, **arguments)
+        return answer
+    return _in_thread(lambda: server_tool.function(*positional, **arguments))
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """Run blocking work in a thread of its own.
+
+    A daemon, and no pool: a tool that hangs for ever must neither use up
+    threads others need nor keep the server from stopping.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except Exception as raised:  # noqa: BLE001 - carried over to who waits
+            error = raised
+        # The loop is gone where the server stopped meanwhile; then nobody waits.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name="companion-tool", daemon=True).start()
+    return await future
+
+
+def patience_s(call: Call, at_ms: int) -> float:
+    """Return how long a tool may take from now on."""
+    deadline_ms = call.deadline_ms if call.deadline_ms is not None else at_ms + 120_000
+    return max(0.05, (deadline_ms - MARGIN_MS - at_ms) / 1000)

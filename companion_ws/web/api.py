@@ -1,0 +1,403 @@
+"""JSON routes of sessions: made, found, named, ended; state, messages, records, trail."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from companion_ws.access.tokens import Claims
+from companion_ws.core import protocol
+from companion_ws.core.errors import (
+    BadRequest,
+    CompanionError,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    RevisionConflict,
+    SessionEnded,
+    SessionForbidden,
+    SessionNotFound,
+)
+from companion_ws.core.session import Sender
+from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web.joining import ROLES
+from companion_ws.web.middleware import CLAIMS, read_json
+from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
+
+DEFAULT_PAGE: Final = 50
+MAX_PAGE: Final = 1000
+MAX_WAIT_S: Final = 130.0
+"""A little over the longest deadline of a tool call."""
+MAX_TITLE: Final = 200
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+
+
+class Api:
+    """What a session's owner, its members and the operator ask over HTTP."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def routes(self) -> list[Route]:
+        one = "/sessions/{session_id}"
+        return [
+            Route("POST", "/sessions", frozenset({"user", "service", "admin"}), self.create,
+                  summary="Open a session", status=201),
+            Route("GET", "/sessions", ADMIN, self.list_all, admin=True,
+                  summary="List every session"),
+            Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions"),
+            Route("GET", one, OWNER, self.show, summary="Show a session"),
+            Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language"),
+            Route("DELETE", one, OWNER, self.end, summary="End a session", status=204),
+            Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state"),
+            Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key"),
+            Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key"),
+            Route("DELETE", f"{one}/state/{{key:.+}}", MEMBER, self.delete_key,
+                  summary="Delete a key", status=204),
+            Route("POST", f"{one}/messages", MEMBER, self.message,
+                  summary="Send a command; answered with its record"),
+            Route("GET", f"{one}/trail", OWNER, self.trail,
+                  summary="Who joined, left, dropped or was refused"),
+        ]  # fmt: skip
+
+    # Sessions.
+
+    async def create(self, request: web.Request) -> web.Response:
+        claims, body = request[CLAIMS], await read_json(request)
+        fields = _object(body)
+        title, language = _title(fields), _language(fields)
+        if claims.kind == "service":
+            user = fields.get("user")
+            if not isinstance(user, str) or not 1 <= len(user) <= MAX_TITLE:
+                raise BadRequest("A service names the session's owner: {\"user\": \"…\"}.")
+            summary = await self._sessions.create(
+                user, service=claims.user, title=title or "", language=language
+            )
+        else:
+            summary = await self._sessions.create(
+                claims.user, title=title or "", language=language
+            )
+        return _json(await self._shown(summary), status=201)
+
+    async def list_all(self, request: web.Request) -> web.Response:
+        query = request.query
+        return await self._listed(request, query.get("user") or None)
+
+    async def list_own(self, request: web.Request) -> web.Response:
+        return await self._listed(request, request[CLAIMS].user)
+
+    async def _listed(self, request: web.Request, user: str | None) -> web.Response:
+        limit = _number(request, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+        found = await self._sessions.listed(
+            user=user,
+            conversation_id=request.query.get("conversation_id") or None,
+            before=_cursor(request.query.get("cursor")),
+            limit=limit + 1,
+        )
+        page = found[:limit]
+        after = _cursor_text(page[-1]) if len(found) > limit else None
+        states = await self._sessions.store.states(summary.session_id for summary in page)
+        return _json(
+            {
+                "sessions": [
+                    self._with_state(summary, states[summary.session_id]) for summary in page
+                ],
+                "next": after,
+            }
+        )
+
+    async def show(self, request: web.Request) -> web.Response:
+        return _json(await self._shown(await self._owned(request)))
+
+    async def rename(self, request: web.Request) -> web.Response:
+        summary, fields = await self._owned(request), _object(await read_json(request))
+        _alive(summary)
+        await self._sessions.rename(
+            summary.session_id, title=_title(fields), language=_language(fields)
+        )
+        return _json(await self._shown(await self._owned(request)))
+
+    async def end(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        _alive(summary)
+        claims = request[CLAIMS]
+        by = "admin" if claims.user != summary.user and claims.kind == "admin" else "owner"
+        await self._sessions.end(summary.session_id, f"ended by {by}")
+        return web.Response(status=204)
+
+    async def _shown(self, summary: Summary) -> dict[str, Any]:
+        states = await self._sessions.store.states([summary.session_id])
+        return self._with_state(summary, states[summary.session_id])
+
+    def _with_state(
+        self, summary: Summary, state: dict[str, tuple[bytes, int]]
+    ) -> dict[str, Any]:
+        return {
+            "session_id": summary.session_id,
+            "user": summary.user,
+            "title": summary.title,
+            "language": summary.language,
+            "created_at": summary.created_at_ms,
+            "last_active_at": summary.last_active_at_ms,
+            "expires_at": summary.expires_at_ms,
+            "ended_at": summary.ended_at_ms,
+            "seq": summary.seq,
+            "conversation_id": summary.conversation_id,
+            "connections": self._sessions.connections.count(summary.session_id),
+            "state": _raw_state(state),
+        }
+
+    # State.
+
+    async def state(self, request: web.Request) -> web.Response:
+        summary = await self._member(request)
+        states = await self._sessions.store.states([summary.session_id])
+        return _json(_raw_state(states[summary.session_id]))
+
+    async def get_key(self, request: web.Request) -> web.Response:
+        summary = await self._member(request)
+        states = await self._sessions.store.states([summary.session_id])
+        entry = states[summary.session_id].get(request.match_info["key"])
+        if entry is None:
+            raise NotFound("There is no such key.")
+        value, revision = entry
+        etag = f'"{revision}"'
+        if etag in _etags(request.headers.get("If-None-Match")):
+            return web.Response(status=304, headers={"ETag": etag})
+        shown = {"value": msgspec.Raw(value), "revision": revision}
+        return _json(shown, headers={"ETag": etag})
+
+    async def put_key(self, request: web.Request) -> web.Response:
+        value = await read_json(request)
+        message = {
+            "type": "state_update",
+            "key": request.match_info["key"],
+            "value": value,
+            **_if_revision(request),
+        }
+        record = await self._change(request, message)
+        return _json(record, headers={"ETag": f'"{record["revision"]}"'})
+
+    async def delete_key(self, request: web.Request) -> web.Response:
+        summary = await self._member(request)
+        states = await self._sessions.store.states([summary.session_id])
+        key = request.match_info["key"]
+        precondition = _if_revision(request)
+        if key not in states[summary.session_id] and not precondition:
+            raise NotFound("There is no such key.")
+        await self._change(request, {"type": "state_delete", "key": key, **precondition})
+        return web.Response(status=204)
+
+    async def _change(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._submit(request, message)
+        except RevisionConflict as conflict:
+            raise PreconditionFailed(conflict.message, **conflict.details) from conflict
+
+    # Messages.
+
+    async def message(self, request: web.Request) -> web.Response:
+        message = _object(await read_json(request))
+        wait_s = _seconds(request, "wait")
+        key = request.headers.get("Idempotency-Key")
+        if key and "requestId" not in message:
+            message = {**message, "requestId": key}
+        record = await self._submit(request, message)
+        call = record.get("client_tool_call")
+        if wait_s and isinstance(call, dict) and call.get("expects_response", True):
+            session_id, call_id = request.match_info["session_id"], call["tool_call_id"]
+            result = await self._sessions.wait_result(session_id, call_id, wait_s)
+            if result is None:
+                return _json(record, status=202)
+            return _json(result)
+        return _json(record)
+
+    async def _submit(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        summary = await self._member(request)
+        _alive(summary)
+        claims = request[CLAIMS]
+        role = _role(request, claims)
+        if message.get("type") == "ping":
+            return {
+                "type": "pong",
+                "session_id": summary.session_id,
+                "timestamp": self._sessions.now_ms(),
+            }
+        sender = Sender(role, claims.user, None, claims.device_id)
+        try:
+            return await self._sessions.submit(summary.session_id, message, sender)
+        except CompanionError as error:
+            error.details.setdefault("requestId", protocol.request_id_of(message))
+            raise
+
+    # Trail.
+
+    async def trail(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        rows = await self._sessions.store.trail_of(summary.session_id)
+        return _json(
+            {
+                "trail": [
+                    {"at": at_ms, "event": event, **msgspec.json.decode(details)}
+                    for at_ms, event, details in reversed(rows)
+                ]
+            }
+        )
+
+    # Who may.
+
+    async def _owned(self, request: web.Request) -> Summary:
+        return await owned(self._sessions, request)
+
+    async def _member(self, request: web.Request) -> Summary:
+        return await member(self._sessions, request)
+
+
+async def owned(sessions: Sessions, request: web.Request) -> Summary:
+    """Return the session of the path, for its owner and for admins.
+
+    Raises:
+        SessionNotFound: there is none, or it is somebody else's.
+    """
+    summary = await _found(sessions, request)
+    claims: Claims = request[CLAIMS]
+    is_owner = (
+        claims.kind == "admin"
+        or (claims.kind == "user" and summary.user == claims.user)
+        or (claims.kind == "service" and summary.service == claims.user)
+    )
+    if not is_owner:
+        raise SessionNotFound("There is no such session.")
+    return summary
+
+
+async def member(sessions: Sessions, request: web.Request) -> Summary:
+    """Return the session of the path, for its owner, admins and its own session tokens."""
+    claims: Claims = request[CLAIMS]
+    if claims.kind != "session":
+        return await owned(sessions, request)
+    if claims.session_id != request.match_info["session_id"]:
+        raise SessionNotFound("There is no such session.")
+    return await _found(sessions, request)
+
+
+async def _found(sessions: Sessions, request: web.Request) -> Summary:
+    summary = await sessions.summary(request.match_info["session_id"])
+    if summary is None:
+        raise SessionNotFound("There is no such session.")
+    return summary
+
+
+def _alive(summary: Summary) -> None:
+    if summary.ended_at_ms is not None:
+        raise SessionEnded("The session has ended.")
+
+
+def _role(request: web.Request, claims: Claims) -> Any:
+    role = request.query.get("role") or None
+    if role is not None and role not in ROLES:
+        raise BadRequest("role is one of agent, ui, observer.")
+    if claims.kind != "session":
+        return role or "agent"
+    if role is not None and role != claims.role:
+        raise SessionForbidden(f"This token acts as {claims.role} only.")
+    if claims.role is None:
+        raise Forbidden("This token has no role.")
+    return claims.role
+
+
+def _raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
+    return {
+        key: {"value": msgspec.Raw(value), "revision": revision}
+        for key, (value, revision) in state.items()
+    }
+
+
+def _json(
+    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=protocol.encode(value),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise BadRequest("The body is a JSON object.")
+    return body
+
+
+def _title(fields: dict[str, Any]) -> str | None:
+    title = fields.get("title")
+    if title is None:
+        return None
+    if not isinstance(title, str) or len(title) > MAX_TITLE:
+        raise BadRequest(f"title is a text of at most {MAX_TITLE} characters.")
+    return title
+
+
+def _language(fields: dict[str, Any]) -> str | None:
+    language = fields.get("language")
+    if language is None:
+        return None
+    if not isinstance(language, str) or len(language) > 35 or not _LANGUAGE.fullmatch(language):
+        raise BadRequest("language is a BCP 47 tag, for instance de or pt-BR.")
+    return language
+
+
+def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query.get(name)
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < least:
+        raise BadRequest(f"{name} is a whole number from {least}.")
+    return min(int(text), most)
+
+
+def _seconds(request: web.Request, name: str) -> float:
+    text = request.query.get(name)
+    if not text:
+        return 0.0
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text):
+        raise BadRequest(f"{name} is a number of seconds.")
+    return min(float(text), MAX_WAIT_S)
+
+
+def _cursor_text(summary: Summary) -> str:
+    raw = protocol.encode([summary.created_at_ms, summary.session_id])
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _cursor(text: str | None) -> tuple[int, str] | None:
+    if not text:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return msgspec.json.decode(raw, type=tuple[int, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise BadRequest("cursor is the `next` of an earlier answer.") from None
+
+
+def _etags(header: str | None) -> list[str]:
+    return [part.strip().removeprefix("W/") for part in (header or "").split(",")]
+
+
+def _if_revision(request: web.Request) -> dict[str, int]:
+    """Return the precondition of a change as the protocol has it."""
+    if request.headers.get("If-None-Match", "").strip() == "*":
+        return {"if_revision": 0}
+    wanted = request.headers.get("If-Match")
+    if wanted is None or wanted.strip() == "*":
+        return {}
+    match = re.fullmatch(r'(?:W/)?"(\d{1,15})"', wanted.strip())
+    if match is None:
+        raise BadRequest('If-Match is the ETag of an earlier answer, for instance "12".')
+    return {"if_revision": int(match[1])}

@@ -1,0 +1,99 @@
+"""What a client asks for when it joins, and what its token lets it have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+from aiohttp import web
+
+from companion_ws.access.tokens import Claims
+from companion_ws.core.errors import BadParameter, BadRequest, SessionForbidden
+
+ROLES: Final = ("agent", "ui", "observer")
+MAX_TEXT: Final = 200
+"""Longest device label, session id or epoch that is read."""
+MAX_TOOLS: Final = 64
+
+Role = Literal["agent", "ui", "observer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The parameters of a join, checked."""
+
+    session_id: str | None = None
+    after: int | None = None
+    epoch: str | None = None
+    role: Role | None = None
+    device: str = ""
+    tools: frozenset[str] = frozenset()
+    strict: bool = False
+
+
+def check_once(request: web.Request) -> None:
+    """Refuse a repeated parameter before the upgrade.
+
+    Raises:
+        BadRequest: a parameter is there twice.
+    """
+    for name in set(request.query):
+        if len(request.query.getall(name)) > 1:
+            raise BadRequest(f"The parameter {name[:40]} is there more than once.")
+
+
+def read_join(request: web.Request) -> Join:
+    """Return what the query asks for.
+
+    Raises:
+        BadParameter: one of its parameters is malformed.
+    """
+    query = request.query
+    role = query.get("role") or None
+    if role is not None and role not in ROLES:
+        raise BadParameter("role is one of agent, ui, observer.")
+    strict = query.get("strict", "")
+    if strict not in ("", "0", "1", "true", "false"):
+        raise BadParameter("strict is 1 or 0.")
+    tools = frozenset(name for name in query.get("tools", "").split(",") if name)
+    if len(tools) > MAX_TOOLS or any(len(name) > MAX_TEXT for name in tools):
+        raise BadParameter(f"tools names at most {MAX_TOOLS} tools.")
+    return Join(
+        session_id=_text(query.get("session_id"), "session_id"),
+        after=_after(query.get("after")),
+        epoch=_text(query.get("epoch"), "epoch"),
+        role=cast("Role | None", role),
+        device=_text(query.get("device"), "device") or "",
+        tools=tools,
+        strict=strict in ("1", "true"),
+    )
+
+
+def _after(text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+        raise BadParameter("after is a seq: a whole number from 0.")
+    return int(text)
+
+
+def _text(text: str | None, name: str) -> str | None:
+    if not text:
+        return None
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise BadParameter(f"{name} is at most {MAX_TEXT} printable characters.")
+    return text
+
+
+def role_of(claims: Claims, asked: Role | None) -> Role:
+    """Return the role a token joins in.
+
+    Raises:
+        SessionForbidden: the token does not allow the role it asks for.
+    """
+    if claims.kind != "session":
+        return asked or "agent"
+    own = cast("Role", claims.role or "ui")
+    if asked is not None and asked != own:
+        raise SessionForbidden(f"This token joins as {own} only.")
+    return own

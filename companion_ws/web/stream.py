@@ -1,0 +1,163 @@
+"""A session's records as JSON pages, or as a live stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from companion_ws import __version__
+from companion_ws.access.tokens import Claims
+from companion_ws.config import Config
+from companion_ws.core.errors import BadRequest, CompanionError, TooManyRequests
+from companion_ws.core.protocol import encode
+from companion_ws.sessions.catch_up import catch_up
+from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.api import member
+from companion_ws.web.middleware import CLAIMS
+from companion_ws.web.routes import MEMBER, Route
+
+MAX_PAGE: Final = 1000
+COMMENT_S: Final = 10.0
+"""How often a quiet stream says that it lives."""
+
+
+class Stream:
+    """Serves `GET /sessions/{id}/records`."""
+
+    def __init__(self, sessions: Sessions, config: Config, new_id: Callable[[], str]) -> None:
+        self._sessions = sessions
+        self._config = config
+        self._new_id = new_id
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
+                  summary="Read records, or follow them as server-sent events"),
+        ]  # fmt: skip
+
+    async def records(self, request: web.Request) -> web.StreamResponse:
+        summary = await member(self._sessions, request)
+        if "text/event-stream" in request.headers.get("Accept", ""):
+            return await self._follow(request, summary.session_id)
+        after = _seq(request.query.get("after"), "after") or 0
+        limit = min(_seq(request.query.get("limit"), "limit") or 100, MAX_PAGE)
+        rows = await self._sessions.store.records(summary.session_id, after, 2**62, limit + 1)
+        page = rows[:limit]
+        live = await self._sessions.live(summary.session_id)
+        body = encode(
+            {
+                "records": [msgspec.Raw(record) for _, record in page],
+                "first_seq": live.session.oldest if live is not None else None,
+                "next": page[-1][0] if len(rows) > limit else None,
+            }
+        )
+        return web.Response(body=body, content_type="application/json")
+
+    async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
+        after = _seq(request.headers.get("Last-Event-ID"), "Last-Event-ID")
+        if after is None:
+            after = _seq(request.query.get("after"), "after")
+        live = await self._sessions.open(session_id)
+        if live is None:
+            raise BadRequest("An ended session has no live stream; ask for JSON.")
+        self._check_room(live)
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+        )
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connection = self._connection(request[CLAIMS], live, transport)
+        await self._serve(live, connection, after, transport)
+        return response
+
+    def _check_room(self, live: Live) -> None:
+        most = self._config.limit_connections_per_session
+        if most and len(self._sessions.connections.of_session(live.session_id)) >= most:
+            raise TooManyRequests(
+                f"This session has {most} connections, which is the limit.", retry_after_ms=10_000
+            )
+
+    def _connection(
+        self, claims: Claims, live: Live, transport: asyncio.Transport
+    ) -> Connection:
+        outbox = Outbox(
+            transport,
+            self._config.limit_outbox_bytes,
+            lambda why: self._sessions.connections.slow(connection, why),
+            as_events=True,
+        )
+        connection = Connection(
+            connection_id=self._new_id(),
+            session_id=live.session_id,
+            role="observer",
+            user=claims.user,
+            owner=live.row.user,
+            since_ms=self._sessions.now_ms(),
+            outbox=outbox,
+            token_id=claims.id,
+            is_announced=False,
+        )
+        # The device of a paired phone, so that revoking it ends its streams too.
+        connection.device_id = claims.device_id
+        return connection
+
+    async def _serve(
+        self,
+        live: Live,
+        connection: Connection,
+        after: int | None,
+        transport: asyncio.Transport,
+    ) -> None:
+        connections = self._sessions.connections
+        connections.add(connection)
+        joined: dict[str, Any] = {
+            "protocol": 1,
+            "server": __version__,
+            "created": False,
+            "requested_session_id": live.session_id,
+            "reason": None,
+            "expires_at": self._sessions.now_ms() + int(self._sessions.rules.ttl_s * 1000),
+        }
+        try:
+            live.join(connection, after, None, joined)
+            while not connection.is_joined and not connection.outbox.is_closed:
+                connection.room.clear()
+                await connection.room.wait()
+            if not connection.is_subscribed and after is not None:
+                await catch_up(live, self._sessions.store, connection, after)
+            while not connection.outbox.is_closed and not transport.is_closing():
+                await asyncio.sleep(COMMENT_S / 10)
+                self._comment(connection, transport)
+        except CompanionError:
+            connection.outbox.abort()
+        finally:
+            connections.remove(connection)
+            live.leave(connection, "dropped")
+
+    def _comment(self, connection: Connection, transport: asyncio.Transport) -> None:
+        if connection.outbox.is_idle(COMMENT_S):
+            connection.outbox.push_comment()
+
+
+def _seq(text: str | None, name: str) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+        raise BadRequest(f"{name} is a whole number from 0.")
+    return int(text)
