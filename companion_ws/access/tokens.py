@@ -166,6 +166,23 @@ class Tokens:
         )
         return self.sign(claims), claims
 
+    def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
+        """Return a token that lives `ttl_s` from now, at most until `until_ms`, under the same id.
+
+        The same id, so that revoking it kills every renewal.
+
+        Raises:
+            Unauthenticated: it was revoked in the meantime.
+        """
+        if self._revocations.cover(claims):
+            raise Unauthenticated(_REFUSAL)
+        at_ms = self._now_ms()
+        until_ms = claims.expires_at_ms if claims.until_ms is None else claims.until_ms
+        renewed = msgspec.structs.replace(
+            claims, issued_at_ms=at_ms, expires_at_ms=min(at_ms + int(ttl_s * 1000), until_ms)
+        )
+        return self.sign(renewed), renewed
+
     def sign(self, claims: Claims) -> str:
         """Return the token that says `claims`: what an answer given twice is made of."""
         text = self._serializer(claims.kind).dumps(_pack(claims))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from companion_ws.access.credentials import Credentials
+from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys
+from companion_ws.access.limits import CodeGuesses
+from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.database import Database, Statement
 from companion_ws.files import folder
@@ -38,6 +42,7 @@ class Access:
     revocations: Revocations
     tokens: Tokens
     credentials: Credentials
+    devices: Devices
     is_closed: bool = False
 
     @classmethod
@@ -49,7 +54,19 @@ class Access:
         tokens = Tokens(keys, revocations, now_ms=clock)
         credentials = Credentials(database, revocations, now_ms=clock)
         await credentials.load()
-        return cls(path, clock, keys, database, revocations, tokens, credentials)
+        devices = Devices(database, tokens, credentials, now_ms=clock)
+        return cls(path, clock, keys, database, revocations, tokens, credentials, devices)
+
+    def pairing(self, mode: Literal["open", "confirm"] = "open") -> Pairing:
+        return Pairing(
+            self.database,
+            self.keys,
+            self.tokens,
+            CodeGuesses(clock=lambda: self.clock() / 1000),
+            lambda: "https://pub.example",
+            mode=mode,
+            now_ms=self.clock,
+        )
 
     async def close(self) -> None:
         if not self.is_closed:

@@ -1,0 +1,502 @@
+"""Pairing: from a ticket or a spoken code to a device with a session token, exactly once."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from companion_ws.access.derived import (
+    CODE_DIGITS,
+    code_hash_of,
+    code_of,
+    hash_of,
+    session_part,
+    ticket_of,
+)
+from companion_ws.access.devices import TOKEN_TTL_S
+from companion_ws.access.keys import Keys
+from companion_ws.access.limits import CodeGuesses
+from companion_ws.access.tokens import Claims, Tokens, now_ms
+from companion_ws.core.errors import (
+    BadRequest,
+    NotFound,
+    PairingExpired,
+    PairingRefused,
+    SessionNotFound,
+)
+from companion_ws.database import Conflict, Database, Statement
+
+TICKET_TTL_S: Final = 60.0
+MAX_TICKET_TTL_S: Final = 900.0
+CODE_TTL_S: Final = 300.0
+CODE_ATTEMPTS: Final = 5
+"""Another session may have the very code: one chance in ten million with 100 live ones."""
+CONFIRM_S: Final = 120.0
+"""How long a device waits for the owner's yes."""
+TOKEN_LIFE_S: Final = 12 * 3600.0
+MAX_LABEL: Final = 100
+
+_SESSION_IS_OPEN: Final = """
+    EXISTS (SELECT 1 FROM sessions AS s WHERE s.session_id = {} AND s.ended_at_ms IS NULL)
+"""
+_TAKE_TICKET: Final = f"""
+    UPDATE pairings SET used_at_ms = ?
+    WHERE pairing_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?
+      AND {_SESSION_IS_OPEN.format("pairings.session_id")}
+"""  # noqa: S608 - joined from constants
+_TAKE_CODE: Final = f"""
+    UPDATE codes SET used_at_ms = ?
+    WHERE code_hash = ? AND used_at_ms IS NULL AND expires_at_ms > ?
+      AND {_SESSION_IS_OPEN.format("codes.session_id")}
+"""  # noqa: S608
+_TAKE_CLAIM: Final = f"""
+    UPDATE claims SET used_at_ms = ?
+    WHERE pairing_id = ? AND used_at_ms IS NULL AND expires_at_ms > ? AND allowed = 1
+      AND {_SESSION_IS_OPEN.format("claims.session_id")}
+"""  # noqa: S608
+_ADD_DEVICE: Final = """
+    INSERT INTO devices (device_id, session_id, user, label, created_at_ms, last_active_at_ms,
+                         token_until_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_ADD_CODE: Final = """
+    INSERT INTO codes (session_id, user, pairing_id, nonce, code_hash, expires_at_ms)
+    SELECT session_id, user, ?, ?, ?, ? FROM sessions WHERE session_id = ?
+    ON CONFLICT (session_id) DO UPDATE
+    SET nonce = excluded.nonce, code_hash = excluded.code_hash,
+        expires_at_ms = excluded.expires_at_ms, used_at_ms = NULL
+    WHERE codes.used_at_ms IS NOT NULL OR codes.expires_at_ms <= ?
+"""
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A way in that was opened: a link for a QR code, and a code to type or speak."""
+
+    pairing_id: str
+    url: str
+    url_expires_at_ms: int
+    code: str
+    code_expires_at_ms: int
+    code_url: str
+
+
+class Paired(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that got in; `Tokens.sign(claims)` is its token."""
+
+    claims: Claims
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that waits for the owner's yes; `verification` is shown on both sides."""
+
+    claim: str
+    pairing_id: str
+    session_id: str
+    user: str
+    device: str
+    verification: str
+    expires_at_ms: int
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """A ticket or code that was found, and the statement that uses it up for one caller."""
+
+    pairing_id: str
+    session_id: str
+    user: str
+    take: Statement
+
+
+Also = Callable[["Paired | Waiting"], Iterable[Statement]]
+"""Further statements of the transaction that lets a device in."""
+
+
+def _nothing(_: Paired | Waiting) -> Iterable[Statement]:
+    return ()
+
+
+class Pairing:
+    """Lets devices into sessions.
+
+    Ticket and code are derived from a key that is not in the database, so a
+    page that redraws, or a restart, shows a live one again, and a copy of the
+    database opens nothing.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keys: Keys,
+        tokens: Tokens,
+        guesses: CodeGuesses,
+        base_url: Callable[[], str],
+        *,
+        mode: Literal["open", "confirm"] = "open",
+        now_ms: Callable[[], int] = now_ms,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+        below: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._tokens = tokens
+        self._guesses = guesses
+        self._base_url = base_url
+        self._mode = mode
+        self._now_ms = now_ms
+        self._new_id = new_id
+        self._new_secret = new_secret
+        self._below = below
+
+    # The side that shows.
+
+    async def open(self, session_id: str, ttl_s: float = TICKET_TTL_S) -> Opened:
+        """Open a new ticket, and the session's live code or a new one; both durable.
+
+        A ticket opened before stays good until its own end, a live code is
+        never changed.
+
+        Raises:
+            SessionNotFound: the session is unknown or over.
+            BadRequest: `ttl_s` is not between 1 and 900.
+        """
+        if not 1 <= ttl_s <= MAX_TICKET_TTL_S:
+            raise BadRequest(f"ttl_s is between 1 and {MAX_TICKET_TTL_S:.0f} seconds.")
+        pairing_id = self._new_id()
+        now = self._now_ms()
+        expires_at_ms = now + int(ttl_s * 1000)
+        await self._open(session_id, pairing_id, now, expires_at_ms)
+        [(nonce, code_hash, code_expires_at_ms)] = await self._database.read(
+            "SELECT nonce, code_hash, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
+        ) or [("", b"", now)]
+        ticket = ticket_of(self._keys.derive("pairing"), pairing_id)
+        return Opened(
+            pairing_id=pairing_id,
+            url=self._url(ticket, session_id),
+            url_expires_at_ms=expires_at_ms,
+            code=self._code(nonce, code_hash),
+            code_expires_at_ms=code_expires_at_ms,
+            code_url=f"{self._base_url()}/c",
+        )
+
+    async def _open(self, session_id: str, pairing_id: str, now: int, expires_at_ms: int) -> None:
+        key = self._keys.derive("pairing")
+        add_pairing = Statement(
+            """
+            INSERT INTO pairings (pairing_id, session_id, user, ticket_hash, expires_at_ms)
+            SELECT ?, session_id, user, ?, ?
+            FROM sessions WHERE session_id = ? AND ended_at_ms IS NULL
+            """,
+            (pairing_id, hash_of(ticket_of(key, pairing_id)), expires_at_ms, session_id),
+            expect=1,
+        )
+        show_code = Statement(
+            "UPDATE codes SET pairing_id = ? WHERE session_id = ?", (pairing_id, session_id)
+        )
+        drop_dead = Statement("DELETE FROM codes WHERE expires_at_ms <= ?", (now,))
+        for attempt in range(CODE_ATTEMPTS):
+            nonce = self._new_secret()
+            code_hash = code_hash_of(key, code_of(key, nonce))
+            code_until_ms = now + int(CODE_TTL_S * 1000)
+            values = (pairing_id, nonce, code_hash, code_until_ms, session_id, now)
+            add_code = Statement(_ADD_CODE, values)
+            try:
+                await self._database.transact([drop_dead, add_pairing, add_code, show_code])
+            except Conflict:
+                raise SessionNotFound("There is no such session.") from None
+            except sqlite3.IntegrityError:
+                if attempt + 1 == CODE_ATTEMPTS:
+                    raise
+            else:
+                return
+
+    async def url(self, session_id: str, pairing_id: str) -> str:
+        """Return the link of a ticket that is still good, for drawing it.
+
+        Raises:
+            NotFound: it is used, expired, unknown or another session's.
+        """
+        rows = await self._database.read(
+            """
+            SELECT ticket_hash FROM pairings
+            WHERE pairing_id = ? AND session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?
+            """,
+            (pairing_id, session_id, self._now_ms()),
+        )
+        if not rows:
+            raise NotFound("This pairing is used or has expired. Open another.")
+        for key in self._keys.derive_all("pairing"):
+            ticket = ticket_of(key, pairing_id)
+            if hmac.compare_digest(hash_of(ticket), rows[0][0]):
+                return self._url(ticket, session_id)
+        raise NotFound("This pairing is used or has expired. Open another.")
+
+    def link(self, session_id: str, pairing_id: str) -> str:
+        """Return the link of a ticket, dead or alive, as the newest key derives it."""
+        return self._url(ticket_of(self._keys.derive("pairing"), pairing_id), session_id)
+
+    async def somebody_may_come(
+        self, session_id: str, connected_device_ids: Collection[str]
+    ) -> bool:
+        """Return whether a screen may still join: a paired device is away, or a way in is open."""
+        now = self._now_ms()
+        ways = await self._database.read(
+            """
+            SELECT EXISTS (SELECT 1 FROM pairings
+                           WHERE session_id = ?1 AND used_at_ms IS NULL AND expires_at_ms > ?2)
+                OR EXISTS (SELECT 1 FROM codes
+                           WHERE session_id = ?1 AND used_at_ms IS NULL AND expires_at_ms > ?2)
+                OR EXISTS (SELECT 1 FROM claims WHERE session_id = ?1 AND used_at_ms IS NULL
+                           AND expires_at_ms > ?2 AND allowed IS NOT 0)
+            """,
+            (session_id, now),
+        )
+        if ways[0][0]:
+            return True
+        devices = await self._database.read(
+            """
+            SELECT device_id FROM devices
+            WHERE session_id = ? AND revoked_at_ms IS NULL AND token_until_ms > ?
+            """,
+            (session_id, now),
+        )
+        return any(device_id not in connected_device_ids for (device_id,) in devices)
+
+    # The side that comes.
+
+    async def redeem(
+        self,
+        *,
+        ticket: str | None = None,
+        code: str | None = None,
+        device: str = "",
+        source: str = "",
+        also: Also = _nothing,
+    ) -> Paired | Waiting:
+        """Let a device in by ticket or code, or let it wait for the owner, for one caller only.
+
+        `ticket` is the fragment of the link, with or without its session
+        part; `code` may hold spaces and hyphens; `source` is the caller's
+        address. What `also` returns is stored in the same transaction.
+
+        Raises:
+            NotFound: used, wrong or expired; nobody learns which.
+            TooManyRequests: too many codes were tried.
+            BadRequest: neither or both were given.
+        """
+        if (ticket is None) == (code is None):
+            raise BadRequest("Send either a ticket or a code.")
+        if ticket is not None:
+            return await self._enter(await self._way_of_ticket(ticket), _label(device), also)
+        self._guesses.begin(source)
+        entered = await self._enter(await self._way_of_code(code or ""), _label(device), also)
+        self._guesses.forgive(source)
+        return entered
+
+    async def _way_of_ticket(self, ticket: str) -> _Way | None:
+        bare = ticket.strip().rpartition("#")[2].partition(".")[0]
+        rows = await self._database.read(
+            "SELECT pairing_id, session_id, user FROM pairings WHERE ticket_hash = ?",
+            (hash_of(bare),),
+        )
+        if not rows:
+            return None
+        [(pairing_id, session_id, user)] = rows
+        now = self._now_ms()
+        take = Statement(_TAKE_TICKET, (now, pairing_id, now), expect=1)
+        return _Way(pairing_id, session_id, user, take)
+
+    async def _way_of_code(self, code: str) -> _Way | None:
+        digits = re.sub(r"[\s\-‐-―]", "", code)
+        if re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", digits) is None:
+            return None
+        for key in self._keys.derive_all("pairing"):
+            code_hash = code_hash_of(key, digits)
+            rows = await self._database.read(
+                "SELECT pairing_id, session_id, user FROM codes WHERE code_hash = ?", (code_hash,)
+            )
+            if rows:
+                [(pairing_id, session_id, user)] = rows
+                now = self._now_ms()
+                take = Statement(_TAKE_CODE, (now, code_hash, now), expect=1)
+                return _Way(pairing_id, session_id, user, take)
+        return None
+
+    async def _enter(self, way: _Way | None, label: str, also: Also) -> Paired | Waiting:
+        refusal = NotFound("This code or link does not work. Ask for a fresh one.")
+        if way is None:
+            raise refusal
+        try:
+            if self._mode == "open":
+                return await self._admit(way.session_id, way.user, label, way.take, also)
+            return await self._let_wait(way, label, also)
+        except Conflict:
+            raise refusal from None
+
+    async def _admit(
+        self, session_id: str, user: str, label: str, take: Statement, also: Also
+    ) -> Paired:
+        now = self._now_ms()
+        _, claims = self._tokens.issue(
+            "session",
+            user,
+            TOKEN_TTL_S,
+            session_id=session_id,
+            role="ui",
+            device_id=self._new_id(),
+            until_ms=now + int(TOKEN_LIFE_S * 1000),
+        )
+        paired = Paired(claims=claims)
+        device = (claims.device_id, session_id, user, label, now, now, claims.expires_at_ms)
+        await self._database.transact([take, Statement(_ADD_DEVICE, device), *also(paired)])
+        return paired
+
+    # With `--pairing confirm`.
+
+    async def _let_wait(self, way: _Way, label: str, also: Also) -> Waiting:
+        waiting = Waiting(
+            claim=self._new_secret(),
+            pairing_id=way.pairing_id,
+            session_id=way.session_id,
+            user=way.user,
+            device=label,
+            verification=await self._free_verification(way.session_id),
+            expires_at_ms=self._now_ms() + int(CONFIRM_S * 1000),
+        )
+        try:
+            await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
+        except sqlite3.IntegrityError:
+            # A code outlives its pairing, so another device may wait under this id.
+            waiting = msgspec.structs.replace(waiting, pairing_id=self._new_id())
+            await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
+        return waiting
+
+    async def _free_verification(self, session_id: str) -> str:
+        """Return two digits no other device that waits here shows."""
+        taken = {request["verification"] for request in await self.requests(session_id)}
+        free = [number for number in range(100) if f"{number:02d}" not in taken] or list(range(100))
+        return f"{free[self._below(len(free))]:02d}"
+
+    async def claim(self, claim: str, *, also: Also = _nothing) -> Paired | Waiting:
+        """Let a waiting device in if the owner said yes, for one caller only.
+
+        Raises:
+            PairingRefused: the owner said no.
+            PairingExpired: nobody answered in time, or it is unknown or used.
+        """
+        rows = await self._database.read(
+            """
+            SELECT pairing_id, session_id, user, label, verification, expires_at_ms, allowed,
+                   used_at_ms
+            FROM claims WHERE claim_hash = ?
+            """,
+            (hash_of(claim),),
+        )
+        gone = PairingExpired("This request is over. Scan a fresh code.")
+        now = self._now_ms()
+        if not rows or rows[0][5] <= now or rows[0][7] is not None:
+            raise gone
+        pairing_id, session_id, user, label, verification, expires_at_ms, allowed, _ = rows[0]
+        if allowed is None:
+            return Waiting(
+                claim=claim,
+                pairing_id=pairing_id,
+                session_id=session_id,
+                user=user,
+                device=label,
+                verification=verification,
+                expires_at_ms=expires_at_ms,
+            )
+        if not allowed:
+            raise PairingRefused("The owner of this session said no.")
+        take = Statement(_TAKE_CLAIM, (now, pairing_id, now), expect=1)
+        try:
+            return await self._admit(session_id, user, label, take, also)
+        except Conflict:
+            raise gone from None
+
+    async def requests(self, session_id: str) -> list[dict[str, Any]]:
+        """Return the devices that wait for the owner: `{pairing_id, device, verification, expires_at}`."""
+        rows = await self._database.read(
+            """
+            SELECT pairing_id, label, verification, expires_at_ms FROM claims
+            WHERE session_id = ? AND allowed IS NULL AND expires_at_ms > ? ORDER BY expires_at_ms
+            """,
+            (session_id, self._now_ms()),
+        )
+        names = ("pairing_id", "device", "verification", "expires_at")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def answer(self, session_id: str, pairing_id: str, allow: bool) -> None:
+        """Store the owner's answer; the first one counts, repeating it changes nothing.
+
+        Raises:
+            NotFound: nobody waits under this id in this session, or the answer was another.
+        """
+        now = self._now_ms()
+        try:
+            await self._database.transact(
+                [
+                    Statement(
+                        """
+                        UPDATE claims SET allowed = ?1, expires_at_ms = ?2 + ?5
+                        WHERE session_id = ?3 AND pairing_id = ?4 AND used_at_ms IS NULL
+                          AND expires_at_ms > ?2 AND allowed IS NULL
+                        """,
+                        # The phone has time to ask once more after a late answer.
+                        (int(allow), now, session_id, pairing_id, int(CONFIRM_S * 1000)),
+                        expect=1,
+                    )
+                ]
+            )
+        except Conflict:
+            rows = await self._database.read(
+                "SELECT allowed FROM claims WHERE session_id = ? AND pairing_id = ?",
+                (session_id, pairing_id),
+            )
+            if not rows or rows[0][0] != int(allow):
+                raise NotFound("No device waits under this id.") from None
+
+    # Deriving.
+
+    def _url(self, ticket: str, session_id: str) -> str:
+        return f"{self._base_url()}/p#{ticket}.{session_part(session_id)}"
+
+    def _code(self, nonce: str, code_hash: bytes) -> str:
+        codes = [(key, code_of(key, nonce)) for key in self._keys.derive_all("pairing")]
+        for key, code in codes:
+            if hmac.compare_digest(code_hash_of(key, code), code_hash):
+                return code
+        return codes[0][1]
+
+
+def _add_claim(waiting: Waiting) -> Statement:
+    return Statement(
+        """
+        INSERT INTO claims (pairing_id, claim_hash, session_id, user, label, verification,
+                            expires_at_ms)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            waiting.pairing_id,
+            hash_of(waiting.claim),
+            waiting.session_id,
+            waiting.user,
+            waiting.device,
+            waiting.verification,
+            waiting.expires_at_ms,
+        ),
+    )
+
+
+def _label(device: str) -> str:
+    """Return a device's name without control characters and direction marks, at most 100 long."""
+    shown: Sequence[str] = [c for c in device if c.isprintable()]
+    return "".join(shown).strip()[:MAX_LABEL]
