@@ -15,9 +15,9 @@ from elevenlabs.conversational_ai.conversation import (
     Conversation,
     ConversationInitiationData,
 )
-from silence import AsyncSilence, Silence
 
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
+from tests.voice.silence import AsyncSilence, Silence
 
 
 async def opened(fake: FakeElevenLabs, first: Any, query: str = "?agent_id=a") -> Any:

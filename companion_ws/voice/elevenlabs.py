@@ -1,0 +1,285 @@
+"""The bridge between an ElevenLabs conversation in Python and a companion session.
+
+Rules of this file:
+
+1. The SDK's threads and loops are theirs, the companion's loop is ours; what
+   crosses goes through `call_soon_threadsafe` or `run_coroutine_threadsafe`.
+2. A tool call is answered in time, whatever happens; what comes later becomes a
+   turn of the agent.
+3. What the screens say waits until the conversation is there. Nothing is dropped
+   but an update that a newer one with the same `context_id` replaces.
+
+Source: contract section 6; research/voice-agents.md sections 1.3 to 1.5 and 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.errors import CompanionError, SlowConsumer
+
+from .mailbox import Letter, Mailbox
+from .session_calls import ANSWER_WITHIN_S, SessionCalls, ToolError
+from .wording import screen_text, state_gone_text, state_text, summary_text, tap_text, update_text
+
+if TYPE_CHECKING:
+    from elevenlabs.conversational_ai.conversation import (
+        AsyncConversation,
+        ClientTools,
+        Conversation,
+    )
+
+__all__ = ["ANSWER_WITHIN_S", "Attachment", "ToolError", "attach", "companion_tools"]
+
+SETTLE_S: Final = 0.15
+"""An update waits this long for a newer one of its `context_id`: bursts confuse the model."""
+RETRY_S: Final = 0.5
+"""Between two tries at a conversation that cannot be told anything just now."""
+
+_NESTS: Final = {
+    "conversation_initiation_metadata": "conversation_initiation_metadata_event",
+    "user_transcript": "user_transcription_event",
+    "agent_response": "agent_response_event",
+    "agent_response_correction": "agent_response_correction_event",
+    "interruption": "interruption_event",
+    "agent_tool_request": "agent_tool_request",
+    "agent_tool_response": "agent_tool_response",
+}
+"""What of a conversation the session is told, and under which key each carries its matter."""
+
+log = logging.getLogger(__name__)
+
+
+def companion_tools(
+    companion: CompanionClient,
+    names: Iterable[str] | None = None,
+    *,
+    answer_within_s: float = ANSWER_WITHIN_S,
+) -> ClientTools:
+    """Return a real ElevenLabs `ClientTools` whose tools are answered by the session.
+
+    Each named tool, or without names every tool the agent calls, becomes a
+    `client_tool_call` with ElevenLabs' `tool_call_id`: a server tool runs or a screen
+    answers. The result is a string and comes within `answer_within_s` seconds of the
+    call; set the tool's response timeout at ElevenLabs above it. What comes later is
+    told to the agent as the user's turn, provided that `attach` was called.
+
+    Works with `Conversation` and `AsyncConversation`, whatever thread they call from.
+    """
+    from .elevenlabs_sdk import CompanionTools
+
+    return CompanionTools(names, SessionCalls(companion, answer_within_s))
+
+
+def attach(
+    conversation: Conversation | AsyncConversation,
+    companion: CompanionClient,
+    *,
+    previous: Attachment | None = None,
+) -> Attachment:
+    """Join a conversation and a session; call it before `start_session`.
+
+    To the session: the conversation id, transcripts, responses, corrections,
+    interruptions and tool notices. To the agent: `user_message` (taps, late
+    answers) and card buttons as turns; what screens show, set or update as
+    contextual updates; activity as activity. All of it waits until the
+    conversation is there, and what was not delivered when it ends is in `pending`: give
+    the attachment as `previous` to that of the next conversation.
+
+    Call it on the companion's loop. It lasts until `close` or until the companion is left.
+    """
+    return Attachment(conversation, companion, previous)
+
+
+class Attachment:
+    """One conversation joined to one session. Made by `attach`."""
+
+    def __init__(
+        self,
+        conversation: Conversation | AsyncConversation,
+        companion: CompanionClient,
+        previous: Attachment | None,
+    ) -> None:
+        from . import elevenlabs_sdk as sdk
+
+        self.conversation_id: str | None = None
+        """ElevenLabs' id, once the conversation has begun."""
+        self._sdk = sdk
+        self._conversation: Any = conversation
+        self._companion = companion
+        self._conversation_loop: asyncio.AbstractEventLoop | None = None
+        self._mailbox = Mailbox(previous.close() if previous is not None else ())
+        self._mail_came = asyncio.Event()
+        self._is_here = asyncio.Event()
+        self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._since = companion.seq
+        sdk.tap(conversation, self._take_heard, self._take_end)
+        if isinstance(conversation.client_tools, sdk.CompanionTools):
+            conversation.client_tools.calls.on_late = self.turn
+        self._tasks = [
+            companion.loop.create_task(work(), name=f"elevenlabs{work.__name__}")
+            for work in (self._relay, self._read_records, self._read_passed, self._deliver)
+        ]
+
+    @property
+    def pending(self) -> list[Letter]:
+        """What the agent has not been told yet, oldest first."""
+        return list(self._mailbox)
+
+    def turn(self, text: str) -> None:
+        """Say something to the agent as the user, at once or when it is there."""
+        self._put(Letter("turn", text))
+
+    def close(self) -> list[Letter]:
+        """Take the two apart; return what was not delivered."""
+        for task in self._tasks:
+            task.cancel()
+        return self.pending
+
+    # From the conversation, on whatever thread it has.
+
+    def _take_heard(self, message: dict[str, Any], loop: asyncio.AbstractEventLoop | None) -> None:
+        nest = _NESTS.get(message.get("type", ""))
+        if nest is None:
+            return
+        told = {"type": message["type"], nest: message.get(nest) or {}}
+        self._cross(self._take_told, told, loop)
+
+    def _take_end(self) -> None:
+        self._cross(self._end)
+
+    def _cross(self, call: Any, *arguments: Any) -> None:
+        try:
+            self._companion.loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            log.debug("The companion's loop is closed; %s is not told", call.__name__)
+
+    # On the companion's loop.
+
+    def _take_told(self, told: dict[str, Any], loop: asyncio.AbstractEventLoop | None) -> None:
+        if told["type"] == "conversation_initiation_metadata":
+            event = told["conversation_initiation_metadata_event"]
+            self.conversation_id = event.get("conversation_id")
+            self._conversation_loop = loop
+            self._sum_up()
+            self._is_here.set()
+        self._heard.put_nowait(told)
+
+    def _sum_up(self) -> None:
+        """A conversation that joins a session with a past is told of it first."""
+        companion = self._companion
+        text = summary_text(companion.state, companion.joined.get("cards", []))
+        if text:
+            self._mailbox.put_first(Letter("update", text, "session"))
+            self._mail_came.set()
+
+    def _end(self) -> None:
+        self._is_here.clear()
+        if len(self._mailbox):
+            log.warning(
+                "The conversation ended before the agent was told %d things; "
+                "attach the next one with previous=…",
+                len(self._mailbox),
+            )
+
+    async def _relay(self) -> None:
+        while True:
+            told = await self._heard.get()
+            try:
+                await self._companion.send(told)
+            except CompanionClosed:
+                return
+            except CompanionError as error:
+                log.warning("The session did not take %s: %s", told["type"], error.message)
+
+    async def _read_records(self) -> None:
+        while True:
+            try:
+                async for record in self._companion.records():
+                    if record["seq"] > self._since:
+                        self._since = record["seq"]
+                        self._put(letter_of(record))
+                return
+            except SlowConsumer:
+                log.error("Too much happened at once; the agent was not told all of it")
+                self._since = self._companion.seq
+            except CompanionClosed as closed:
+                log.info("The companion session is over: %s", closed)
+                return
+
+    async def _read_passed(self) -> None:
+        while True:
+            try:
+                async for message in self._companion.messages():
+                    self._put(letter_of_passed(message))
+                return
+            except SlowConsumer:
+                continue  # only the newest of these matters
+            except CompanionClosed:
+                return
+
+    def _put(self, letter: Letter | None) -> None:
+        if letter is not None:
+            self._mailbox.put(letter)
+            self._mail_came.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            letter = await self._next_letter()
+            try:
+                await self._sdk.tell(self._conversation, letter, self._conversation_loop)
+            except self._sdk.UNDELIVERED as trouble:
+                log.info("The agent cannot be told just now: %s", trouble)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._mailbox.delivered(letter)
+
+    async def _next_letter(self) -> Letter:
+        while True:
+            await self._is_here.wait()
+            letter = self._mailbox.first()
+            if letter is not None and letter.context_id is not None:
+                await asyncio.sleep(SETTLE_S)
+                letter = self._mailbox.first()
+            if letter is not None and self._is_here.is_set():
+                return letter
+            self._mail_came.clear()
+            if self._mailbox.first() is None:
+                await self._mail_came.wait()
+
+
+def letter_of(record: Mapping[str, Any]) -> Letter | None:
+    """Return what an agent is told of a record, or None.
+
+    What agents said themselves is no news to them; a `user_message` is, whoever wrote it.
+    """
+    kind = record["type"]
+    if kind == "user_message":
+        return Letter("turn", record["text"])
+    if record["sender"]["role"] != "ui":
+        return None
+    match kind:
+        case "ui_action":
+            return Letter("turn", tap_text(record))
+        case "contextual_update":
+            return Letter("update", update_text(record), record.get("context_id"))
+        case "state_updated":
+            key = record["key"]
+            return Letter("update", state_text(key, record["value"]), f"state:{key}")
+        case "state_deleted":
+            return Letter("update", state_gone_text(record["key"]), f"state:{record['key']}")
+    return None
+
+
+def letter_of_passed(message: Mapping[str, Any]) -> Letter | None:
+    """Return what an agent is told of a message that is no record, or None."""
+    if message["type"] == "user_activity":
+        return Letter("activity")
+    if message["type"] != "screen":
+        return None
+    screen = message.get("connection_id") or message.get("sender", {}).get("connection_id")
+    return Letter("update", screen_text(message["text"]), f"screen:{screen}")

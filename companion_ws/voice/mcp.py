@@ -1,0 +1,215 @@
+"""The Model Context Protocol as far as five tools need it: messages in, messages out.
+
+One request has one answer; nothing is kept between two. Versions differ only in
+what this server does not do, so all of `VERSIONS` are spoken.
+
+Source: modelcontextprotocol.io, specification 2025-06-18, "Lifecycle" and "Tools".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from companion_ws import __version__
+
+VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Newest first."""
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+NO_SESSION: Final = -32002
+
+INSTRUCTIONS: Final = (
+    "The user may have a companion screen, usually a phone, that shows the same session. "
+    "Use `show` to put something on it, `ask` to let the user choose, fill in or confirm "
+    "there, and `wait_for_companion` after saying that you wait. Every answer carries "
+    "`companion.events`: what the user did on the screen since the last one. A result with "
+    "`say` holds a sentence for the user; say it."
+)
+
+_OPTION: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "label": {"type": "string"},
+        "description": {"type": "string"},
+    },
+    "required": ["id", "label"],
+}
+
+TOOLS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "show",
+        "title": "Show on the screen",
+        "description": "Shows a card on the user's companion screen.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "title": {"type": "string", "description": "Heading of the card."},
+                "data": {"type": "object", "description": "Rows of the card: name to value."},
+                "ui": {"type": "object", "description": "An A2UI card instead of rows."},
+            },
+        },
+    },
+    {
+        "name": "ask",
+        "title": "Ask on the screen",
+        "description": "Asks on the user's companion screen and returns the answer: with "
+        "`options` a choice, with `schema` a form, with neither a yes or no.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "title": {"type": "string", "description": "The question."},
+                "text": {"type": "string", "description": "What a yes or no is about."},
+                "options": {"type": "array", "items": _OPTION, "minItems": 1},
+                "multiple": {"type": "boolean", "description": "Several options may be chosen."},
+                "schema": {"type": "object", "description": "JSON Schema of an object to fill in."},
+                "confirm_label": {"type": "string"},
+                "cancel_label": {"type": "string"},
+            },
+            "required": ["title"],
+        },
+    },
+    {
+        "name": "get_state",
+        "title": "Read the session's state",
+        "description": "Returns the value of a key of the shared state, or all of it.",
+        "inputSchema": {"type": "object", "properties": {"key": {"type": "string"}}},
+        "annotations": {"readOnlyHint": True},
+    },
+    {
+        "name": "set_state",
+        "title": "Set the session's state",
+        "description": "Sets a key of the state that agent and screens share.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "key": {"type": "string"},
+                "value": {"description": "Any JSON value."},
+                "if_revision": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "Only if the key still has this revision; 0: only if absent.",
+                },
+            },
+            "required": ["key", "value"],
+        },
+    },
+    {
+        "name": "wait_for_companion",
+        "title": "Wait for the screen",
+        "description": "Waits until the user does something on the screen, or `seconds` are over.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"seconds": {"type": "number", "minimum": 0, "maximum": 280}},
+        },
+    },
+]
+
+CallTool = Callable[[str, dict[str, Any], dict[str, Any]], Awaitable[dict[str, Any]]]
+"""`(name, arguments, meta) -> result of tools/call`. Raises `RpcError`."""
+
+
+class RpcError(Exception):
+    """A JSON-RPC error; `http_status` is what the answer that carries it has."""
+
+    def __init__(self, code: int, message: str, http_status: int = 200) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+
+
+async def answer_to(message: Any, call_tool: CallTool) -> dict[str, Any] | None:
+    """Return the answer to one JSON-RPC message; None where it wants none.
+
+    Raises:
+        RpcError: it is no JSON-RPC message, or what it asks for cannot be had.
+    """
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise RpcError(INVALID_REQUEST, "This is no JSON-RPC 2.0 message.", 400)
+    method, params = message.get("method"), message.get("params", {})
+    if "id" not in message or (method is None and ("result" in message or "error" in message)):
+        return None  # a notification, or the answer to something we never ask
+    if not isinstance(method, str) or not isinstance(message["id"], str | int):
+        raise RpcError(INVALID_REQUEST, "A request has a method and an id.", 400)
+    if not isinstance(params, dict):
+        raise RpcError(INVALID_PARAMS, "`params` is an object.")
+    result = await _result(method, params, call_tool)
+    return {"jsonrpc": "2.0", "id": message["id"], "result": result}
+
+
+async def _result(method: str, params: dict[str, Any], call_tool: CallTool) -> dict[str, Any]:
+    match method:
+        case "initialize":
+            return _initialized(params)
+        case "ping":
+            return {}
+        case "tools/list":
+            return {"tools": TOOLS}
+        case "tools/call":
+            name, arguments = params.get("name"), params.get("arguments") or {}
+            meta = params.get("_meta") or {}
+            if not isinstance(arguments, dict) or not isinstance(meta, dict):
+                raise RpcError(INVALID_PARAMS, "`arguments` and `_meta` are objects.")
+            if not any(tool["name"] == name for tool in TOOLS):
+                raise RpcError(INVALID_PARAMS, f"There is no tool {name!r:.80}.")
+            return await call_tool(str(name), arguments, meta)
+    raise RpcError(METHOD_NOT_FOUND, f"There is no method {method[:80]}.")
+
+
+def _initialized(params: dict[str, Any]) -> dict[str, Any]:
+    wanted = params.get("protocolVersion")
+    return {
+        "protocolVersion": wanted if wanted in VERSIONS else VERSIONS[0],
+        "capabilities": {"tools": {"listChanged": False}},
+        "serverInfo": {"name": "companion-ws", "title": "Companion", "version": __version__},
+        "instructions": INSTRUCTIONS,
+    }
+
+
+def error_answer(error: RpcError, request_id: Any) -> dict[str, Any]:
+    """Return the JSON-RPC message that says what went wrong."""
+    return {
+        "jsonrpc": "2.0",
+        "id": request_id,
+        "error": {"code": error.code, "message": error.message},
+    }
+
+
+def tool_result(value: dict[str, Any], is_error: bool = False) -> dict[str, Any]:
+    """Return the result of `tools/call`: the value as text for the model and as it is."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return {
+        "content": [{"type": "text", "text": text}],
+        "structuredContent": value,
+        "isError": is_error,
+    }
+
+
+def question(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return which tool of the companion screen asks what `ask` asks, and its parameters.
+
+    >>> question({"title": "Sure?"})
+    ('companion_confirm', {'title': 'Sure?'})
+
+    Raises:
+        RpcError: there is no title.
+    """
+    title = arguments.get("title")
+    if not isinstance(title, str) or not title:
+        raise RpcError(INVALID_PARAMS, "`ask` needs a `title`, which is the question.")
+    for given, tool_name, wanted in (
+        ("options", "companion_choose", ("title", "options", "multiple")),
+        ("schema", "companion_form", ("title", "schema")),
+    ):
+        if arguments.get(given):
+            return tool_name, _only(arguments, wanted)
+    return "companion_confirm", _only(arguments, ("title", "text", "confirm_label", "cancel_label"))
+
+
+def _only(arguments: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: arguments[name] for name in names if arguments.get(name) is not None}

@@ -1,0 +1,253 @@
+"""What ElevenLabs' webhooks say about a telephone call, read and answered in our words.
+
+Nothing here asks or stores: requests in, values out. Every field of theirs is
+optional. Source: research/voice-agents.md sections 2.1 to 2.7.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from companion_ws.core.errors import InvalidMessage
+from companion_ws.core.phrases import spoken_code
+
+SIGNATURE_TOLERANCE_S: Final = 30 * 60
+"""How old, or how far ahead, a signed post-call request may be."""
+
+MAX_ID_CHARS: Final = 2048
+"""The longest of them is a session token."""
+
+_NUMBER: Final = re.compile(r"\+?[0-9]{7,15}")
+_ANONYMOUS: Final = frozenset({"+266696687", "266696687", "7378742833", "+17378742833"})
+"""What carriers send for a withheld number: it spells ANONYMOUS or RESTRICTED."""
+
+_BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "session": (
+        ("X-Companion-Session",),
+        ("secret__companion_session", "companion_session", "companion_session_id"),
+    ),
+    "conversation_id": (
+        ("X-Conversation-Id", "X-Companion-Conversation"),
+        ("conversation_id", "system__conversation_id"),
+    ),
+    "call_sid": (("X-Call-Sid", "X-Companion-Call"), ("call_sid", "system__call_sid")),
+    "caller_id": (("X-Caller-Id",), ("caller_id", "system__caller_id")),
+    "called_number": (("X-Called-Number",), ("called_number", "system__called_number")),
+}
+"""Where each binding may stand: headers first, then fields of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a request says about which call it belongs to; empty text where it says nothing.
+
+    `session` is a session token, or the id of a phone session.
+    """
+
+    session: str = ""
+    conversation_id: str = ""
+    call_sid: str = ""
+    caller_id: str = ""
+    called_number: str = ""
+
+    @property
+    def names_a_caller(self) -> bool:
+        """Whether the caller's number is one that could tell callers apart."""
+        return bool(_NUMBER.fullmatch(self.caller_id)) and self.caller_id not in _ANONYMOUS
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """One call of a webhook tool. `tool_call_id` is None where the body is flat."""
+
+    tool_name: str
+    parameters: dict[str, Any]
+    tool_call_id: str | None
+    binding: Binding
+
+
+def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
+    """Return who is calling: from headers, the body, or the dynamic variables in it."""
+    variables = body.get("dynamic_variables")
+    places = [body, variables if isinstance(variables, dict) else {}]
+    found: dict[str, str] = {}
+    for name, (header_names, field_names) in _BINDINGS.items():
+        candidates = [headers.get(header) for header in header_names]
+        candidates += [place.get(field) for place in places for field in field_names]
+        found[name] = next(filter(_is_id, candidates), "")
+    return Binding(**found)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable()
+
+
+def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolRequest:
+    """Read the body of a webhook tool: flat parameters, or the envelope around them.
+
+    The envelope is `{tool_call_id, tool_name, parameters, conversation_id}`; which of
+    the two an account sends cannot be known, so both are taken. Fields that say which
+    call it is are no parameters.
+
+    Raises:
+        InvalidMessage: the body is no object.
+    """
+    if not isinstance(body, dict):
+        raise InvalidMessage("The body of a tool request is a JSON object.")
+    binding = binding_of(headers, body)
+    parameters, tool_call_id = body, None
+    if isinstance(body.get("parameters"), dict) and body.keys() & {"tool_call_id", "tool_name"}:
+        parameters = body["parameters"]
+        given = body.get("tool_call_id")
+        tool_call_id = given if isinstance(given, str) and given else None
+    own = {field for _, fields in _BINDINGS.values() for field in fields} | {"dynamic_variables"}
+    plain = {name: value for name, value in parameters.items() if name not in own}
+    return ToolRequest(tool_name, plain, tool_call_id, binding)
+
+
+def initiation(
+    *,
+    session_id: str,
+    session_token: str,
+    code: str,
+    code_url: str,
+    link: str,
+    is_screen_here: bool,
+    summary: str,
+) -> dict[str, Any]:
+    """Return the answer to the initiation webhook: every dynamic variable, always.
+
+    ElevenLabs refuses a call whose agent uses a variable that is missing. What begins
+    with `secret__` goes into headers only and is never shown to the model.
+    """
+    return {
+        "type": "conversation_initiation_client_data",
+        "dynamic_variables": {
+            "companion_session_id": session_id,
+            "secret__companion_session": session_token,
+            "companion_pairing_code": code,
+            "companion_pairing_code_spoken": spoken_code(code),
+            "companion_pairing_url": code_url,
+            "companion_pairing_link": link,
+            "companion_screen_connected": is_screen_here,
+            "companion_summary": summary,
+        },
+    }
+
+
+def tool_reply(
+    result: str, is_error: bool, events: list[dict[str, Any]], screens: list[str]
+) -> dict[str, Any]:
+    """Return the answer to a webhook tool: the result, what screens did meanwhile, what they show.
+
+    `result` is there as the text it is; if it is an object, its fields stand beside it,
+    so that an `assignments` path of the tool can reach them.
+    """
+    try:
+        value = json.loads(result)
+    except ValueError:
+        value = None
+    reply: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+    reply["result"] = result
+    if is_error:
+        reply["is_error"] = True
+    reply["companion"] = {"events": events, "screens": screens}
+    return reply
+
+
+def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an agent that asks is told of a record, or None where it is no news to it."""
+    kind = record["type"]
+    if kind != "user_message" and record["sender"]["role"] != "ui":
+        return None
+    wanted = _EVENT_FIELDS.get(kind)
+    if wanted is None:
+        return None
+    told = {name: record[name] for name in wanted if record.get(name) is not None}
+    return {"type": kind, **told, "timestamp": record["timestamp"]}
+
+
+_EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "user_message": ("text", "in_reply_to", "result"),
+    "contextual_update": ("text", "data"),
+    "state_updated": ("key", "value"),
+    "state_deleted": ("key",),
+    "ui_action": ("name", "context"),
+}
+
+
+def signature_holds(secret: str, header: str, body: bytes, now_s: float) -> bool:
+    """Whether `ElevenLabs-Signature: t=<unix>,v0=<hex>` signs this body, and signed it lately.
+
+    Compared in constant time; spaces are let be; too old and too new are refused alike.
+    """
+    stamp, signatures = "", []
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "t":
+            stamp = value.strip()
+        elif name == "v0":
+            signatures.append(value.strip().lower())
+    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
+        return False
+    expected = hmac.new(secret.encode(), stamp.encode() + b"." + body, sha256).hexdigest()
+    # Every signature is compared, whatever the ones before said.
+    holds = [
+        hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
+        for given in signatures
+    ]
+    return any(holds) and abs(now_s - int(stamp)) <= SIGNATURE_TOLERANCE_S
+
+
+def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, Any] | None:
+    """Return the command that tells a session its call is over, or None if the body says none.
+
+    Its `requestId` is that of the event, so a retry changes nothing.
+    """
+    kind, data = body.get("type"), body.get("data")
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        return None
+    texts = {"post_call_transcription": "call_ended", "call_initiation_failure": "call_failed"}
+    if kind not in texts:
+        return None
+    conversation_id = str(data.get("conversation_id") or "")
+    analysis, metadata = _object(data.get("analysis")), _object(data.get("metadata"))
+    told = {
+        "conversation_id": conversation_id,
+        "summary": analysis.get("transcript_summary") if with_summary else None,
+        "successful": analysis.get("call_successful"),
+        "duration_s": metadata.get("call_duration_secs"),
+        "reason": data.get("failure_reason"),
+    }
+    return {
+        "type": "contextual_update",
+        "text": texts[kind],
+        "data": {name: value for name, value in told.items() if value is not None},
+        "context_id": "call",
+        "requestId": f"post_call:{kind}:{conversation_id}"[:128],
+    }
+
+
+def post_call_binding(body: Mapping[str, Any]) -> Binding:
+    """Return which call a post-call body is about."""
+    data = _object(body.get("data"))
+    initiated = _object(data.get("conversation_initiation_client_data"))
+    phone_call = _object(_object(data.get("metadata")).get("phone_call"))
+    return binding_of(
+        {},
+        {
+            "call_sid": phone_call.get("call_sid"),
+            "conversation_id": data.get("conversation_id"),
+            "dynamic_variables": initiated.get("dynamic_variables"),
+        },
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,102 @@
+"""Tool calls of an agent elsewhere, answered by the session before that agent gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final
+
+from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.errors import CompanionError
+from companion_ws.core.phrases import phrase
+from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
+
+ANSWER_WITHIN_S: Final = 19.0
+"""The session answers after 18 s at the latest, ElevenLabs gives up after 20 s."""
+_MARGIN_S: Final = 1.0
+_MIN_TIMEOUT_MS: Final = 1_000
+
+log = logging.getLogger(__name__)
+
+
+class ToolError(Exception):
+    """A tool answered with an error; the text is its result, as the agent gets it."""
+
+
+class SessionCalls:
+    """Calls tools of a session from any loop or thread, each with an answer in time.
+
+    `on_late` is called on the companion's loop with a sentence for the agent
+    when an answer comes after the call was given up here.
+    """
+
+    def __init__(self, companion: CompanionClient, answer_within_s: float) -> None:
+        self.on_late: Callable[[str], None] | None = None
+        self._companion = companion
+        self._within_s = answer_within_s
+        self._timeout_ms = max(_MIN_TIMEOUT_MS, int((answer_within_s - _MARGIN_S) * 1000))
+
+    async def answer(self, tool_name: str, parameters: Mapping[str, Any]) -> str:
+        """Call a tool and return its result, which is a string, in time.
+
+        `parameters` carry ElevenLabs' `tool_call_id` among them: the same id is one call.
+
+        Raises:
+            ToolError: the result is an error.
+        """
+        given = {key: value for key, value in parameters.items() if key != "tool_call_id"}
+        call = self._companion.call(
+            tool_name,
+            given,
+            tool_call_id=parameters.get("tool_call_id"),
+            timeout_ms=self._timeout_ms,
+        )
+        try:
+            asked = asyncio.run_coroutine_threadsafe(call, self._companion.loop)
+        except RuntimeError:  # that loop is closed: the program is on its way out
+            call.close()
+            return self._unreachable()
+        try:
+            async with asyncio.timeout(self._within_s):
+                record = await asyncio.shield(asyncio.wrap_future(asked))
+        except TimeoutError:
+            asked.add_done_callback(lambda done: self._came_late(tool_name, given, done))
+            return self._unreachable()
+        except CompanionClosed as closed:
+            raise ToolError(f"The companion session is over ({closed.reason}).") from closed
+        except CompanionError as error:
+            raise ToolError(error.message) from error
+        if record["is_error"]:
+            raise ToolError(record["result"])
+        return str(record["result"])
+
+    def _unreachable(self) -> str:
+        """No error: those are hidden from the model, and this it should speak about."""
+        log.warning(
+            "A tool call was given up after %s s: the session did not answer", self._within_s
+        )
+        say = phrase(self._language, "unreachable")
+        return json.dumps({"status": "unreachable", "say": say}, ensure_ascii=False)
+
+    def _came_late(
+        self, tool_name: str, given: Mapping[str, Any], done: Future[dict[str, Any]]
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            log.warning("%s was never answered: %s", tool_name, done)
+            return
+        result = str(done.result()["result"])
+        if status_of(result) in RELEASES:
+            return  # the question is still open; its answer comes as a user_message
+        question = str(given.get("title") or tool_name)
+        sentence = phrase(self._language, "late", question=question, answer=choice_of(result))
+        if self.on_late is None:
+            log.warning("Nobody hears a late answer, no conversation is attached: %s", sentence)
+            return
+        self._companion.loop.call_soon_threadsafe(self.on_late, sentence)
+
+    @property
+    def _language(self) -> str | None:
+        return self._companion.joined.get("language")

@@ -1,0 +1,77 @@
+"""What an agent is told in words: records and screen messages as sentences a model can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_VALUE_CHARS: Final = 2_000
+"""A value longer than this would crowd out the conversation in the model's context."""
+
+
+def update_text(record: Mapping[str, Any]) -> str:
+    """Return a contextual update as text: ElevenLabs reads nothing but `text`.
+
+    >>> update_text({"text": "quote_ready", "data": {"cost": 12.5}})
+    'quote_ready: {"cost":12.5}'
+    """
+    data = record.get("data")
+    return record["text"] if data is None else f"{record['text']}: {compact(data)}"
+
+
+def tap_text(record: Mapping[str, Any]) -> str:
+    """Return what the user did with a button of a card, as the user would say it.
+
+    >>> tap_text({"name": "show_details", "context": {"id": "air"}})
+    'I tapped “show_details” on my screen: {"id":"air"}'
+    """
+    context = record.get("context")
+    tapped = f"I tapped “{record['name']}” on my screen"
+    return tapped if context is None else f"{tapped}: {compact(context)}"
+
+
+def screen_text(text: str) -> str:
+    """Return what a screen shows, as the agent is told it.
+
+    >>> screen_text("three rates, UPS chosen")
+    'The user’s screen shows: three rates, UPS chosen'
+    """
+    return f"The user’s screen shows: {text}"
+
+
+def state_text(key: str, value: Any) -> str:
+    """Return a state change made on a screen.
+
+    >>> state_text("quantity", 2)
+    'Set on the user’s screen: quantity = 2'
+    """
+    return f"Set on the user’s screen: {key} = {compact(value)}"
+
+
+def state_gone_text(key: str) -> str:
+    """Return that a screen removed a key."""
+    return f"Cleared on the user’s screen: {key}"
+
+
+def summary_text(state: Mapping[str, Any], cards: list[Mapping[str, Any]]) -> str:
+    """Return what an agent that joins late should know; empty where there is nothing.
+
+    `state` maps keys to values; `cards` are contextual updates, oldest first.
+
+    >>> summary_text({"step": 2}, [{"text": "quote_ready"}])
+    'So far in this session: step = 2; shown on the screen: quote_ready'
+    """
+    parts = [f"{key} = {compact(value)}" for key, value in state.items()]
+    parts += [f"shown on the screen: {update_text(card)}" for card in cards[-3:]]
+    text = "; ".join(parts)
+    return _short(f"So far in this session: {text}") if text else ""
+
+
+def compact(value: Any) -> str:
+    """Return short JSON text of a value, cut where it would crowd out everything else."""
+    return _short(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"

@@ -1,0 +1,179 @@
+"""`POST /mcp`: an agent that speaks MCP and its session; one message in, one answer out.
+
+Streamable HTTP without its options: no stream, no MCP session, nothing to resume.
+Source: modelcontextprotocol.io, specification 2025-06-18, "Transports".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from aiohttp import web
+
+from companion_ws.access.tokens import Claims
+from companion_ws.core.errors import CompanionError, SessionForbidden, SessionNotFound
+from companion_ws.core.protocol import parse
+from companion_ws.core.session import Sender
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.voice.mcp import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    NO_SESSION,
+    PARSE_ERROR,
+    VERSIONS,
+    RpcError,
+    answer_to,
+    error_answer,
+    question,
+    tool_result,
+)
+from companion_ws.voice.pulled import PulledAgent
+from companion_ws.web.middleware import CLAIMS
+from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.webhooks import wait_s
+
+ASK_TIMEOUT_MS: Final = 25_000
+"""Below the 30 s ElevenLabs gives an MCP tool."""
+META_SESSION: Final = "companion/session_id"
+
+
+class McpRoute:
+    """The tools `show ask get_state set_state wait_for_companion` for MCP clients."""
+
+    def __init__(self, sessions: Sessions, pulled: PulledAgent) -> None:
+        self._sessions = sessions
+        self._pulled = pulled
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this file."""
+        who = frozenset({"user", "admin", "session"})
+        return [
+            Route("POST", "/mcp", who, self.take, summary="Model Context Protocol, five tools."),
+            Route("GET", "/mcp", PUBLIC, self.refuse, summary="No stream is offered."),
+            Route("DELETE", "/mcp", PUBLIC, self.refuse, summary="No MCP session is kept."),
+        ]
+
+    async def refuse(self, request: web.Request) -> web.Response:
+        """Say that only POST is answered here, as the transport asks for."""
+        return web.Response(status=405, headers={"Allow": "POST"})
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Answer one JSON-RPC message, or a batch of them as old clients send."""
+        try:
+            if request.headers.get("MCP-Protocol-Version", VERSIONS[0]) not in VERSIONS:
+                raise RpcError(INVALID_REQUEST, "This MCP-Protocol-Version is not spoken.", 400)
+            message = _parsed(await request.read())
+        except RpcError as error:
+            return web.json_response(error_answer(error, None), status=error.http_status)
+        if isinstance(message, list) and message:
+            answers = [await self._answer(request, one) for one in message]
+            told = [body for body, _ in answers if body is not None]
+            return web.json_response(told) if told else web.Response(status=202)
+        body, status = await self._answer(request, message)
+        return web.Response(status=202) if body is None else web.json_response(body, status=status)
+
+    async def _answer(
+        self, request: web.Request, message: Any
+    ) -> tuple[dict[str, Any] | None, int]:
+        async def call_tool(
+            name: str, arguments: dict[str, Any], meta: dict[str, Any]
+        ) -> dict[str, Any]:
+            session_id = await self._session_id(request, meta)
+            return await self._call(session_id, request[CLAIMS].user, name, arguments)
+
+        try:
+            return await answer_to(message, call_tool), 200
+        except RpcError as error:
+            request_id = message.get("id") if isinstance(message, dict) else None
+            return error_answer(error, request_id), error.http_status
+
+    async def _session_id(self, request: web.Request, meta: dict[str, Any]) -> str:
+        """Return the session a call is about. Raises `RpcError`, the same for unknown and foreign."""
+        claims: Claims = request[CLAIMS]
+        named = request.headers.get("X-Companion-Session") or meta.get(META_SESSION)
+        try:
+            if claims.kind == "session":
+                return _own_session(claims, named)
+            if not isinstance(named, str) or not named:
+                raise RpcError(
+                    INVALID_PARAMS,
+                    f"Name the session: header X-Companion-Session or _meta[{META_SESSION!r}].",
+                )
+            summary = await self._sessions.summary(named)
+            if summary is None or summary.ended_at_ms is not None or summary.user != claims.user:
+                raise SessionNotFound("There is no such session.")
+        except CompanionError as error:
+            raise RpcError(NO_SESSION, error.message, error.http_status) from error
+        return named
+
+    async def _call(
+        self, session_id: str, user: str, name: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        try:
+            value, is_error, call_id = await self._do(session_id, user, name, arguments)
+            if isinstance(value, dict) and value.get("events"):
+                events = value.pop("events")
+            else:
+                events = await self._pulled.news(session_id, but=call_id)
+            screens = await self._pulled.screens(session_id)
+        except SessionNotFound as error:
+            raise RpcError(NO_SESSION, error.message, error.http_status) from error
+        except CompanionError as error:
+            refused = {"code": error.code, "message": error.message, **error.details}
+            return tool_result({"error": refused}, is_error=True)
+        told = {"result": value, "companion": {"events": events, "screens": screens}}
+        return tool_result(told, is_error)
+
+    async def _do(
+        self, session_id: str, user: str, name: str, arguments: dict[str, Any]
+    ) -> tuple[Any, bool, str | None]:
+        """Return the value, whether it is an error, and the call it was an answer to."""
+        sender = Sender("agent", user)
+        match name:
+            case "get_state":
+                key = arguments.get("key")
+                return await self._sessions.get_session_state(session_id, key), False, None
+            case "set_state":
+                command = {**_only_state(arguments), "type": "state_update"}
+                record = await self._sessions.submit(session_id, command, sender)
+                return {"revision": record["revision"]}, False, None
+            case "wait_for_companion":
+                events = await self._pulled.wait(session_id, wait_s(arguments))
+                return {"status": "news" if events else "waiting", "events": events}, False, None
+            case "show":
+                tool_name, parameters = "companion_show", arguments
+            case _:
+                tool_name, parameters = question(arguments)
+        answer = await self._pulled.ask(
+            session_id, user, tool_name, parameters, timeout_ms=ASK_TIMEOUT_MS
+        )
+        return _value(answer.result), answer.is_error, answer.tool_call_id
+
+
+def _own_session(claims: Claims, named: Any) -> str:
+    if claims.role != "agent":
+        raise SessionForbidden("This token is a screen's; an agent's is needed.")
+    if claims.session_id is None or (named and named != claims.session_id):
+        raise SessionNotFound("There is no such session.")
+    return claims.session_id
+
+
+def _only_state(arguments: dict[str, Any]) -> dict[str, Any]:
+    if "key" not in arguments or "value" not in arguments:
+        raise RpcError(INVALID_PARAMS, "`set_state` needs `key` and `value`.")
+    return {name: arguments[name] for name in ("key", "value", "if_revision") if name in arguments}
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return parse(raw)
+    except CompanionError as error:
+        raise RpcError(PARSE_ERROR, error.message, 400) from error
+
+
+def _value(result: str) -> Any:
+    try:
+        return json.loads(result)
+    except ValueError:
+        return result

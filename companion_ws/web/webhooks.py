@@ -1,0 +1,313 @@
+"""The entrances ElevenLabs uses itself: a call begins, a tool is called, a call has ended.
+
+Rules of this file:
+
+1. Who does not prove to be ElevenLabs changes nothing; without a configured
+   secret nobody can.
+2. Which session a request is about comes from headers and fields that dynamic
+   variables fill, never from what the model wrote. Source:
+   research/voice-agents.md section 2.7.
+3. A tool is answered with HTTP 200 and something to say, also when it failed:
+   the model never sees other answers.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import web
+
+from companion_ws.access.tokens import Tokens
+from companion_ws.config import Config
+from companion_ws.core.errors import (
+    CompanionError,
+    InvalidMessage,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from companion_ws.core.protocol import Name, parse
+from companion_ws.core.session import Sender
+from companion_ws.database import Database, Statement
+from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.voice.phone import (
+    Binding,
+    ToolRequest,
+    binding_of,
+    initiation,
+    post_call_binding,
+    post_call_update,
+    signature_holds,
+    tool_reply,
+    tool_request,
+)
+from companion_ws.voice.pulled import PulledAgent
+from companion_ws.voice.wording import summary_text
+from companion_ws.web.routes import PUBLIC, Route
+
+if TYPE_CHECKING:
+    from companion_ws.access.pairing import Pairing
+
+SESSION_TOKEN_S: Final = 12 * 3600.0
+"""A call's own token lives as long as a session token may."""
+LINK_TTL_S: Final = 900
+"""A link that is sent to the caller's phone lives as long as a link may."""
+WAIT_DEFAULT_S: Final = 18.0
+"""Below the 20 s a webhook tool waits by default."""
+WAIT_MAX_S: Final = 280.0
+"""Below the 300 s a webhook tool waits at most."""
+FETCH_TIMEOUT_S: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Webhooks:
+    """What ElevenLabs calls over HTTP, and the signed URL pages need to call ElevenLabs."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        pulled: PulledAgent,
+        tokens: Tokens,
+        pairing: Pairing,
+        database: Database,
+        config: Config,
+    ) -> None:
+        self._sessions = sessions
+        self._pulled = pulled
+        self._tokens = tokens
+        self._pairing = pairing
+        self._database = database
+        self._config = config
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this file."""
+        page = frozenset({"user", "admin", "session"})
+        return [
+            Route(
+                "POST", "/elevenlabs/init", PUBLIC, self.init,
+                summary="A telephone call begins: which session, and how its screen joins.",
+            ),
+            Route(
+                "POST", "/elevenlabs/tools/{name}", PUBLIC, self.tool,
+                summary="An agent with no connection calls a tool.",
+            ),
+            Route(
+                "POST", "/elevenlabs/post-call", PUBLIC, self.post_call,
+                summary="A conversation has ended.",
+            ),
+            Route(
+                "GET", "/elevenlabs/signed-url", page, self.signed_url,
+                summary="A URL with which a page can start a conversation with the agent.",
+            ),
+        ]  # fmt: skip
+
+    async def init(self, request: web.Request) -> web.Response:
+        """Make or find the session of a call; answer its dynamic variables."""
+        self._check_secret(request)
+        body = _object(await request.read())
+        binding = binding_of(request.headers, body)
+        found = await self._find(binding)
+        summary = found or await self._create(binding, body)
+        await self._bind(summary, binding)
+        state = await self._sessions.get_session_state(summary.session_id) if found else {}
+        opened = await self._pairing.open(summary.session_id, LINK_TTL_S)
+        token, _ = self._tokens.issue(
+            "session", summary.user, SESSION_TOKEN_S, session_id=summary.session_id, role="agent"
+        )
+        screens = await self._pulled.screens(summary.session_id)
+        return web.json_response(
+            initiation(
+                session_id=summary.session_id,
+                session_token=token,
+                code=opened.code,
+                code_url=opened.code_url,
+                link=opened.url,
+                is_screen_here=bool(screens),
+                summary=summary_text(state, []),
+            )
+        )
+
+    async def tool(self, request: web.Request) -> web.Response:
+        """Call a tool in the call's session, or wait for what screens do."""
+        self._check_secret(request)
+        asked = tool_request(
+            request.match_info["name"], request.headers, _object(await request.read())
+        )
+        summary = await self._find(asked.binding) or await self._create(asked.binding, {})
+        await self._bind(summary, asked.binding)
+        if asked.tool_name == "wait_for_companion":
+            return await self._wait(summary.session_id, asked)
+        try:
+            tool_name = msgspec.convert(asked.tool_name, Name)
+            answer = await self._pulled.ask(
+                summary.session_id,
+                summary.user,
+                tool_name,
+                asked.parameters,
+                tool_call_id=asked.tool_call_id,
+            )
+            result, is_error, call_id = answer.result, answer.is_error, answer.tool_call_id
+        except (CompanionError, msgspec.ValidationError) as error:
+            log.warning("webhook_tool_refused", tool=asked.tool_name, reason=str(error))
+            said = {"status": "refused", "say": "That did not work.", "reason": str(error)}
+            result, is_error, call_id = json.dumps(said), True, None
+        return await self._reply(summary.session_id, result, is_error, but=call_id)
+
+    async def post_call(self, request: web.Request) -> web.Response:
+        """Tell the session that its call is over. A repeated request changes nothing."""
+        raw = await request.read()
+        secret = self._config.elevenlabs_webhook_secret
+        signature = request.headers.get("ElevenLabs-Signature", "")
+        if not secret or not signature_holds(secret, signature, raw, time.time()):
+            raise Unauthenticated("The signature of this request does not hold.")
+        body = _object(raw)
+        command = post_call_update(body, with_summary=self._config.transcripts)
+        summary = await self._find(post_call_binding(body))
+        if command is not None and summary is not None and summary.ended_at_ms is None:
+            sender = Sender("agent", summary.user)
+            await self._sessions.submit(summary.session_id, command, sender)
+        # Sessions end before calls are analysed; that is no failure to retry.
+        return web.json_response({"status": "received"})
+
+    async def signed_url(self, request: web.Request) -> web.Response:
+        """Fetch a signed URL for the configured agent; the API key never leaves the server."""
+        config = self._config
+        if not config.elevenlabs_api_key or not config.elevenlabs_agent_id:
+            raise NotFound("No ElevenLabs agent is configured here.")
+        url = f"{config.elevenlabs_base_url.rstrip('/')}/v1/convai/conversation/get-signed-url"
+        try:
+            async with aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
+            ) as http:
+                async with http.get(
+                    url,
+                    params={"agent_id": config.elevenlabs_agent_id},
+                    headers={"xi-api-key": config.elevenlabs_api_key},
+                ) as answer:
+                    status, text = answer.status, await answer.read()
+            signed = msgspec.json.decode(text)["signed_url"] if status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, KeyError) as error:
+            raise Unavailable("ElevenLabs did not answer; try again.") from error
+        if signed is None:
+            log.warning("signed_url_refused", status=status)
+            raise Unavailable(f"ElevenLabs refused a signed URL with HTTP {status}.")
+        return web.json_response({"signed_url": signed}, headers={"Cache-Control": "no-store"})
+
+    # Who, and which call.
+
+    def _check_secret(self, request: web.Request) -> None:
+        secret = self._config.elevenlabs_tool_secret
+        given = request.headers.get("X-Companion-Secret", "")
+        if not secret or not hmac.compare_digest(_bytes(given), secret.encode()):
+            raise Unauthenticated("X-Companion-Secret is missing or wrong.")
+
+    async def _find(self, binding: Binding) -> Summary | None:
+        """Return the live session of a call; the first way that leads to one counts."""
+        found = await self._named(binding)
+        if found is None and binding.conversation_id:
+            found = _live(await self._sessions.find(conversation_id=binding.conversation_id))
+        if found is None and binding.call_sid:
+            found = _live(await self._sessions.find(call_sid=binding.call_sid))
+        if found is None and binding.names_a_caller:
+            found = await self._of_caller(binding)
+        return found
+
+    async def _named(self, binding: Binding) -> Summary | None:
+        """Return the session its token names; an id alone opens only an unclaimed phone session."""
+        if not binding.session:
+            return None
+        try:
+            claims = self._tokens.verify(binding.session)
+        except CompanionError:
+            summary = _live(await self._sessions.summary(binding.session))
+            is_ours = summary is not None and summary.user == self._config.elevenlabs_user
+            free = ("", None, binding.conversation_id)
+            return summary if is_ours and summary and summary.conversation_id in free else None
+        if claims.kind != "session" or claims.session_id is None or claims.role == "ui":
+            return None
+        return _live(await self._sessions.summary(claims.session_id))
+
+    async def _of_caller(self, binding: Binding) -> Summary | None:
+        rows = await self._database.read(
+            "SELECT session_id FROM callers WHERE caller = ? AND called = ?",
+            (binding.caller_id, binding.called_number),
+        )
+        return _live(await self._sessions.summary(rows[0][0])) if rows else None
+
+    async def _create(self, binding: Binding, body: dict[str, Any]) -> Summary:
+        language = body.get("language")
+        return await self._sessions.create(
+            self._config.elevenlabs_user,
+            title=f"Call from {binding.caller_id}" if binding.names_a_caller else "Call",
+            language=language if isinstance(language, str) and language else None,
+        )
+
+    async def _bind(self, summary: Summary, binding: Binding) -> None:
+        """Let the call's ids lead here from now on."""
+        session_id = summary.session_id
+        if binding.conversation_id and binding.conversation_id != summary.conversation_id:
+            await self._sessions.bind(session_id, conversation_id=binding.conversation_id)
+        if binding.call_sid and await self._sessions.find(call_sid=binding.call_sid) is None:
+            await self._sessions.bind(session_id, call_sid=binding.call_sid)
+        if binding.names_a_caller and summary.user == self._config.elevenlabs_user:
+            await self._database.transact(
+                [
+                    Statement(
+                        "INSERT INTO callers (caller, called, session_id, seen_at_ms) "
+                        "VALUES (?, ?, ?, ?) ON CONFLICT (caller, called) DO UPDATE SET "
+                        "session_id = excluded.session_id, seen_at_ms = excluded.seen_at_ms",
+                        (
+                            binding.caller_id,
+                            binding.called_number,
+                            session_id,
+                            self._sessions.now_ms(),
+                        ),
+                    )
+                ]
+            )
+
+    # Answers.
+
+    async def _wait(self, session_id: str, asked: ToolRequest) -> web.Response:
+        events = await self._pulled.wait(session_id, wait_s(asked.parameters))
+        result = {"status": "news" if events else "waiting"}
+        screens = await self._pulled.screens(session_id)
+        return web.json_response(tool_reply(json.dumps(result), False, events, screens))
+
+    async def _reply(
+        self, session_id: str, result: str, is_error: bool, but: str | None
+    ) -> web.Response:
+        events = await self._pulled.news(session_id, but=but)
+        screens = await self._pulled.screens(session_id)
+        return web.json_response(tool_reply(result, is_error, events, screens))
+
+
+def wait_s(parameters: dict[str, Any]) -> float:
+    """Return how long `wait_for_companion` may block: its `seconds`, within reason."""
+    seconds = parameters.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return WAIT_DEFAULT_S
+    return min(max(float(seconds), 0.0), WAIT_MAX_S)
+
+
+def _bytes(header: str) -> bytes:
+    # Header bytes that are no text arrive as lone surrogates.
+    return header.encode("utf-8", "surrogateescape")
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    value = parse(raw) if raw.strip() else {}
+    if not isinstance(value, dict):
+        raise InvalidMessage("The body is a JSON object.")
+    return value
+
+
+def _live(summary: Summary | None) -> Summary | None:
+    return summary if summary is not None and summary.ended_at_ms is None else None
