@@ -1,26 +1,35 @@
 """The Model Context Protocol as far as five tools need it: messages in, messages out.
 
-One request has one answer; nothing is kept between two. Versions differ only in
-what this server does not do, so all of `VERSIONS` are spoken.
+One request has one answer; nothing is kept between two. A client of `MODERN` says its
+version with every request and asks `server/discover`; one of `HANDSHAKE` says it
+once, with `initialize`. Both are answered.
 
-Source: modelcontextprotocol.io, specification 2025-06-18, "Lifecycle" and "Tools".
+Source: modelcontextprotocol.io, specifications 2024-11-05 to 2026-07-28.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from companion_ws import __version__
 
-VERSIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+MODERN: Final = "2026-07-28"
+HANDSHAKE: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Newest first."""
+VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+SERVER_KEY: Final = "io.modelcontextprotocol/serverInfo"
+CACHE_MS: Final = 60_000
+"""The list of tools changes with the program only."""
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 NO_SESSION: Final = -32002
+HEADER_MISMATCH: Final = -32020
+UNSUPPORTED_VERSION: Final = -32022
 
 INSTRUCTIONS: Final = (
     "The user may have a companion screen, usually a phone, that shows the same session. "
@@ -116,15 +125,20 @@ CallTool = Callable[[str, dict[str, Any], dict[str, Any]], Awaitable[dict[str, A
 class RpcError(Exception):
     """A JSON-RPC error; `http_status` is what the answer that carries it has."""
 
-    def __init__(self, code: int, message: str, http_status: int = 200) -> None:
+    def __init__(self, code: int, message: str, http_status: int = 200, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.http_status = http_status
+        self.data = data
 
 
-async def answer_to(message: Any, call_tool: CallTool) -> dict[str, Any] | None:
+async def answer_to(
+    message: Any, headers: Mapping[str, str], call_tool: CallTool
+) -> dict[str, Any] | None:
     """Return the answer to one JSON-RPC message; None where it wants none.
+
+    `headers` are the request's, read without regard to case.
 
     Raises:
         RpcError: it is no JSON-RPC message, or what it asks for cannot be had.
@@ -136,48 +150,97 @@ async def answer_to(message: Any, call_tool: CallTool) -> dict[str, Any] | None:
         return None  # a notification, or the answer to something we never ask
     if not isinstance(method, str) or not isinstance(message["id"], str | int):
         raise RpcError(INVALID_REQUEST, "A request has a method and an id.", 400)
-    if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "`params` is an object.")
-    result = await _result(method, params, call_tool)
+    meta = params.get("_meta", {}) if isinstance(params, dict) else None
+    if not isinstance(meta, dict):
+        raise RpcError(INVALID_PARAMS, "`params` and `_meta` are objects.", 400)
+    is_modern = _is_modern(meta, headers)
+    if is_modern:
+        _check_modern(method, params, meta, headers)
+    result = await _result(method, params, is_modern, call_tool)
     return {"jsonrpc": "2.0", "id": message["id"], "result": result}
 
 
-async def _result(method: str, params: dict[str, Any], call_tool: CallTool) -> dict[str, Any]:
+def _is_modern(meta: dict[str, Any], headers: Mapping[str, str]) -> bool:
+    version = headers.get("MCP-Protocol-Version")
+    if VERSION_KEY in meta or version == MODERN:
+        return True
+    if version is not None and version not in HANDSHAKE:
+        raise _unsupported(version)
+    return False
+
+
+def _check_modern(
+    method: str, params: dict[str, Any], meta: dict[str, Any], headers: Mapping[str, str]
+) -> None:
+    """A request that contradicts itself is refused before what it asks for is looked at."""
+    for key in (VERSION_KEY, CAPABILITIES_KEY):
+        if key not in meta:
+            raise RpcError(INVALID_PARAMS, f"`_meta` needs {key!r}.", 400)
+    said = {"MCP-Protocol-Version": meta[VERSION_KEY], "Mcp-Method": method}
+    if method == "tools/call":
+        said["Mcp-Name"] = params.get("name")
+    for header, value in said.items():
+        if headers.get(header) != value:
+            raise RpcError(HEADER_MISMATCH, f"{header} does not match the body.", 400)
+    if meta[VERSION_KEY] != MODERN:
+        raise _unsupported(meta[VERSION_KEY])
+
+
+def _unsupported(version: str) -> RpcError:
+    data = {"supported": [MODERN, *HANDSHAKE], "requested": version}
+    return RpcError(UNSUPPORTED_VERSION, "This protocol version is not spoken.", 400, data)
+
+
+async def _result(
+    method: str, params: dict[str, Any], is_modern: bool, call_tool: CallTool
+) -> dict[str, Any]:
     match method:
-        case "initialize":
-            return _initialized(params)
+        case "server/discover" if is_modern:
+            return _complete({**_described(), "supportedVersions": [MODERN, *HANDSHAKE], **_CACHE})
+        case "initialize" if not is_modern:
+            wanted = params.get("protocolVersion")
+            version = wanted if wanted in HANDSHAKE else HANDSHAKE[0]
+            return {**_described(), "protocolVersion": version, "serverInfo": _SERVER}
         case "ping":
             return {}
         case "tools/list":
-            return {"tools": TOOLS}
+            return _complete({"tools": TOOLS, **_CACHE}) if is_modern else {"tools": TOOLS}
         case "tools/call":
-            name, arguments = params.get("name"), params.get("arguments") or {}
-            meta = params.get("_meta") or {}
-            if not isinstance(arguments, dict) or not isinstance(meta, dict):
-                raise RpcError(INVALID_PARAMS, "`arguments` and `_meta` are objects.")
-            if not any(tool["name"] == name for tool in TOOLS):
-                raise RpcError(INVALID_PARAMS, f"There is no tool {name!r:.80}.")
-            return await call_tool(str(name), arguments, meta)
-    raise RpcError(METHOD_NOT_FOUND, f"There is no method {method[:80]}.")
+            result = await _called(params, is_modern, call_tool)
+            return _complete(result) if is_modern else result
+    raise RpcError(
+        METHOD_NOT_FOUND, f"There is no method {method[:80]}.", 404 if is_modern else 200
+    )
 
 
-def _initialized(params: dict[str, Any]) -> dict[str, Any]:
-    wanted = params.get("protocolVersion")
-    return {
-        "protocolVersion": wanted if wanted in VERSIONS else VERSIONS[0],
-        "capabilities": {"tools": {"listChanged": False}},
-        "serverInfo": {"name": "companion-ws", "title": "Companion", "version": __version__},
-        "instructions": INSTRUCTIONS,
-    }
+async def _called(params: dict[str, Any], is_modern: bool, call_tool: CallTool) -> dict[str, Any]:
+    name, arguments = params.get("name"), params.get("arguments") or {}
+    status = 400 if is_modern else 200
+    if not isinstance(arguments, dict):
+        raise RpcError(INVALID_PARAMS, "`arguments` is an object.", status)
+    if not any(tool["name"] == name for tool in TOOLS):
+        raise RpcError(INVALID_PARAMS, f"There is no tool {name!r:.80}.", status)
+    return await call_tool(str(name), arguments, params.get("_meta") or {})
+
+
+_SERVER: Final = {"name": "companion-ws", "title": "Companion", "version": __version__}
+_CACHE: Final = {"ttlMs": CACHE_MS, "cacheScope": "public"}
+
+
+def _described() -> dict[str, Any]:
+    return {"capabilities": {"tools": {"listChanged": False}}, "instructions": INSTRUCTIONS}
+
+
+def _complete(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result, "resultType": "complete", "_meta": {SERVER_KEY: _SERVER}}
 
 
 def error_answer(error: RpcError, request_id: Any) -> dict[str, Any]:
     """Return the JSON-RPC message that says what went wrong."""
-    return {
-        "jsonrpc": "2.0",
-        "id": request_id,
-        "error": {"code": error.code, "message": error.message},
-    }
+    told: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        told["data"] = error.data
+    return {"jsonrpc": "2.0", "id": request_id, "error": told}
 
 
 def tool_result(value: dict[str, Any], is_error: bool = False) -> dict[str, Any]:

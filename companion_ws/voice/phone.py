@@ -80,7 +80,7 @@ def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
     for name, (header_names, field_names) in _BINDINGS.items():
         candidates = [headers.get(header) for header in header_names]
         candidates += [place.get(field) for place in places for field in field_names]
-        found[name] = next(filter(_is_id, candidates), "")
+        found[name] = next((str(value) for value in candidates if _is_id(value)), "")
     return Binding(**found)
 
 

@@ -1,7 +1,7 @@
 """`POST /mcp`: an agent that speaks MCP and its session; one message in, one answer out.
 
 Streamable HTTP without its options: no stream, no MCP session, nothing to resume.
-Source: modelcontextprotocol.io, specification 2025-06-18, "Transports".
+Source: modelcontextprotocol.io, specifications 2024-11-05 to 2026-07-28.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.mcp import (
     INVALID_PARAMS,
-    INVALID_REQUEST,
     NO_SESSION,
     PARSE_ERROR,
-    VERSIONS,
     RpcError,
     answer_to,
     error_answer,
@@ -61,8 +59,6 @@ class McpRoute:
     async def take(self, request: web.Request) -> web.Response:
         """Answer one JSON-RPC message, or a batch of them as old clients send."""
         try:
-            if request.headers.get("MCP-Protocol-Version", VERSIONS[0]) not in VERSIONS:
-                raise RpcError(INVALID_REQUEST, "This MCP-Protocol-Version is not spoken.", 400)
             message = _parsed(await request.read())
         except RpcError as error:
             return web.json_response(error_answer(error, None), status=error.http_status)
@@ -83,7 +79,7 @@ class McpRoute:
             return await self._call(session_id, request[CLAIMS].user, name, arguments)
 
         try:
-            return await answer_to(message, call_tool), 200
+            return await answer_to(message, request.headers, call_tool), 200
         except RpcError as error:
             request_id = message.get("id") if isinstance(message, dict) else None
             return error_answer(error, request_id), error.http_status
