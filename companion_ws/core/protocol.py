@@ -30,9 +30,11 @@ DEFAULT_TIMEOUT_MS: Final = 18_000
 
 Json = Any
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Kinds = dict[str, type]
 Revision = Annotated[int, Meta(ge=0)]
 
 _LONG_DIGITS: Final = re.compile(rb"\d{16}")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _decoder: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder()
 
@@ -54,6 +56,8 @@ def parse(text: str | bytes) -> Json:
     except RecursionError:
         raise InvalidMessage(f"The JSON nests deeper than {MAX_DEPTH} levels.") from None
     except msgspec.MsgspecError as error:
+        if _SURROGATE.search(raw):
+            raise InvalidMessage("The JSON holds a lone surrogate; send valid Unicode.") from None
         raise InvalidMessage(f"This is not valid JSON: {error}.") from None
     # Counting is far cheaper than walking, and nearly every message passes it.
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or _LONG_DIGITS.search(raw):
@@ -251,7 +255,7 @@ class Relayed(Command, frozen=True, kw_only=True):
 
     roles = frozenset({"agent"})
     nest: ClassVar[str]
-    required: ClassVar[dict[str, type]]
+    required: ClassVar[Kinds]
 
     @property
     def payload(self) -> dict[str, Json]:
@@ -265,7 +269,7 @@ class UserTranscript(Relayed, frozen=True, kw_only=True):
 
     type = "user_transcript"
     nest = "user_transcription_event"
-    required: ClassVar[dict[str, type]] = {"user_transcript": str}
+    required: ClassVar[Kinds] = {"user_transcript": str}
     user_transcription_event: dict[str, Json]
 
 
@@ -274,7 +278,7 @@ class AgentResponse(Relayed, frozen=True, kw_only=True):
 
     type = "agent_response"
     nest = "agent_response_event"
-    required: ClassVar[dict[str, type]] = {"agent_response": str}
+    required: ClassVar[Kinds] = {"agent_response": str}
     agent_response_event: dict[str, Json]
 
 
@@ -283,7 +287,7 @@ class AgentResponseCorrection(Relayed, frozen=True, kw_only=True):
 
     type = "agent_response_correction"
     nest = "agent_response_correction_event"
-    required: ClassVar[dict[str, type]] = {
+    required: ClassVar[Kinds] = {
         "original_agent_response": str,
         "corrected_agent_response": str,
     }
@@ -295,7 +299,7 @@ class Interruption(Relayed, frozen=True, kw_only=True):
 
     type = "interruption"
     nest = "interruption_event"
-    required: ClassVar[dict[str, type]] = {}
+    required: ClassVar[Kinds] = {}
     interruption_event: dict[str, Json]
 
 
@@ -304,7 +308,7 @@ class AgentToolRequest(Relayed, frozen=True, kw_only=True):
 
     type = "agent_tool_request"
     nest = "agent_tool_request"
-    required: ClassVar[dict[str, type]] = {"tool_name": str}
+    required: ClassVar[Kinds] = {"tool_name": str}
     agent_tool_request: dict[str, Json]
 
 
@@ -313,7 +317,7 @@ class AgentToolResponse(Relayed, frozen=True, kw_only=True):
 
     type = "agent_tool_response"
     nest = "agent_tool_response"
-    required: ClassVar[dict[str, type]] = {"tool_name": str}
+    required: ClassVar[Kinds] = {"tool_name": str}
     agent_tool_response: dict[str, Json]
 
 
@@ -322,7 +326,7 @@ class ConversationInitiationMetadata(Relayed, frozen=True, kw_only=True):
 
     type = "conversation_initiation_metadata"
     nest = "conversation_initiation_metadata_event"
-    required: ClassVar[dict[str, type]] = {"conversation_id": str}
+    required: ClassVar[Kinds] = {"conversation_id": str}
     conversation_initiation_metadata_event: dict[str, Json]
 
 

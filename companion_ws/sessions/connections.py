@@ -165,6 +165,16 @@ class Connections:
             connection.close(code, reason)
         return len(matching)
 
+    async def part(self, code: int, reason: str, patience_s: float) -> None:
+        """Close everybody and wait until they are gone; cut off whoever takes too long."""
+        self.close(code, reason)
+        loop = asyncio.get_running_loop()
+        patience_ends = loop.time() + patience_s
+        while self._all and loop.time() < patience_ends:
+            await asyncio.sleep(0.01)
+        for connection in self:
+            connection.outbox.abort()
+
     def tell(
         self,
         session_id: str,

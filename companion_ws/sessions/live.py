@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from msgspec import Raw
+
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.protocol import Command, encode
@@ -320,7 +322,7 @@ class Live:
             Place(
                 0, body, deliver=deliver,
                 refuse=_refuser(self, connection, request_id, None, None),
-            )  # fmt: skip
+            )
         )
 
     def _pass(
@@ -358,7 +360,7 @@ class Live:
             Place(
                 0, body, deliver=connection.outbox.push_text,
                 refuse=lambda _: connection.outbox.push_text(body),
-            )  # fmt: skip
+            )
         )
 
     # Who is here.
@@ -584,7 +586,7 @@ class Live:
 
 
 def _raw(body: bytes) -> Any:
-    return protocol.Raw(body)
+    return Raw(body)
 
 
 def _then(first: Answer | None, second: Answer) -> Answer:

@@ -16,7 +16,6 @@ from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import AnswerCall, Sender
 from companion_ws.core.tool_calls import Call
-from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.tools import ServerTool, ToolCall, patience_s, run_tool
 

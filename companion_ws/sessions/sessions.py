@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -124,6 +124,7 @@ class Sessions:
         self._questions = Questions(tools, doors, self.live, self._answer_call, self._speak)
         self._due = Due(store, self._do, now_ms)
         self._tasks: asyncio.TaskGroup | None = None
+        self._children: set[asyncio.Task[None]] = set()
         self._root: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._patient_until_ms = 0
@@ -140,6 +141,9 @@ class Sessions:
 
     async def stop(self) -> None:
         """End the work of this room; what was accepted is stored by the database's close."""
+        for live in self._lives.values():
+            if live.last_active_ms > live.touched_ms:
+                self.store.touch(live.session_id, live.last_active_ms)
         self._stopping.set()
         if self._root is not None:
             await self._root
@@ -159,9 +163,7 @@ class Sessions:
             ready.set()
             await self._stopping.wait()
             self._tasks = None
-            for task in forever:
-                task.cancel()
-            for task in list(tasks._tasks):  # noqa: SLF001
+            for task in [*forever, *self._children]:
                 task.cancel()
 
     def spawn(self, live: Live | None, work: Coroutine[Any, Any, None]) -> None:
@@ -169,7 +171,9 @@ class Sessions:
         if self._tasks is None:
             work.close()
             return
-        self._tasks.create_task(self._guarded(work))
+        task = self._tasks.create_task(self._guarded(work))
+        self._children.add(task)
+        task.add_done_callback(self._children.discard)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -212,7 +216,7 @@ class Sessions:
         live = Live(
             stored, self._database, self.store, self.rules.limits,
             self._questions.is_server_tool, self, self.now_ms, self._new_id,
-        )  # fmt: skip
+        )
         live.used_at_s = asyncio.get_running_loop().time()
         return live
 
@@ -384,7 +388,7 @@ class Sessions:
             command, sender, request_id,
             answer=lambda body: _set(future, body, None),
             refuse=lambda error: _set(future, b"", error),
-        )  # fmt: skip
+        )
         answer: dict[str, Any] = msgspec.json.decode(await asyncio.shield(future))
         return answer
 
@@ -600,7 +604,7 @@ class Sessions:
 
     def _warn(self, live: Live, now_ms: int) -> None:
         ttl_s = self.rules.ttl_s
-        warning_s = WARNING_S if WARNING_S <= ttl_s / 2 else ttl_s / 2
+        warning_s = min(WARNING_S, ttl_s / 2)
         expires_ms = max(live.last_active_ms + int(ttl_s * 1000), self._patient_until_ms)
         if live.members and not live.expiry_told and now_ms >= expires_ms - int(warning_s * 1000):
             live.expiry_told = True

@@ -41,7 +41,7 @@ _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
 _ORDER: Final = (
     _ADVANCE, _RECORD, _REQUEST, _STATE, _CARD, _DROP_CARD, _CALL, _DUE, _DONE, _TRIM,
     _TRIM_REQUESTS,
-)  # fmt: skip
+)
 """What makes comes before what removes, so that units of a batch may be merged."""
 
 _TABLES: Final = ("records", "requests", "state", "cards", "calls", "due", "trail", "sessions")
@@ -103,7 +103,7 @@ class Writing:
         self._advance[:6] = [
             seq, session.first_seq, session.log_bytes, at_ms, session.conversation_id,
             at_ms if session.ended is not None else None,
-        ]  # fmt: skip
+        ]
         rows[_RECORD].append((self._id, seq, body))
         if request is not None:
             rows[_REQUEST].append((self._id, *request, seq, event.type))
@@ -139,7 +139,7 @@ class Writing:
             (
                 self._id, call.tool_call_id, call.seq, call.tool_name, call.handled_by,
                 call.status, call.asked_at_ms, call.deadline_ms, call.result_seq, call.body,
-            )  # fmt: skip
+            )
         )
 
 
@@ -165,7 +165,7 @@ class Store:
                      row.created_at_ms, row.last_active_at_ms),
                 )
             ]
-        )  # fmt: skip
+        )
 
     async def row(self, session_id: str) -> Row | None:
         """Return a session's row, ended or not."""
@@ -190,7 +190,7 @@ class Store:
         session = Session(
             session_id, row.user, row.language, seq=seq, first_seq=first_seq,
             conversation_id=row.conversation_id,
-        )  # fmt: skip
+        )
         if row.ended_at_ms is not None:
             session.ended = "ended"
         for key, value, revision in await read(

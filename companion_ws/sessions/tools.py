@@ -196,7 +196,7 @@ async def run_tool(server_tool: ServerTool, call: ToolCall, patience_s: float) -
         return _failed(str(error), f"{call.tool_name}: {error}")
     except TimeoutError:
         return _failed("The tool did not answer in time.", f"{call.tool_name} took too long")
-    except Exception as error:  # noqa: BLE001 - the author's code; its outermost edge is here
+    except Exception as error:  # the author's code; its outermost edge is here
         return _failed("The tool failed.", f"{call.tool_name} failed: {error!r}")
 
 
@@ -236,7 +236,7 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
         value, error = None, None
         try:
             value = work()
-        except Exception as raised:  # noqa: BLE001 - carried over to who waits
+        except Exception as raised:  # carried over to who waits
             error = raised
         # The loop is gone where the server stopped meanwhile; then nobody waits.
         if not loop.is_closed():

@@ -63,7 +63,7 @@ class Api:
                   summary="Send a command; answered with its record"),
             Route("GET", f"{one}/trail", OWNER, self.trail,
                   summary="Who joined, left, dropped or was refused"),
-        ]  # fmt: skip
+        ]
 
     # Sessions.
 

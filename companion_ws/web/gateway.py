@@ -187,7 +187,7 @@ class Gateway:
             self._sessions.store.trail(
                 session_id, self._sessions.now_ms(), "refused",
                 encode({"code": 4429, "reason": "connections per session"}),
-            )  # fmt: skip
+            )
             raise TooManyConnections(f"This session has {most} connections, which is the limit.")
         most = config.limit_connections_per_user
         if most and connections.count_of_owner(owner) >= most:
@@ -353,7 +353,7 @@ class Visit:
                 self._live.submit(
                     command, self.connection.sender, request_id,
                     connection=self.connection, size_bytes=size,
-                )  # fmt: skip
+                )
                 if isinstance(command, Rendered):
                     await self._measure(command.of_seq)
 

@@ -42,7 +42,7 @@ class Stream:
         return [
             Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
                   summary="Read records, or follow them as server-sent events"),
-        ]  # fmt: skip
+        ]
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         summary = await member(self._sessions, request)
@@ -142,17 +142,17 @@ class Stream:
             if not connection.is_subscribed and after is not None:
                 await catch_up(live, self._sessions.store, connection, after)
             while not connection.outbox.is_closed and not transport.is_closing():
-                await asyncio.sleep(COMMENT_S / 10)
-                self._comment(connection, transport)
+                connection.room.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(COMMENT_S / 10):
+                        await connection.room.wait()
+                if connection.outbox.is_idle(COMMENT_S):
+                    connection.outbox.push_comment()
         except CompanionError:
             connection.outbox.abort()
         finally:
             connections.remove(connection)
             live.leave(connection, "dropped")
-
-    def _comment(self, connection: Connection, transport: asyncio.Transport) -> None:
-        if connection.outbox.is_idle(COMMENT_S):
-            connection.outbox.push_comment()
 
 
 def _seq(text: str | None, name: str) -> int | None:

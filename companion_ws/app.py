@@ -1,0 +1,158 @@
+"""All objects, wired on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from companion_ws.access.addresses import Addresses
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.devices import Devices
+from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.limits import CodeGuesses
+from companion_ws.access.pairing import Pairing
+from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.config import Config
+from companion_ws.core.session import Limits
+from companion_ws.database import Database, Statement
+from companion_ws.files import folder
+from companion_ws.metrics import Metrics
+from companion_ws.sessions.connections import Connection, Connections
+from companion_ws.sessions.sessions import Rules, Sessions
+from companion_ws.sessions.store import Store
+from companion_ws.sessions.tools import load_tools
+from companion_ws.web.access_api import AccessApi
+from companion_ws.web.api import Api
+from companion_ws.web.gateway import Gateway
+from companion_ws.web.health import Health
+from companion_ws.web.middleware import middlewares
+from companion_ws.web.pages import Pages
+from companion_ws.web.routes import Route
+from companion_ws.web.stream import Stream
+
+SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
+"""`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
+ROUTES: Final = web.AppKey("ROUTES", list)
+CONFIG: Final = web.AppKey("CONFIG", Config)
+
+STOP_S: Final = 2.0
+"""How long peers have to answer the close frame when the server stops."""
+
+
+def now_ms() -> int:
+    """Return the time of day in milliseconds since 1970 (UTC)."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """Return a UUID4 as text."""
+    return str(uuid.uuid4())
+
+
+class _Keys:
+    """What sessions must know of paired devices."""
+
+    def __init__(self, database: Database, credentials: Credentials) -> None:
+        self._database = database
+        self._credentials = credentials
+
+    async def has_device(self, session_id: str) -> bool:
+        rows = await self._database.read(
+            "SELECT 1 FROM devices WHERE session_id = ? AND revoked_at_ms IS NULL"
+            " AND token_until_ms > ? LIMIT 1",
+            (session_id, now_ms()),
+        )
+        return bool(rows)
+
+    def forget_session(self, session_id: str) -> list[Statement]:
+        return self._credentials.forget_session(session_id)
+
+
+async def create_app(config: Config) -> web.Application:
+    """Return an aiohttp application that serves `config`; it may be mounted in another.
+
+    Files are opened when the application starts and let go of when it is
+    cleaned up.
+
+    Raises:
+        StartRefused: the data folder's key or database can be read by others.
+        ImportError, ValueError: `config.tools` is no module with tools.
+    """
+    tools = load_tools(config.tools)
+    prepare_data_folder(config.data)
+    keys = Keys.load(config.data, config.secret_key)
+    addresses = Addresses(config)
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations)
+    metrics = Metrics()
+    database = Database(config.database_path, folder("migrations"), config.durability)
+    credentials = Credentials(database, revocations)
+    devices = Devices(database, tokens, credentials)
+    pairing = Pairing(
+        database, keys, tokens, CodeGuesses(), lambda: addresses.public_url, mode=config.pairing
+    )
+
+    def slow(connection: Connection) -> None:
+        metrics.slow()
+
+    sessions = Sessions(
+        database, Store(database), _rules(config), Connections(slow), tools, pairing,
+        _Keys(database, credentials), metrics, now_ms, new_id,
+    )
+    gateway = Gateway(sessions, tokens, devices, pairing, config, metrics, new_id)
+    rooms = [
+        gateway,
+        Api(sessions),
+        Stream(sessions, config, new_id),
+        Health(database, metrics),
+        AccessApi(config, tokens, credentials, pairing, devices, sessions, addresses),
+        Pages(),
+    ]
+    routes: list[Route] = [route for room in rooms for route in room.routes()]
+
+    app = web.Application(middlewares=middlewares(config, addresses, tokens, routes))
+    for route in routes:
+        app.router.add_route(route.method, route.path, route.handler)
+    app[SESSIONS], app[ROUTES], app[CONFIG] = sessions, routes, config
+    metrics.watch(lambda: len(sessions.connections), lambda: float(database.is_writable))
+
+    async def work(app: web.Application) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            await credentials.load()
+            await sessions.start()
+            purging = asyncio.create_task(credentials.purge_forever(), name="purge")
+            yield
+            purging.cancel()
+            await sessions.stop()
+        finally:
+            await database.close()
+
+    async def part(app: web.Application) -> None:
+        gateway.is_stopping = True
+        await sessions.connections.part(1012, "The server restarts; come back.", STOP_S)
+
+    app.cleanup_ctx.append(work)
+    app.on_shutdown.append(part)
+    return app
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(
+        ttl_s=config.session_ttl_s,
+        keep_ended_s=config.keep_ended_s,
+        sessions_per_user=config.limit_sessions_per_user,
+        limits=Limits(
+            state_bytes=config.limit_state_bytes,
+            value_bytes=config.limit_value_bytes,
+            state_keys=config.limit_state_keys,
+            records=config.limit_records,
+            log_bytes=config.limit_log_bytes,
+            transcripts=config.transcripts,
+        ),
+    )

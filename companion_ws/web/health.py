@@ -1,0 +1,40 @@
+"""Whether the process lives, whether it can store, and its figures."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from companion_ws.core.errors import Unavailable
+from companion_ws.database import Database
+from companion_ws.metrics import Metrics
+from companion_ws.web.routes import PUBLIC, Route
+
+
+class Health:
+    """Serves /healthz, /readyz and /metrics."""
+
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/healthz", PUBLIC, self.lives, summary="The process answers"),
+            Route("GET", "/readyz", PUBLIC, self.ready, summary="The database takes writes"),
+            Route("GET", "/metrics", PUBLIC, self.figures, admin=True,
+                  summary="Figures in Prometheus' exposition format"),
+        ]
+
+    async def lives(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        if not self._database.is_writable:
+            raise Unavailable("The database takes no writes.", retry_after_ms=1000)
+        return web.json_response({"status": "ready"})
+
+    async def figures(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._metrics.text(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
