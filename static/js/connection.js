@@ -2,7 +2,7 @@
 
 import { decode } from "./core/protocol.js"
 import { delayMs, mayReturn } from "./core/reconnect.js"
-import { newRequestId } from "./outbox.js"
+import { newRequestId } from "./keep.js"
 
 /** Silence after which the other end is asked whether it is still there. */
 const QUIET_MS = 8000

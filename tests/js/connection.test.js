@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { beforeEach, test } from "node:test"
 
 import { Connection } from "../../static/js/connection.js"
-import { Outbox } from "../../static/js/outbox.js"
+import { Outbox } from "../../static/js/keep.js"
 
 /** The network: what a page opens, and what arrives there. */
 class Wire {

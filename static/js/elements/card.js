@@ -1,0 +1,169 @@
+// <companion-card>: one contextual update as readable blocks, and its choices as big buttons.
+//
+// Properties in: `show(model)` with {title, time, blocks, choices, chosen, pending, note,
+// words}. Event out: "choose" with the option.
+
+import { define, h, icon } from "../dom.js"
+
+const ROWS_AT_ONCE = 12
+
+export function defineCard() {
+  define("companion-card", CompanionCard)
+}
+
+class CompanionCard extends HTMLElement {
+  #reopened = false
+
+  show(model) {
+    const { title, time, words } = model
+    if (!model.chosen) this.#reopened = false
+    const head = title ? h("h2", {}, title) : null
+    const when = time ? h("time", { datetime: time.iso }, time.text) : null
+    const folded = model.chosen && !this.#reopened && !model.pending
+    this.replaceChildren(
+      h("article", { class: folded ? "card is-done" : "card", tabindex: "-1" },
+        h("header", { class: "card-head" }, head, when),
+        model.blocks.map((block) => paintSafely(block, words)),
+        model.extra ?? null,
+        folded ? this.#receipt(model) : model.choices ? this.#choices(model) : null,
+        model.note ? h("p", { class: "note", role: "status" }, model.note) : null),
+    )
+  }
+
+  #choices(model) {
+    const { options } = model.choices
+    const items = options.map((option) =>
+      h("li", {}, choiceButton(option, {
+        pending: model.pending,
+        chosen: model.chosen?.id === option.id,
+        disabled: Boolean(model.pending) || model.closed,
+        act: () => {
+          this.#reopened = false
+          this.dispatchEvent(new CustomEvent("choose", { detail: option }))
+        },
+      })))
+    return h("ul", { class: "choices", "aria-label": model.title || model.words("select") }, items)
+  }
+
+  #receipt(model) {
+    const { chosen, words } = model
+    const label = chosen.price ? `${chosen.label}, ${chosen.price}` : chosen.label
+    const change = model.closed
+      ? null
+      : h("button", { type: "button", class: "quiet", on: { click: () => this.#reopen(model) } }, words("change"))
+    return receipt({ text: words("selected", { label }), note: model.receiptNote, tone: "done" }, change)
+  }
+
+  #reopen(model) {
+    this.#reopened = true
+    this.show(model)
+    this.querySelector(".choice")?.focus()
+  }
+}
+
+/** A button that answers with one tap; `state.pending` is `{id, text}` while its answer travels. */
+export function choiceButton(option, state) {
+  const isPending = state.pending?.id === option.id
+  const detail = isPending ? state.pending.text : option.description
+  return h("button", {
+    type: "button",
+    class: `choice${isPending ? " is-pending" : ""}${state.chosen ? " is-chosen" : ""}`,
+    disabled: state.disabled,
+    on: { click: state.act },
+  },
+  h("span", { class: "choice-text" },
+    h("span", { class: "choice-label" }, option.label),
+    detail ? h("span", { class: "choice-detail" }, detail) : null),
+  option.price ? h("span", { class: "choice-price" }, option.price) : null,
+  icon(state.chosen ? "check" : "chevron"))
+}
+
+/** What was decided, in the past tense. */
+export function receipt({ text, note, tone }, action = null) {
+  const sign = { done: "check", no: "close", quiet: "clock" }[tone]
+  return h("div", { class: `receipt is-${tone}` },
+    icon(sign),
+    h("p", {}, h("strong", {}, text), note ? h("span", { class: "receipt-note" }, note) : null),
+    action)
+}
+
+/** Paint one block; one that cannot be painted costs only itself. */
+export function paintSafely(block, words) {
+  try {
+    return PAINTERS[block.kind](block, words)
+  } catch (error) {
+    console.warn("a block could not be shown", error)
+    return h("p", { class: "note" }, words("could_not_show"))
+  }
+}
+
+const PAINTERS = {
+  text: (block) => h("p", { class: "prose" }, block.text),
+
+  rows: (block, words) => {
+    const list = h("dl", { class: "rows" })
+    showInSteps(block.rows, ROWS_AT_ONCE, words, list, (row) => [
+      h("div", { class: row.cell.text.length > 32 || row.label.length > 24 ? "row is-long" : "row" },
+        h("dt", {}, row.label),
+        h("dd", { class: `cell-${row.cell.kind}` }, cell(row.cell)))])
+    return list
+  },
+
+  chips: (block, words) =>
+    h("ul", { class: "chips" },
+      block.cells.map((each) => h("li", {}, cell(each))),
+      block.more ? h("li", { class: "muted" }, words("n_more", { n: block.more })) : null),
+
+  table: (block, words) => {
+    const body = h("tbody", {})
+    const table = h("div", { class: "table" },
+      h("table", {},
+        h("thead", {}, h("tr", {}, block.columns.map((column) => h("th", { scope: "col" }, column)))),
+        body))
+    showInSteps(block.rows, ROWS_AT_ONCE * 2, words, table, (row) => [
+      h("tr", {}, row.map((each) => h("td", { class: `cell-${each.kind}` }, cell(each))))], body)
+    return table
+  },
+
+  cards: (block, words) => {
+    const list = h("div", { class: "stack" })
+    showInSteps(block.cards, ROWS_AT_ONCE, words, list, (blocks) => [
+      h("div", { class: "sub" }, blocks.map((each) => paintSafely(each, words)))])
+    return list
+  },
+
+  group: (block, words) => {
+    const inside = block.blocks.map((each) => paintSafely(each, words))
+    if (!block.folded) return h("section", { class: "group" }, h("h3", {}, block.label), inside)
+    return h("details", { class: "group" },
+      h("summary", {}, h("span", {}, block.label), h("span", { class: "muted" }, block.summary)),
+      inside)
+  },
+}
+
+/** Show the first `count` of `list`, and a button for the rest. */
+function showInSteps(list, count, words, holder, paint, into = holder) {
+  into.append(...list.slice(0, count).flatMap(paint))
+  if (list.length <= count) return
+  const more = h("button", { type: "button", class: "quiet", on: { click: () => {
+    more.remove()
+    showInSteps(list.slice(count), 200, words, holder, paint, into)
+  } } }, words("show_more"))
+  holder.append(more)
+}
+
+function cell({ kind, text, href, iso, relative, isOutside }) {
+  if (kind === "link") {
+    const outside = isOutside ? { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" } : {}
+    return h("a", { href, ...outside }, text)
+  }
+  if (kind === "time") {
+    return h("time", { datetime: iso }, text, relative ? h("small", {}, relative) : null)
+  }
+  if (kind === "color") {
+    const swatch = h("span", { class: "swatch" })
+    swatch.style.backgroundColor = text
+    return h("span", {}, swatch, text)
+  }
+  return h("span", { dir: "auto" }, text)
+}

@@ -1,0 +1,130 @@
+// <companion-pairing>: the QR code and typed code of a session, renewed before they die.
+//
+// Properties in: `begin({token, sessionId, onChange})`, `renew()` after somebody joined.
+// Works on any page of an allowed origin: it asks the server it was loaded from.
+
+import { ask } from "../api.js"
+import { groupedCode } from "../core/protocol.js"
+import { define, h } from "../dom.js"
+import { command, copyButton, countdown } from "../desk.js"
+
+/** A scan takes some seconds: the picture is changed while the old ticket still lives. */
+const RENEW_BEFORE_MS = 12_000
+const RETRY_MS = 3000
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
+
+export function definePairing() {
+  define("companion-pairing", CompanionPairing)
+}
+
+class CompanionPairing extends HTMLElement {
+  #target = null
+  #opened = null
+  #receivedAt = 0
+  #timer = null
+  #isAsking = false
+
+  begin(target) {
+    this.#target = target
+    this.#build()
+    this.renew()
+    this.#timer ??= setInterval(() => this.#tick(), 500)
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#timer)
+    this.#timer = null
+  }
+
+  /** Ask for a fresh ticket and draw it; a live code stays what it is. */
+  async renew() {
+    if (this.#isAsking) return
+    this.#isAsking = true
+    const { token, sessionId } = this.#target
+    try {
+      const { body } = await ask("POST", `sessions/${sessionId}/pairings`, { token })
+      const path = `sessions/${sessionId}/qr.svg?pairing=${encodeURIComponent(body.pairing_id)}`
+      const { body: svg } = await ask("GET", path, { token, as: "text" })
+      this.#show(body, svg)
+      this.#isAsking = false
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #build() {
+    this.qr = h("img", { class: "qr", alt: "QR code that opens this session on a phone", width: "320", height: "320" })
+    this.code = h("output", { class: "big-code" })
+    this.left = h("span", { class: "muted" })
+    this.host = h("strong", {})
+    this.link = h("a", { class: "button secondary", target: "_blank", rel: "noopener" }, "Open on this device")
+    this.copying = h("span", {})
+    this.fault = h("div", { role: "alert" })
+    this.reach = h("div", {})
+    this.replaceChildren(
+      h("div", { class: "plate" }, this.qr),
+      h("div", { class: "ways" },
+        h("section", {}, h("h2", {}, "Scan with the phone’s camera"),
+          h("p", { class: "muted" }, "The screen opens by itself. Nothing to install, no account.")),
+        h("section", {}, h("h2", {}, "Or type the code"),
+          h("p", {}, "Go to ", this.host, " and enter"),
+          this.code, h("p", {}, this.left)),
+        h("div", { class: "actions" }, this.link, this.copying),
+        this.fault, this.reach))
+  }
+
+  #show(opened, svg) {
+    this.#opened = opened
+    this.#receivedAt = Date.now()
+    // A picture from a data: URL runs no script, whatever it holds.
+    this.qr.src = `data:image/svg+xml;base64,${btoa(unescape(encodeURIComponent(svg)))}`
+    this.code.textContent = groupedCode(opened.code)
+    this.code.setAttribute("aria-label", opened.code.split("").join(" "))
+    this.host.textContent = opened.code_url.replace(/^https?:\/\//, "")
+    this.link.href = opened.url
+    this.copying.replaceChildren(copyButton(opened.url, "Copy link"))
+    this.fault.replaceChildren()
+    const { hostname, port } = new URL(opened.url)
+    const isNear = LOOPBACK.test(hostname)
+    if (isNear && !this.reach.firstChild) this.reach.replaceChildren(howToReach(port))
+    if (!isNear) this.reach.replaceChildren()
+    this.#tick()
+    this.#target.onChange?.(opened)
+  }
+
+  #fail(error) {
+    if (error.status === 401 || error.status === 403 || error.status === 404) {
+      clearInterval(this.#timer)
+      this.#target.onRefused?.(error)
+      return
+    }
+    this.fault.replaceChildren(h("p", { class: "note" }, "The server cannot be reached. Trying again…"))
+    setTimeout(() => {
+      this.#isAsking = false
+      this.renew()
+    }, RETRY_MS)
+  }
+
+  #tick() {
+    if (!this.#opened) return
+    // What is left counts from the server's own times: clocks differ, durations do not.
+    const sinceAnswer = Date.now() - this.#receivedAt
+    const { url_expires_at: urlEnd, code_expires_at: codeEnd } = this.#opened
+    const serverNow = this.#startOf() + sinceAnswer
+    this.left.textContent = `Valid for ${countdown(codeEnd - serverNow)}, then replaced by itself`
+    const isHidden = document.visibilityState === "hidden"
+    if (!isHidden && Math.min(urlEnd, codeEnd) - serverNow < RENEW_BEFORE_MS) this.renew()
+  }
+
+  #startOf() {
+    return this.#target.nowMs ? this.#target.nowMs() - (Date.now() - this.#receivedAt) : this.#receivedAt
+  }
+}
+
+function howToReach(port) {
+  const text = port && port !== "8000" ? `companion-ws --lan --port ${port}` : "companion-ws --lan"
+  return h("section", { class: "remark" },
+    h("h2", {}, "A phone cannot reach this address"),
+    h("p", {}, "The server listens on this computer alone. Stop it and start it so that phones in the same network reach it:"),
+    command(text))
+}

@@ -1,0 +1,376 @@
+// The bridge between an ElevenLabs conversation in a page and a companion session.
+
+import { Connection } from "./connection.js"
+import { idFrom, resultOf } from "./core/protocol.js"
+import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
+
+/** ElevenLabs gives up on a client tool after 20 s; the session answers after 18. */
+const ANSWER_WITHIN_MS = 19_000
+const SESSION_ANSWERS_MS = 18_000
+/** An update waits this long for a newer one of its context: bursts confuse the model. */
+const SETTLE_MS = 150
+const RETRY_MS = 500
+/** What may wait for a server that is away. */
+const MAX_WAITING = 1000
+/** Events the session is told, as they come. */
+const RELAYED = new Set([
+  "user_transcript",
+  "agent_response",
+  "agent_response_correction",
+  "interruption",
+  "agent_tool_request",
+  "agent_tool_response",
+])
+/** Names JavaScript itself asks objects for. */
+const NO_TOOLS = new Set(["then", "toJSON"])
+
+const WORDS = {
+  unreachable: "I cannot reach your screen at the moment. Let us go on without it.",
+  late: (question, answer) => `About “${question}”: ${answer}.`,
+}
+
+/**
+ * One agent in a page, joined to one companion session; it outlives conversations.
+ *
+ * `options`:
+ * - `token`: a session token with role `agent` (what a public page may hold) or a user token
+ * - `url`: the companion server, by default the one this file came from
+ * - `sessionId`: needed with a user token to join a session that exists
+ * - `tools`: names to list for those who copy `clientTools`; any name is answered anyway
+ * - `answerWithinMs`, `words`: `{unreachable, late(question, answer)}`
+ * - `environment`: WebSocket and timers, for tests
+ */
+export class CompanionBridge {
+  #options
+  #connection
+  #mailbox = new Mailbox()
+  #calls = new Map()
+  #ids = new WeakMap()
+  #joined = null
+  #seq = null
+  #epoch = null
+  #ended = null
+  #conversation = null
+  #widget = null
+  #conversationId = null
+  #sawEvents = false
+  #flushing = null
+  #whenJoined
+
+  constructor(options) {
+    this.#options = { tools: [], answerWithinMs: ANSWER_WITHIN_MS, ...options }
+    this.#options.words = { ...WORDS, ...options.words }
+    this.ready = new Promise((resolve, reject) => (this.#whenJoined = { resolve, reject }))
+    this.ready.catch(() => {})
+    const query = { session_id: options.sessionId ?? "", role: "agent", device: options.device ?? "" }
+    this.#connection = new Connection({
+      address: socketAddress(options.url ?? new URL("../../", import.meta.url)),
+      token: options.token,
+      query,
+      position: () => ({ after: this.#seq, epoch: this.#epoch }),
+      outbox: new Unacknowledged(),
+      onMessage: (message) => this.#hear(message, query),
+      onStatus: (status) => status.phase === "ended" && this.#end(status),
+      onRefused: (entry, error) => this.#refuse(entry, error),
+      onToken: (token) => options.onToken?.(token),
+      environment: options.environment,
+    })
+    this.#connection.start()
+  }
+
+  /** The companion session, once joined. */
+  get sessionId() {
+    return this.#joined?.session_id ?? null
+  }
+
+  /** ElevenLabs' id of the newest conversation. */
+  get conversationId() {
+    return this.#conversationId
+  }
+
+  /** What the agent has not been told yet. */
+  get pending() {
+    return this.#mailbox.letters
+  }
+
+  /** Start a conversation joined to the session: `bridge.start(Conversation, {agentId, …})`. */
+  async start(Conversation, options = {}) {
+    const conversation = await Conversation.startSession(this.options(options))
+    this.attach(conversation)
+    return conversation
+  }
+
+  /**
+   * Options to spread into `Conversation.startSession`; your own callbacks are called as
+   * ever, your own tools come first. Follow with `attach(conversation)`.
+   */
+  options(own = {}) {
+    const after = (name, act) => (...given) => {
+      act(...given)
+      return own[name]?.(...given)
+    }
+    return {
+      ...own,
+      clientTools: this.clientTools(own.clientTools),
+      onIncomingEvent: after("onIncomingEvent", (event) => this.#relay(event)),
+      onMessage: after("onMessage", (message) => this.#relayMessage(message)),
+      onConnect: after("onConnect", (props) => this.#begin(props?.conversationId)),
+      onDisconnect: after("onDisconnect", () => this.detach()),
+    }
+  }
+
+  /** An object that has a tool of every name. `own` tools are used where there are some. */
+  clientTools(own = {}) {
+    const toolOf = (name) => {
+      if (typeof name !== "string" || NO_TOOLS.has(name)) return undefined
+      return Object.hasOwn(own, name) ? own[name] : (parameters) => this.#call(name, parameters ?? {})
+    }
+    return new Proxy(own, {
+      get: (_, name) => toolOf(name),
+      has: (_, name) => toolOf(name) !== undefined,
+      ownKeys: () => [...new Set([...Object.keys(own), ...this.#options.tools])],
+      getOwnPropertyDescriptor: (_, name) => {
+        const value = toolOf(name)
+        return value && { value, enumerable: true, configurable: true, writable: true }
+      },
+    })
+  }
+
+  /** Tell this conversation what screens do, from what waits on. */
+  attach(conversation) {
+    this.#conversation = conversation
+    if (this.#conversationId === null) this.#begin(conversation.getId?.())
+    this.#flush()
+  }
+
+  /** The conversation is over; what it was not told waits for the next. */
+  detach() {
+    this.#conversation = null
+    this.#conversationId = null
+    this.#sawEvents = false
+  }
+
+  /**
+   * Join an `<elevenlabs-convai>` element: tools from its call event, updates by its own
+   * DOM events. Allow "contextual update" and "user message" events in the widget's settings.
+   */
+  attachWidget(element) {
+    this.#widget = element
+    element.addEventListener("elevenlabs-convai:call", (event) => {
+      const config = event.detail.config
+      Object.assign(config, this.options(config))
+      this.#flush()
+    })
+  }
+
+  /** Leave the session. */
+  stop() {
+    this.#connection.stop()
+    this.#end({ code: 1000, reason: "stopped" })
+  }
+
+  // From the conversation.
+
+  #begin(conversationId) {
+    if (!conversationId || conversationId === this.#conversationId) return
+    this.#conversationId = conversationId
+    const summary = this.#joined ? summaryOf(this.#joined) : ""
+    if (summary) this.#mailbox.putFirst({ kind: "update", text: summary, contextId: "session" })
+    this.#connection.send({
+      type: "conversation_initiation_metadata",
+      conversation_initiation_metadata_event: { conversation_id: conversationId },
+    })
+    this.#flush()
+  }
+
+  #relay(event) {
+    this.#sawEvents = true
+    if (event?.type === "client_tool_call" && Object(event.client_tool_call?.parameters) === event.client_tool_call.parameters) {
+      // The tool is called with this very object next, and without the id.
+      this.#ids.set(event.client_tool_call.parameters, event.client_tool_call.tool_call_id)
+    }
+    if (RELAYED.has(event?.type)) this.#connection.send({ ...event })
+  }
+
+  /** Older SDKs have no raw events; what was said comes this way. */
+  #relayMessage(message) {
+    if (this.#sawEvents || typeof message?.message !== "string") return
+    this.#connection.send(
+      message.source === "user"
+        ? { type: "user_transcript", user_transcription_event: { user_transcript: message.message } }
+        : { type: "agent_response", agent_response_event: { agent_response: message.message } },
+    )
+  }
+
+  async #call(name, parameters) {
+    const id = this.#ids.get(parameters) ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
+    if (this.#ended) return this.#unreachable()
+    const command = {
+      type: "client_tool_call",
+      client_tool_call: {
+        tool_name: name,
+        tool_call_id: id,
+        parameters,
+        timeout_ms: Math.max(1000, Math.min(SESSION_ANSWERS_MS, this.#options.answerWithinMs - 1000)),
+      },
+    }
+    const call = { command, question: parameters.title ?? name, released: false }
+    const answer = new Promise((resolve, reject) => Object.assign(call, { resolve, reject }))
+    this.#calls.set(id, call)
+    call.timer = setTimeout(() => {
+      call.released = true
+      call.resolve(this.#unreachable())
+    }, this.#options.answerWithinMs)
+    this.#connection.send(command, `call:${id}`)
+    return answer
+  }
+
+  #unreachable() {
+    return JSON.stringify({ status: "unreachable", say: this.#options.words.unreachable })
+  }
+
+  // From the session.
+
+  #hear(message, query) {
+    if (message.type === "session_joined") this.#join(message, query)
+    if (message.type === "client_tool_result") this.#settle(message)
+    if (message.duplicate) return
+    if (typeof message.seq === "number" && message.type !== "session_joined") {
+      if (message.seq <= this.#seq) return
+      this.#seq = message.seq
+    }
+    const letter = letterOf(message)
+    if (!letter) return
+    this.#mailbox.put(letter)
+    this.#flush()
+  }
+
+  #join(joined, query) {
+    const isFirst = this.#joined === null
+    this.#joined = joined
+    this.#epoch = joined.epoch
+    if (isFirst || joined.recovery !== "replay") this.#seq = joined.seq
+    Object.assign(query, { session_id: joined.session_id, strict: "1" })
+    if (!isFirst && joined.recovery === "snapshot") {
+      // A result may have been among what is no longer kept; asking again answers it.
+      for (const call of this.#calls.values()) this.#connection.send(call.command)
+    }
+    this.#whenJoined.resolve(joined)
+  }
+
+  #settle(record) {
+    const call = this.#calls.get(record.tool_call_id)
+    if (!call) return
+    this.#calls.delete(record.tool_call_id)
+    clearTimeout(call.timer)
+    if (call.released) this.#late(call, record)
+    else if (record.is_error) call.reject(new Error(record.result))
+    else call.resolve(record.result)
+  }
+
+  #late(call, record) {
+    const result = resultOf(record.result)
+    if (result.status === "no_screen" || result.status === "no_answer") return
+    const answer = result.label ?? result.text ?? JSON.stringify(result.values ?? result.status)
+    this.#mailbox.put({ kind: "turn", text: this.#options.words.late(call.question, answer), contextId: null })
+    this.#flush()
+  }
+
+  #refuse(entry, error) {
+    const id = entry.command.client_tool_call?.tool_call_id
+    const call = this.#calls.get(id)
+    if (!call) return
+    this.#calls.delete(id)
+    clearTimeout(call.timer)
+    call.reject(new Error(error.message))
+  }
+
+  #end(status) {
+    if (this.#ended) return
+    this.#ended = status
+    this.#whenJoined.reject(new Error(`${status.code}: ${status.reason}`))
+    for (const call of this.#calls.values()) {
+      clearTimeout(call.timer)
+      if (!call.released) call.resolve(this.#unreachable())
+    }
+    this.#calls.clear()
+    this.#options.onEnd?.(status)
+  }
+
+  // To the agent.
+
+  #flush(waitMs = null) {
+    if (this.#flushing !== null || !this.#mailbox.first) return
+    const settle = this.#mailbox.first.contextId ? SETTLE_MS : 0
+    this.#flushing = setTimeout(() => {
+      this.#flushing = null
+      const letter = this.#mailbox.first
+      if (!letter || !this.#isHeard()) return
+      try {
+        this.#tell(letter)
+        this.#mailbox.take(letter)
+        this.#flush()
+      } catch {
+        this.#flush(RETRY_MS)
+      }
+    }, waitMs ?? settle)
+  }
+
+  /** After a close the SDK loses what it is given without a word, so it is asked first. */
+  #isHeard() {
+    if (this.#conversation) return this.#conversation.isOpen?.() ?? true
+    return this.#widget !== null && this.#conversationId !== null
+  }
+
+  #tell(letter) {
+    const conversation = this.#conversation
+    if (!conversation) return this.#tellWidget(letter)
+    if (letter.kind === "turn") return conversation.sendUserMessage(letter.text)
+    if (letter.kind === "activity") return conversation.sendUserActivity()
+    return conversation.sendContextualUpdate(letter.text, letter.contextId ? { contextId: letter.contextId } : undefined)
+  }
+
+  #tellWidget(letter) {
+    const names = { turn: "user-message", update: "contextual-update", activity: "user-activity" }
+    const detail = { message: letter.text }
+    this.#widget.dispatchEvent(new CustomEvent(`elevenlabs-agent:${names[letter.kind]}`, { detail }))
+  }
+}
+
+/** A bridge; the same as `new CompanionBridge(options)`. */
+export function companion(options) {
+  return new CompanionBridge(options)
+}
+
+/** What has not been acknowledged; kept in memory, since a page that is gone has no agent. */
+class Unacknowledged {
+  entries = []
+
+  add(command, about = null, next = []) {
+    const requestId = idFrom(crypto.getRandomValues(new Uint8Array(16)))
+    const entry = { command: { requestId, ...command }, about, next }
+    this.entries = [...this.entries, entry].slice(-MAX_WAITING)
+    return entry
+  }
+
+  find(requestId) {
+    return this.entries.find((entry) => entry.command.requestId === requestId) ?? null
+  }
+
+  acknowledge(requestId) {
+    this.drop(requestId)
+    return null
+  }
+
+  drop(requestId) {
+    const entry = this.find(requestId)
+    this.entries = this.entries.filter((each) => each !== entry)
+    return entry
+  }
+}
+
+function socketAddress(base) {
+  const address = new URL("ws", String(base).endsWith("/") ? base : `${base}/`)
+  address.protocol = address.protocol.replace("http", "ws")
+  return address.href
+}

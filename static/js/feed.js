@@ -1,0 +1,481 @@
+// The CompanionUI of a joined session: fold in, cards and questions out.
+
+import { cardView, spokenView } from "./core/cards.js"
+import { callOf } from "./core/protocol.js"
+import { COMPANION_TOOLS, isAsking, questionView, receiptOf } from "./core/questions.js"
+import { isOpen, isPresent } from "./core/session.js"
+import { arrange, h, icon } from "./dom.js"
+import { localKeep } from "./keep.js"
+import { Live } from "./live.js"
+
+/** A pause shorter than this is nobody's business. */
+const BANNER_AFTER_MS = 1500
+const ANNOUNCE_MS = 400
+const SUMMARY_MS = 800
+const NOTICE_MS = 6000
+const MAX_SUMMARY = 500
+/** Closed calls shown without a question of ours: none of a server's own tools. */
+const SCREENS = "screens"
+
+/**
+ * Show the session `target` ({sessionId, token, device}) in `page`.
+ * `language` is {locale, words}; `onEnded(code, reason)` when it is over for good.
+ */
+export class Feed {
+  #live
+  #page
+  #words
+  #locale
+  #onEnded
+  #items = new Map()
+  #painted = new Map()
+  #told = new Set()
+  #unseen = 0
+  #sentences = []
+  #announcing = null
+  #summary = ""
+  #summarising = null
+  #tick = null
+  #frame = null
+  #isEmbedded
+  #wakeLock = null
+
+  constructor(page, target, language, onEnded) {
+    this.#page = page
+    this.#words = language.words
+    this.#locale = language.locale
+    this.#onEnded = onEnded
+    this.#isEmbedded = target.isEmbedded === true
+    this.#live = new Live({
+      ...target,
+      role: "ui",
+      storage: localKeep(),
+      tools: COMPANION_TOOLS,
+      onChange: () => this.#paintSoon(),
+      onPass: (message) => this.#obey(message),
+      onCaughtUp: (missed) => this.#caughtUp(missed),
+      onNew: (record) => this.#arrived(record),
+    })
+    this.#build()
+  }
+
+  start() {
+    this.#paint()
+    this.#live.start()
+    this.#tick = setInterval(() => this.#paintSoon(), 1000)
+    document.addEventListener("visibilitychange", () => this.#stayAwake())
+    addEventListener("scroll", () => this.#scrolled(), { passive: true })
+  }
+
+  get session() {
+    return this.#live.session
+  }
+
+  // Building
+
+  #build() {
+    const words = this.#words
+    const page = this.#page
+    page.captions = h("companion-captions", { on: { say: (event) => this.#live.say(event.detail) } })
+    page.lights = h("connection-lights")
+    page.title = h("h1", { class: "bar-title" }, words("companion"))
+    page.banner = h("div", { class: "banner", hidden: true })
+    page.notice = h("p", { class: "toast", role: "status", hidden: true })
+    page.pill = h("button", { type: "button", class: "pill", hidden: true, on: { click: () => this.#toTop() } })
+    page.list = h("div", { class: "feed" })
+    page.spoken = h("p", { class: "unseen", "aria-live": "polite" })
+    page.alarm = h("div", { role: "alert" })
+    page.main.replaceChildren(page.alarm, page.list)
+    page.root.replaceChildren(
+      h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), page.title, page.lights),
+      page.banner, page.main, page.pill, page.notice, page.spoken,
+      h("footer", { class: "dock" }, page.captions),
+    )
+  }
+
+  // Painting
+
+  #paintSoon() {
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null
+      this.#paint()
+    })
+  }
+
+  #paint() {
+    const { session, status } = this.#live
+    const words = this.#words
+    this.#page.title.textContent = session.title || words("companion")
+    this.#page.lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words })
+    this.#page.captions.show({ lines: session.lines, words })
+    this.#page.captions.parentElement.hidden = status.phase === "ended"
+    this.#paintBanner()
+    this.#paintAlarm()
+    this.#paintFeed()
+    this.#summariseSoon()
+  }
+
+  #paintBanner() {
+    const { status, offlineSince, session, asOf } = this.#live
+    const { banner } = this.#page
+    const words = this.#words
+    const isLost = status.phase !== "ended" && offlineSince && Date.now() - offlineSince > BANNER_AFTER_MS
+    const isExpiring = status.phase === "open" && session.expiringAt
+    const key = isLost ? `lost ${asOf}` : isExpiring ? "expiring" : ""
+    if (banner.dataset.key === key) return
+    banner.dataset.key = key
+    banner.hidden = key === ""
+    if (isLost) {
+      const time = this.#clock(asOf ?? offlineSince)
+      const old = session.seq > 0 ? h("span", { class: "banner-detail" }, words("as_of", { time })) : null
+      banner.replaceChildren(h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, words("reconnecting")), old)
+    } else if (isExpiring) {
+      banner.replaceChildren(h("span", {}, words("expiring")),
+        h("button", { type: "button", class: "quiet", on: { click: () => this.#live.keepOpen() } }, words("keep_open")))
+    }
+  }
+
+  #paintAlarm() {
+    const { status } = this.#live
+    if (status.phase !== "ended" || this.#page.alarm.firstChild) return
+    clearInterval(this.#tick)
+    this.#wakeLock?.release?.()
+    this.#page.alarm.replaceChildren(terminal(status.code, this.session, this.#words, this.#isEmbedded))
+    scrollTo({ top: 0 })
+    this.#onEnded(status.code)
+  }
+
+  #paintFeed() {
+    const entries = [...this.#cards(), ...this.#questions()]
+    entries.sort((a, b) => Number(b.asks) - Number(a.asks) || b.position - a.position)
+    const before = document.documentElement.scrollHeight
+    const nodes = entries.map((entry) => this.#item(entry))
+    if (entries.length === 0 && this.#live.status.phase !== "ended") nodes.push(this.#waiting())
+    arrange(this.#page.list, nodes)
+    this.#keepPlace(before)
+  }
+
+  /** Where the browser does not hold the place of what is read, do it here. */
+  #keepPlace(before) {
+    if (CSS.supports("overflow-anchor", "auto") || scrollY < 80) return
+    scrollBy(0, document.documentElement.scrollHeight - before)
+  }
+
+  *#cards() {
+    for (const card of this.session.cards) {
+      const view = this.#view(card.record, () => cardView(card.record, this.#about))
+      const chosen = view.choices ? this.#live.chosen(card, view.choices) : null
+      const pending = this.#pendingChoice(card, view)
+      const note = this.#refusal(card.key)
+      yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
+        state: [card.record, chosen?.id, pending?.text, note, this.#isOver],
+        model: { ...view, chosen, pending, note, closed: this.#isOver },
+        choose: (option) => this.#live.choose(card, view.choices, option, sentenceOf(option)) }
+    }
+  }
+
+  *#questions() {
+    const { nowMs } = this.#live
+    for (const call of this.session.calls.values()) {
+      if (call.record.handled_by !== SCREENS && call.record.handled_by !== undefined) continue
+      const view = this.#view(call.record, () => questionView(call, this.#about))
+      const open = !this.#isOver && isOpen(call, nowMs)
+      const asks = open && isAsking(view)
+      if (!open && !call.answer && isAsking(view) && this.#isOver) continue
+      const mine = call.answer ? this.#live.isMine(call.answer) : false
+      const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
+      const pending = asks ? this.#pendingAnswer(call) : null
+      const note = open ? this.#refusal(`call:${call.id}`) : ""
+      yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
+        state: [call.record, open, call.answer, pending?.text, note],
+        model: { view, open, receipt, pending, note, ui: view.ui },
+        answer: (result) => this.#answered(call, result) }
+    }
+  }
+
+  /** A view is made once per record: the same facts look the same. */
+  #view(record, make) {
+    let view = this.#painted.get(record)
+    if (!view) this.#painted.set(record, (view = make()))
+    return view
+  }
+
+  #item(entry) {
+    let item = this.#items.get(entry.key)
+    if (!item) {
+      item = { node: h(entry.element), state: null }
+      item.node.addEventListener("choose", (event) => item.choose(event.detail))
+      item.node.addEventListener("answer", (event) => item.answer(event.detail))
+      this.#items.set(entry.key, item)
+    }
+    item.choose = entry.choose
+    item.answer = entry.answer
+    if (!item.state || entry.state.some((part, at) => part !== item.state[at])) {
+      const isNewRecord = item.state?.[0] !== entry.record
+      item.state = entry.state
+      const timestamp = entry.record.timestamp
+      const time = { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
+      this.#show(item.node, { ...entry.model, time, words: this.#words })
+      if (entry.record.ui || entry.model.ui) this.#drawSurface(item, entry)
+      if (isNewRecord) this.#rendered(entry)
+    }
+    return item.node
+  }
+
+  #show(node, model) {
+    try {
+      node.show(model)
+    } catch (error) {
+      console.warn("a card could not be shown", error)
+      node.replaceChildren(h("article", { class: "card" }, h("p", { class: "note" }, this.#words("could_not_show"))))
+    }
+  }
+
+  /** A card of its own design: its painter is fetched when the first one comes. */
+  async #drawSurface(item, entry) {
+    const { surfaceOf } = await import("./a2ui/surface.js")
+    const extra = surfaceOf(entry.record.ui ?? entry.model.ui, {
+      locale: this.#locale,
+      words: this.#words,
+      act: (action) => this.#live.act({ type: "ui_action", ...action }, entry.key),
+    })
+    const { timestamp } = entry.record
+    const time = { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
+    if (!extra) return
+    const { view } = entry.model
+    const model = view ? { ...entry.model, view: { ...view, blocks: [] } } : { ...entry.model, blocks: [] }
+    this.#show(item.node, { ...model, time, words: this.#words, extra })
+  }
+
+  /** Tell agents that it is on the screen, once it is. */
+  #rendered(entry) {
+    const { seq } = entry.record
+    if (this.#told.has(seq)) return
+    this.#told.add(seq)
+    const isLive = seq > this.session.horizon || (entry.asks && this.#live.isConnected)
+    requestAnimationFrame(() => setTimeout(() => {
+      if (isLive) this.#live.pass({ type: "rendered", of_seq: seq })
+      const call = this.session.calls.get(callOf(entry.record).id)
+      if (call?.name === "companion_show" && entry.record.type === "client_tool_call") this.#live.shown(call)
+    }))
+  }
+
+  #waiting() {
+    const words = this.#words
+    const agent = isPresent(this.session, "agent")
+    const joined = this.#live.status.phase === "open"
+    const key = `${agent} ${joined} ${[...this.session.presence.keys()].join()}`
+    const known = this.#items.get("waiting")
+    if (known?.state === key) return known.node
+    const others = [...this.session.presence.values()]
+      .filter((who) => who.role === "ui" && who.connection_id !== this.session.connectionId)
+      .map((who) => who.device || words("another_screen"))
+    const node = h("section", { class: "waiting" },
+      h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
+      h("h2", {}, words(joined ? "waiting_title" : "connecting_title")),
+      joined ? h("p", {}, words(agent ? "waiting_agent" : "waiting_nobody")) : null,
+      others.length ? h("p", { class: "muted" }, words("also_here", { names: this.#list(others) })) : null,
+      joined && !isSecureContext ? h("p", { class: "muted fine" }, words("plain_http")) : null)
+    this.#items.set("waiting", { node, state: key })
+    return node
+  }
+
+  // Taps
+
+  #answered(call, result) {
+    this.#live.answer(call, result)
+    this.#buzz()
+  }
+
+  #pendingAnswer(call) {
+    const entry = this.#live.pending(`call:${call.id}`)
+    if (!entry) return null
+    const result = JSON.parse(entry.command.result)
+    return { id: result.id ?? result.status, text: this.#travelling }
+  }
+
+  #pendingChoice(card, view) {
+    const entry = view.choices ? this.#live.pending(card.key) : null
+    if (!entry) return null
+    const { command } = entry
+    const text = JSON.stringify(command.value ?? command.context?.id)
+    const option = view.choices.options.find((each) =>
+      [JSON.stringify(each.value), JSON.stringify(each.id)].includes(text))
+    // The first command is stored and its sentence still travels: that is done, for a person.
+    return option ? { id: option.id, text: this.#travelling } : null
+  }
+
+  get #travelling() {
+    return this.#words(this.#live.isConnected ? "sending" : "queued")
+  }
+
+  #refusal(about) {
+    const code = this.#live.refusals.get(about)
+    if (!code) return ""
+    if (code === "tool_closed") return ""
+    return this.#words(code === "revision_conflict" ? "changed_meanwhile" : "not_sent")
+  }
+
+  #buzz() {
+    navigator.vibrate?.(10)
+  }
+
+  // Being told
+
+  #arrived(record) {
+    const isNoise = record.type === "client_tool_call" && record.handled_by === "server"
+    if (isNoise) return
+    this.#sentences.push(this.#sentenceFor(record))
+    this.#announcing ??= setTimeout(() => this.#announce(), ANNOUNCE_MS)
+    if (scrollY > 120) {
+      this.#unseen += 1
+      this.#page.pill.hidden = false
+      this.#page.pill.replaceChildren(icon("up"), this.#words("n_new", { n: this.#unseen }))
+    }
+  }
+
+  #sentenceFor(record) {
+    if (record.type === "client_tool_call") return questionView({ ...callOf(record) }, this.#about).title
+    return spokenView(cardView(record, this.#about), this.#words)
+  }
+
+  #announce() {
+    const [first, ...others] = this.#sentences
+    this.#say(others.length ? this.#words("n_updates", { n: others.length + 1 }) : first)
+    this.#sentences = []
+    this.#announcing = null
+  }
+
+  #caughtUp(missed) {
+    this.#stayAwake()
+    this.#summary = ""
+    if (missed > 0) this.#notice(this.#words("n_missed", { n: missed }))
+  }
+
+  #say(text) {
+    this.#page.spoken.textContent = text
+  }
+
+  #notice(text) {
+    const { notice } = this.#page
+    notice.textContent = text.slice(0, 300)
+    notice.hidden = false
+    clearTimeout(notice.timer)
+    notice.timer = setTimeout(() => (notice.hidden = true), NOTICE_MS)
+  }
+
+  // Commands of the agent
+
+  #obey(message) {
+    if (message.type !== "screen_command") return
+    const { name, target, text } = message
+    if (name === "toast") this.#notice(text ?? "")
+    else if (name === "navigate" && target === "conversation") this.#page.captions.open(true)
+    else if (name === "navigate" && (target === "top" || target === "cards")) this.#toTop()
+    else this.#pointAt(String(target ?? ""), name)
+  }
+
+  #pointAt(target, name) {
+    const key = [`context:${target}`, `call:${target}`, `seq:${target}`, target].find((each) => this.#items.has(each))
+    const node = key ? this.#items.get(key).node : this.#byTitle(target)
+    if (!node) return
+    node.scrollIntoView({ block: "center", behavior: calm() ? "auto" : "smooth" })
+    if (name !== "highlight") return
+    node.classList.remove("is-lit")
+    void node.offsetWidth
+    node.classList.add("is-lit")
+  }
+
+  #byTitle(target) {
+    const wanted = target.toLowerCase()
+    return [...this.#page.list.children].find((node) => node.querySelector("h2")?.textContent.toLowerCase() === wanted)
+  }
+
+  // Telling the agent
+
+  #summariseSoon() {
+    this.#summarising ??= setTimeout(() => {
+      this.#summarising = null
+      this.#summarise()
+    }, SUMMARY_MS)
+  }
+
+  #summarise() {
+    if (!this.#live.isConnected || document.visibilityState === "hidden") return
+    const text = this.#whatIsShown().slice(0, MAX_SUMMARY)
+    if (text === this.#summary) return
+    if (this.#live.pass({ type: "screen", text })) this.#summary = text
+  }
+
+  #whatIsShown() {
+    const parts = []
+    for (const { asks, model } of [...this.#questions(), ...this.#cards()].reverse().slice(0, 8)) {
+      const title = model.view?.title ?? model.title
+      if (asks) parts.push(`asked: ${title}`)
+      else if (model.receipt) parts.push(`${title}: ${model.receipt.text}`)
+      else if (model.chosen) parts.push(`${title}: chosen ${model.chosen.label}`)
+      else if (model.choices) parts.push(`${title}: ${model.choices.options.map((each) => each.label).join(" / ")}`)
+      else parts.push(model.view ? title : spokenView(model, this.#words))
+    }
+    return parts.length ? `On screen: ${parts.join("; ")}.` : "The screen is empty."
+  }
+
+  // Small things
+
+  get #about() {
+    return { locale: this.#locale, nowMs: this.#live.nowMs, words: this.#words }
+  }
+
+  get #isOver() {
+    return this.#live.status.phase === "ended"
+  }
+
+  #toTop() {
+    scrollTo({ top: 0, behavior: calm() ? "auto" : "smooth" })
+    this.#page.list.querySelector("article")?.focus({ preventScroll: true })
+  }
+
+  #scrolled() {
+    if (scrollY > 40 || this.#unseen === 0) return
+    this.#unseen = 0
+    this.#page.pill.hidden = true
+  }
+
+  #clock(ms) {
+    return new Intl.DateTimeFormat(this.#locale, { hour: "2-digit", minute: "2-digit" }).format(ms)
+  }
+
+  #list(names) {
+    return new Intl.ListFormat(this.#locale).format(names)
+  }
+
+  async #stayAwake() {
+    if (document.visibilityState !== "visible" || !navigator.wakeLock || !this.#live.isConnected) return
+    try {
+      this.#wakeLock = await navigator.wakeLock.request("screen")
+    } catch {
+      // A low battery may say no.
+    }
+  }
+}
+
+/** What is said to the agent when an option of a card was tapped. */
+function sentenceOf(option) {
+  return option.price ? `${option.label}, ${option.price}` : option.label
+}
+
+const ENDS = { 4501: "revoked", 4401: "expired", 4510: "expired", 4504: "expired" }
+
+function terminal(code, session, words, isEmbedded) {
+  const kind = session.ended ? "ended" : (ENDS[code] ?? "refused")
+  const text = { ended: "ended_text", revoked: "revoked_text", expired: "expired_text", refused: "scan_again_text" }[kind]
+  return h("section", { class: "terminal" },
+    h("h2", {}, words(`${kind}_title`)),
+    h("p", {}, words(text)),
+    isEmbedded || kind === "refused" ? null : h("p", { class: "muted" }, words("scan_again_text")),
+    isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
+}
+
+function calm() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches
+}

@@ -1,0 +1,161 @@
+// The session manager: one's sessions, live; made, named, paired, exported and ended here.
+
+import { ask } from "../api.js"
+import { ago, allRecords, confirmed, save, signIn, signInForm, signOut } from "../desk.js"
+import { arrange, h, icon } from "../dom.js"
+
+const REFRESH_MS = 3000
+
+const root = document.getElementById("app")
+const rows = new Map()
+let token = null
+let page = null
+let timer = null
+let devices = []
+
+try {
+  token = await signIn()
+  if (token) begin(token)
+  else root.replaceChildren(signInForm(begin))
+} catch (error) {
+  const reason = error.status ? "This sign-in link was used already or is too old." : error.message
+  root.replaceChildren(signInForm(begin, reason))
+}
+
+function begin(given) {
+  token = given
+  page = {
+    list: h("ul", { class: "sessions" }),
+    empty: h("div", { class: "empty", hidden: true },
+      h("h2", {}, "No session yet"),
+      h("p", { class: "muted" }, "An agent that connects opens one by itself. Or make one here and pair a phone.")),
+    fault: h("p", { class: "note", role: "alert" }),
+  }
+  root.replaceChildren(
+    h("div", { class: "page-head is-row" }, h("h1", {}, "Sessions"),
+      h("button", { type: "button", class: "primary", on: { click: create } }, "New session")),
+    page.fault, page.empty, page.list)
+  document.getElementById("nav").replaceChildren(
+    h("button", { type: "button", class: "quiet", on: { click: leave } }, "Sign out"))
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh())
+  refresh()
+}
+
+function leave() {
+  signOut()
+  clearTimeout(timer)
+  document.getElementById("nav").replaceChildren()
+  root.replaceChildren(signInForm(begin))
+}
+
+async function refresh() {
+  clearTimeout(timer)
+  if (document.visibilityState === "visible") {
+    try {
+      const [mine, known] = await Promise.all([ask("GET", "me/sessions", { token }), ask("GET", "me/devices", { token })])
+      devices = known.body.devices
+      page.fault.textContent = ""
+      paint(mine.body.sessions)
+    } catch (error) {
+      if (error.status === 401 || error.status === 403) return root.replaceChildren(signInForm(begin, "This token is not valid here."))
+      page.fault.textContent = "The server cannot be reached. Trying again…"
+    }
+  }
+  timer = setTimeout(refresh, REFRESH_MS)
+  return undefined
+}
+
+function paint(sessions) {
+  page.empty.hidden = sessions.length > 0
+  arrange(page.list, sessions.map(row))
+}
+
+function row(session) {
+  const id = session.session_id
+  const own = devices.filter((device) => device.session_id === id)
+  const state = JSON.stringify([session.title, session.connections, session.seq, ago(session.last_active_at), own])
+  const known = rows.get(id)
+  if (known?.state === state || known?.node.contains(document.activeElement)) return known.node
+  const isOpen = known?.node.querySelector("details")?.open ?? false
+  const node = known?.node ?? h("li", { class: "session" })
+  rows.set(id, { node, state })
+  const name = session.title || "Untitled session"
+  node.replaceChildren(
+    h("div", { class: "session-main" },
+      h("h2", {}, name),
+      h("p", { class: "muted session-id" }, h("code", {}, id)),
+      h("p", { class: "presence" }, present(session), h("span", { class: "muted" }, `active ${ago(session.last_active_at)}`))),
+    h("a", { class: "button primary", href: `sessions/${id}/pair`, "aria-label": `Pair a phone with ${name}` }, icon("phone"), "Pair"),
+    h("details", { class: "session-more", open: isOpen },
+      h("summary", { "aria-label": `More about ${name}` }, "More"),
+      h("div", { class: "actions" },
+        h("button", { type: "button", class: "quiet", on: { click: () => rename(session, node) } }, "Rename"),
+        h("a", { class: "quiet", href: `ui?session_id=${id}` }, "Open screen"),
+        h("button", { type: "button", class: "quiet", on: { click: () => download(session) } }, "Export"),
+        h("button", { type: "button", class: "quiet danger", on: { click: () => end(session) } }, "End")),
+      h("h3", {}, "Devices"),
+      own.length
+        ? h("ul", { class: "devices" }, own.map((device) => deviceRow(device)))
+        : h("p", { class: "muted" }, "No phone is paired with this session.")))
+  return node
+}
+
+function present({ connections }) {
+  const parts = [["agent", "agent", "agents"], ["ui", "screen", "screens"]]
+    .filter(([role]) => connections?.[role] > 0)
+    .map(([role, one, many]) => `${connections[role]} ${connections[role] === 1 ? one : many}`)
+  return h("span", { class: parts.length ? "badge is-on" : "badge" }, h("i", { class: "dot", "aria-hidden": "true" }),
+    parts.length ? parts.join(", ") : "nobody connected")
+}
+
+function deviceRow(device) {
+  return h("li", {},
+    h("i", { class: "dot", "aria-hidden": "true" }),
+    h("span", { class: "device-name" }, device.device || "A screen"),
+    h("span", { class: "muted" }, `last here ${ago(device.last_active_at)}`),
+    h("button", { type: "button", class: "quiet danger", "aria-label": `Remove ${device.device}`, on: { click: async () => {
+      await attempt(() => ask("DELETE", `sessions/${device.session_id}/devices/${device.device_id}`, { token }))
+    } } }, "Remove"))
+}
+
+async function create() {
+  await attempt(() => ask("POST", "sessions", { token, body: {} }))
+}
+
+function rename(session, node) {
+  const box = h("input", { type: "text", "aria-label": "Name of the session", maxlength: "120", value: session.title })
+  const form = h("form", { class: "say", on: { submit: async (event) => {
+    event.preventDefault()
+    rows.delete(session.session_id)
+    await attempt(() => ask("PATCH", `sessions/${session.session_id}`, { token, body: { title: box.value.trim() } }))
+    node.remove()
+    await refresh()
+  } } }, box, h("button", { type: "submit", class: "primary" }, "Save"))
+  node.querySelector("h2").replaceWith(form)
+  box.focus()
+  box.select()
+}
+
+async function download(session) {
+  await attempt(async () => {
+    const records = await allRecords(token, session.session_id)
+    save(`${session.session_id}.jsonl`, records.map((record) => `${JSON.stringify(record)}\n`).join(""))
+  })
+}
+
+async function end(session) {
+  const name = session.title || session.session_id
+  const text = "Everybody is disconnected, and what was said and shown is deleted."
+  if (!(await confirmed(`End “${name}”?`, text, "End session", { danger: true }))) return
+  await attempt(() => ask("DELETE", `sessions/${session.session_id}`, { token }))
+}
+
+async function attempt(act) {
+  try {
+    await act()
+    document.activeElement?.blur()
+    await refresh()
+  } catch (error) {
+    page.fault.textContent = error.message || "That did not work."
+  }
+}
