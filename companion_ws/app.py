@@ -30,7 +30,8 @@ from companion_ws.web.access_api import AccessApi
 from companion_ws.web.api import Api
 from companion_ws.web.gateway import Gateway
 from companion_ws.web.health import Health
-from companion_ws.web.middleware import middlewares
+from companion_ws.web.describe import Documents
+from companion_ws.web.middleware import Guard
 from companion_ws.web.pages import Pages
 from companion_ws.web.routes import Route
 from companion_ws.web.stream import Stream
@@ -104,20 +105,20 @@ async def create_app(config: Config) -> web.Application:
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
         _Keys(database, credentials), metrics, now_ms, new_id,
     )
-    gateway = Gateway(sessions, tokens, devices, pairing, config, metrics, new_id)
+    gateway = Gateway(sessions, tokens, devices, pairing.answer, config, metrics, new_id)
     rooms = [
         gateway,
         Api(sessions),
         Stream(sessions, config, new_id),
         Health(database, metrics),
         AccessApi(config, tokens, credentials, pairing, devices, sessions, addresses),
-        Pages(),
+        Pages(folder("static")),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
-
-    app = web.Application(middlewares=middlewares(config, addresses, tokens, routes))
-    for route in routes:
-        app.router.add_route(route.method, route.path, route.handler)
+    documents = Documents(routes, addresses.public_url)
+    app = Guard(config, addresses, tokens, metrics.refused).application(
+        [*routes, *documents.routes()]
+    )
     app[SESSIONS], app[ROUTES], app[CONFIG] = sessions, routes, config
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.is_writable))
 

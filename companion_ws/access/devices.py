@@ -42,6 +42,13 @@ class Devices:
         names = ("device_id", "session_id", "device", "created_at", "last_active_at")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    async def label(self, device_id: str) -> str:
+        """Return what a device was called when it paired, "" for one that is unknown."""
+        rows = await self._database.read(
+            "SELECT label FROM devices WHERE device_id = ?", (device_id,)
+        )
+        return str(rows[0][0]) if rows else ""
+
     async def saw(self, device_id: str) -> None:
         """Note that a device is active now."""
         await self._database.transact(

@@ -25,16 +25,27 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions, Summary
-from companion_ws.web.joining import ROLES
 from companion_ws.web.middleware import CLAIMS, read_json
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
+from companion_ws.web.shapes import (
+    Acting,
+    Entry,
+    Message,
+    Naming,
+    NewSession,
+    Page,
+    Sending,
+    SessionList,
+    SessionShown,
+    Trail,
+    UserPage,
+    body_of,
+    query_of,
+)
 
-DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 1000
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
-MAX_TITLE: Final = 200
-_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 
 
 class Api:
@@ -46,57 +57,58 @@ class Api:
     def routes(self) -> list[Route]:
         one = "/sessions/{session_id}"
         return [
-            Route("POST", "/sessions", frozenset({"user", "service", "admin"}), self.create,
-                  summary="Open a session", status=201),
+            Route("POST", "/sessions", OWNER, self.create, summary="Open a session",
+                  body=NewSession, answer=SessionShown, status=201),
             Route("GET", "/sessions", ADMIN, self.list_all, admin=True,
-                  summary="List every session"),
-            Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions"),
-            Route("GET", one, OWNER, self.show, summary="Show a session"),
-            Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language"),
+                  summary="List every session", query=UserPage, answer=SessionList),
+            Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions",
+                  query=Page, answer=SessionList),
+            Route("GET", one, OWNER, self.show, summary="Show a session", answer=SessionShown),
+            Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language",
+                  body=Naming, answer=SessionShown),
             Route("DELETE", one, OWNER, self.end, summary="End a session", status=204),
-            Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state"),
-            Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key"),
-            Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key"),
+            Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state",
+                  answer=dict[str, Entry]),
+            Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key",
+                  answer=Entry),
+            Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key",
+                  body=Any, query=Acting, answer=dict[str, Any]),
             Route("DELETE", f"{one}/state/{{key:.+}}", MEMBER, self.delete_key,
-                  summary="Delete a key", status=204),
+                  summary="Delete a key", query=Acting, status=204),
             Route("POST", f"{one}/messages", MEMBER, self.message,
-                  summary="Send a command; answered with its record"),
+                  summary="Send a command; answered with its record", body=Message,
+                  query=Sending, answer=dict[str, Any]),
             Route("GET", f"{one}/trail", OWNER, self.trail,
-                  summary="Who joined, left, dropped or was refused"),
+                  summary="Who joined, left, dropped or was refused", answer=Trail),
         ]
 
     # Sessions.
 
     async def create(self, request: web.Request) -> web.Response:
-        claims, body = request[CLAIMS], await read_json(request)
-        fields = _object(body)
-        title, language = _title(fields), _language(fields)
+        claims, wanted = request[CLAIMS], body_of(await read_json(request), NewSession)
+        user, service = claims.user, None
         if claims.kind == "service":
-            user = fields.get("user")
-            if not isinstance(user, str) or not 1 <= len(user) <= MAX_TITLE:
-                raise BadRequest("A service names the session's owner: {\"user\": \"…\"}.")
-            summary = await self._sessions.create(
-                user, service=claims.user, title=title or "", language=language
-            )
-        else:
-            summary = await self._sessions.create(
-                claims.user, title=title or "", language=language
-            )
+            if wanted.user is None:
+                raise BadRequest('A service names the session\'s owner: {"user": "…"}.')
+            user, service = wanted.user, claims.user
+        summary = await self._sessions.create(
+            user, service=service, title=wanted.title or "", language=wanted.language
+        )
         return _json(await self._shown(summary), status=201)
 
     async def list_all(self, request: web.Request) -> web.Response:
-        query = request.query
-        return await self._listed(request, query.get("user") or None)
+        query = query_of(request.query, UserPage)
+        return await self._listed(query, query.user)
 
     async def list_own(self, request: web.Request) -> web.Response:
-        return await self._listed(request, request[CLAIMS].user)
+        return await self._listed(query_of(request.query, Page), request[CLAIMS].user)
 
-    async def _listed(self, request: web.Request, user: str | None) -> web.Response:
-        limit = _number(request, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+    async def _listed(self, query: Page, user: str | None) -> web.Response:
+        limit = min(query.limit, MAX_PAGE)
         found = await self._sessions.listed(
             user=user,
-            conversation_id=request.query.get("conversation_id") or None,
-            before=_cursor(request.query.get("cursor")),
+            conversation_id=query.conversation_id,
+            before=_cursor(query.cursor),
             limit=limit + 1,
         )
         page = found[:limit]
@@ -115,10 +127,10 @@ class Api:
         return _json(await self._shown(await self._owned(request)))
 
     async def rename(self, request: web.Request) -> web.Response:
-        summary, fields = await self._owned(request), _object(await read_json(request))
+        summary, naming = await self._owned(request), body_of(await read_json(request), Naming)
         _alive(summary)
         await self._sessions.rename(
-            summary.session_id, title=_title(fields), language=_language(fields)
+            summary.session_id, title=naming.title, language=naming.language
         )
         return _json(await self._shown(await self._owned(request)))
 
@@ -203,7 +215,7 @@ class Api:
 
     async def message(self, request: web.Request) -> web.Response:
         message = _object(await read_json(request))
-        wait_s = _seconds(request, "wait")
+        wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
         key = request.headers.get("Idempotency-Key")
         if key and "requestId" not in message:
             message = {**message, "requestId": key}
@@ -299,9 +311,7 @@ def _alive(summary: Summary) -> None:
 
 
 def _role(request: web.Request, claims: Claims) -> Any:
-    role = request.query.get("role") or None
-    if role is not None and role not in ROLES:
-        raise BadRequest("role is one of agent, ui, observer.")
+    role = query_of(request.query, Acting).role
     if claims.kind != "session":
         return role or "agent"
     if role is not None and role != claims.role:
@@ -333,42 +343,6 @@ def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest("The body is a JSON object.")
     return body
-
-
-def _title(fields: dict[str, Any]) -> str | None:
-    title = fields.get("title")
-    if title is None:
-        return None
-    if not isinstance(title, str) or len(title) > MAX_TITLE:
-        raise BadRequest(f"title is a text of at most {MAX_TITLE} characters.")
-    return title
-
-
-def _language(fields: dict[str, Any]) -> str | None:
-    language = fields.get("language")
-    if language is None:
-        return None
-    if not isinstance(language, str) or len(language) > 35 or not _LANGUAGE.fullmatch(language):
-        raise BadRequest("language is a BCP 47 tag, for instance de or pt-BR.")
-    return language
-
-
-def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query.get(name)
-    if text is None or text == "":
-        return default
-    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < least:
-        raise BadRequest(f"{name} is a whole number from {least}.")
-    return min(int(text), most)
-
-
-def _seconds(request: web.Request, name: str) -> float:
-    text = request.query.get(name)
-    if not text:
-        return 0.0
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text):
-        raise BadRequest(f"{name} is a number of seconds.")
-    return min(float(text), MAX_WAIT_S)
 
 
 def _cursor_text(summary: Summary) -> str:

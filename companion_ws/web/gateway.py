@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -60,10 +61,14 @@ NEVER_DRAIN: Final = 2**62
 log = structlog.get_logger(__name__)
 
 
-class Renewal(Protocol):
-    """What a session token's successor and a pairing's answer come from."""
+class PairedDevices(Protocol):
+    """What the gateway must know of paired devices."""
 
     async def renew(self, claims: Claims) -> tuple[str, Claims]: ...
+
+    async def label(self, device_id: str) -> str: ...
+
+    async def saw(self, device_id: str) -> None: ...
 
 
 AnswerPairing = Callable[[str, str, bool], Awaitable[None]]
@@ -76,7 +81,7 @@ class Gateway:
         self,
         sessions: Sessions,
         tokens: Tokens,
-        renewal: Renewal,
+        devices: PairedDevices,
         answer_pairing: AnswerPairing,
         config: Config,
         metrics: Metrics,
@@ -84,7 +89,7 @@ class Gateway:
     ) -> None:
         self._sessions = sessions
         self._tokens = tokens
-        self._renewal = renewal
+        self._devices = devices
         self._answer_pairing = answer_pairing
         self._config = config
         self._metrics = metrics
@@ -139,6 +144,10 @@ class Gateway:
         claims = self._tokens.verify(token)
         join = read_join(request)
         role = role_of(claims, join.role)
+        if claims.device_id is not None:
+            label = join.device or await self._devices.label(claims.device_id)
+            join = replace(join, device=label)
+            await self._devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
         return Visit(self, live, claims, join, role, transport, created=created, reason=reason)
 
@@ -368,7 +377,7 @@ class Visit:
     async def _renew(self, request_id: str | None) -> None:
         if self._claims.kind != "session":
             raise Forbidden("Only session tokens are renewed here.")
-        token, claims = await self._gateway._renewal.renew(self._claims)
+        token, claims = await self._gateway._devices.renew(self._claims)
         self._claims = claims
         self.connection.token_id = claims.id
         self._watch_token()
@@ -434,7 +443,7 @@ class Visit:
 
     def _trail(self, event: str) -> None:
         connection = self.connection
-        details = {
+        details: dict[str, Any] = {
             "connection_id": connection.connection_id,
             "role": connection.role,
             "user": connection.user,

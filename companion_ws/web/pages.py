@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from companion_ws.core.errors import NotFound
+from companion_ws.files import folder
 from companion_ws.web.routes import PUBLIC, Route
 
 _TYPES: Final = {
@@ -103,16 +104,16 @@ class _File:
 class Pages:
     """Static shells: the same bytes for every session, user and token. Source: contract section 5.
 
-    Only files that lay in `folder` when the server started are ever served; each
+    Only files that lay in `static` (by default our own) when the server started are ever served; each
     is read once more when it has changed since.
     """
 
-    def __init__(self, folder: Path, brand: Brand = NO_BRAND) -> None:
-        self._folder = folder
+    def __init__(self, brand: Brand = NO_BRAND, static: Path | None = None) -> None:
+        static = static or folder("static")
         self._brand = brand
         self._paths = {
-            path.relative_to(folder).as_posix(): path
-            for path in sorted(folder.rglob("*"))
+            path.relative_to(static).as_posix(): path
+            for path in sorted(static.rglob("*"))
             if path.is_file() and path.suffix in _TYPES
         }
         self._read: dict[str, tuple[int, _File]] = {}

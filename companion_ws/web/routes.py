@@ -1,4 +1,4 @@
-"""One line of the route table: method, path, who may, and what answers."""
+"""One line of the route table: method, path, who may, what answers, and how it is described."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ ADMIN: Final = frozenset({"admin"})
 class Route:
     """`who` holds the token kinds that may use it; empty means public.
 
-    `admin` routes answer a peer on this machine only. `summary` and `body`,
-    `answer` describe it in the OpenAPI document.
+    `admin` routes answer a peer on this machine only. `summary`, `body`,
+    `query`, `answer` (msgspec types; the body's is the one that validates)
+    and `status` describe it in the OpenAPI document. `media` is what an
+    answer that is no JSON comes as.
     """
 
     method: str
@@ -31,5 +33,7 @@ class Route:
     admin: bool = False
     summary: str = ""
     body: Any = None
+    query: Any = None
     answer: Any = None
     status: int = 200
+    media: str = "application/json"

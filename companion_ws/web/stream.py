@@ -24,6 +24,7 @@ from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api import member
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import MEMBER, Route
+from companion_ws.web.shapes import Reading, Records, query_of
 
 MAX_PAGE: Final = 1000
 COMMENT_S: Final = 10.0
@@ -41,15 +42,16 @@ class Stream:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
-                  summary="Read records, or follow them as server-sent events"),
+                  summary="Read records, or follow them as server-sent events",
+                  query=Reading, answer=Records),
         ]
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         summary = await member(self._sessions, request)
         if "text/event-stream" in request.headers.get("Accept", ""):
             return await self._follow(request, summary.session_id)
-        after = _seq(request.query.get("after"), "after") or 0
-        limit = min(_seq(request.query.get("limit"), "limit") or 100, MAX_PAGE)
+        reading = query_of(request.query, Reading)
+        after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
         rows = await self._sessions.store.records(summary.session_id, after, 2**62, limit + 1)
         page = rows[:limit]
         live = await self._sessions.live(summary.session_id)
@@ -63,9 +65,9 @@ class Stream:
         return web.Response(body=body, content_type="application/json")
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
-        after = _seq(request.headers.get("Last-Event-ID"), "Last-Event-ID")
+        after = _last_event(request.headers.get("Last-Event-ID"))
         if after is None:
-            after = _seq(request.query.get("after"), "after")
+            after = query_of(request.query, Reading).after
         live = await self._sessions.open(session_id)
         if live is None:
             raise BadRequest("An ended session has no live stream; ask for JSON.")
@@ -155,9 +157,9 @@ class Stream:
             live.leave(connection, "dropped")
 
 
-def _seq(text: str | None, name: str) -> int | None:
-    if text is None or text == "":
+def _last_event(text: str | None) -> int | None:
+    if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 15:
-        raise BadRequest(f"{name} is a whole number from 0.")
+        raise BadRequest("Last-Event-ID is a seq: a whole number from 0.")
     return int(text)

@@ -1,0 +1,341 @@
+"""OpenAPI and AsyncAPI documents, made from the route table and the types that validate."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from companion_ws import __version__
+from companion_ws.core.errors import ERRORS
+from companion_ws.core.protocol import COMMANDS, Relayed
+from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.shapes import Problem
+
+_REF: Final = "#/components/schemas/{name}"
+_REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
+
+RECORDS: Final[dict[str, str]] = {
+    "contextual_update": "Something to know; screens show it as a card",
+    "state_updated": "A state key was set; `revision` is the record's seq",
+    "state_deleted": "A state key was removed",
+    "client_tool_call": "A tool was called, by `handled_by` server or screens",
+    "client_tool_result": "A call was answered; `result` is a string",
+    "client_tool_cancel": "A call was withdrawn after the agent had been released",
+    "user_message": "What the person says by other means than voice, late answers too",
+    "ui_action": "A button of a card was used",
+    "user_transcript": "What the person said",
+    "agent_response": "What the agent says",
+    "agent_response_correction": "What the agent had said when interrupted",
+    "interruption": "The person broke in",
+    "agent_tool_request": "The agent starts a tool somewhere",
+    "agent_tool_response": "A tool of the agent has ended",
+    "conversation_initiation_metadata": "The conversation began",
+    "session_ended": "The session is over; `reason` says why",
+}
+"""What is recorded, and so has a seq."""
+
+TOLD: Final[dict[str, str]] = {
+    "session_joined": "The first message, of one instant",
+    "presence": "Somebody joined, left or dropped",
+    "state_snapshot": "The state, to who asked",
+    "session_expiring": "The session ends at `expires_at` unless a command comes",
+    "pairing_request": "A device waits for the owner's yes",
+    "token_expiring": "This token ends at `expires_at`",
+    "token_renewed": "A fresh token",
+    "screen": "What a screen shows and what is chosen",
+    "rendered": "A screen has painted the record `of_seq`",
+    "screen_command": "The agent moves a screen's attention",
+    "user_activity": "The person is busy on the screen",
+    "error": "A command was refused; the connection stays open",
+    "pong": "The answer to ping",
+}
+"""What is told and never recorded."""
+
+
+class Documents:
+    """Serves /openapi.json, /asyncapi.json and /docs of a route table."""
+
+    def __init__(self, routes: Iterable[Route], public_url: str) -> None:
+        self._routes = [*routes, *self.routes()]
+        self._public_url = public_url
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/openapi.json", PUBLIC, self.openapi, summary="This document",
+                  answer=dict[str, Any]),
+            Route("GET", "/asyncapi.json", PUBLIC, self.asyncapi,
+                  summary="The WebSocket's document", answer=dict[str, Any]),
+            Route("GET", "/docs", PUBLIC, self.docs, summary="Readable API pages",
+                  media="text/html"),
+        ]
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(openapi(self._routes, self._public_url))
+
+    async def asyncapi(self, request: web.Request) -> web.Response:
+        return web.json_response(asyncapi(self._public_url))
+
+    async def docs(self, request: web.Request) -> web.Response:
+        return web.Response(text=docs_page(self._routes), content_type="text/html")
+
+
+def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
+    """Return an OpenAPI 3.1 document of the routes."""
+    routes = [route for route in routes if "{path" not in route.path]
+    types = [kind for route in routes for kind in (route.body, route.answer) if _is_struct(kind)]
+    types += [kind for route in routes for kind in _inner(route.answer)]
+    _, schemas = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = _REGEX.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "companion-ws",
+            "version": __version__,
+            "description": "Sessions shared by voice agents and the screens of people. "
+            "Times are milliseconds since 1970 (UTC).",
+        },
+        "servers": [{"url": public_url}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _inner(kind: Any) -> list[Any]:
+    return [part for part in getattr(kind, "__args__", ()) if _is_struct(part)]
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    return schema
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": route.summary or f"{route.method} {route.path}",
+        "operationId": _operation_id(route),
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {str(route.status): _answer(route), "default": _problem()},
+    }
+    if route.who:
+        operation["security"] = [{"token": []}]
+        operation["description"] = f"For tokens of kind {', '.join(sorted(route.who))}."
+    if route.body is not None:
+        operation["requestBody"] = {
+            "required": False,
+            "content": {"application/json": {"schema": _schema(route.body)}},
+        }
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = re.sub(r"[^A-Za-z0-9]+", "_", _REGEX.sub(r"\1", route.path)).strip("_")
+    return f"{route.method.lower()}_{words or 'root'}"
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {"name": match[1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for match in _REGEX.finditer(route.path)
+    ]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
+    _, schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
+    properties = schemas[route.query.__name__]["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)}
+        for name, schema in properties.items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter is absent, never null."""
+    choices = [part for part in schema.get("anyOf", []) if part.get("type") != "null"]
+    return choices[0] if choices else {k: v for k, v in schema.items() if k != "default"}
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done"}
+    if route.status != 204:
+        schema = _schema(route.answer) if route.answer is not None else {}
+        answer["content"] = {route.media: {"schema": schema}}
+    return answer
+
+
+def _problem() -> dict[str, Any]:
+    return {
+        "description": "Refused: " + ", ".join(sorted(ERRORS)),
+        "content": {"application/problem+json": {"schema": _schema(Problem)}},
+    }
+
+
+def asyncapi(public_url: str) -> dict[str, Any]:
+    """Return an AsyncAPI 3.0 document of the WebSocket."""
+    scheme, _, host = public_url.partition("://")
+    sent = {f"send_{name}": _command_message(name) for name in COMMANDS}
+    told = {f"told_{name}": _told_message(name, True) for name in RECORDS}
+    told |= {f"told_{name}": _told_message(name, False) for name in TOLD if name not in RECORDS}
+    messages = {**sent, **told}
+    _, schemas = msgspec.json.schema_components(
+        list(COMMANDS.values()), ref_template=_REF
+    )
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "companion-ws", "version": __version__},
+        "servers": {
+            "here": {"host": host, "protocol": "wss" if scheme == "https" else "ws"},
+        },
+        "channels": {
+            "session": {
+                "address": "/ws",
+                "messages": {
+                    name: {"$ref": f"#/components/messages/{name}"} for name in messages
+                },
+            }
+        },
+        "operations": {
+            "command": _side("receive", sent, "What a client may send"),
+            "tell": _side("send", told, "What the server says"),
+        },
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def _side(action: str, messages: dict[str, Any], summary: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "summary": summary,
+        "channel": {"$ref": "#/channels/session"},
+        "messages": [{"$ref": f"#/channels/session/messages/{name}"} for name in messages],
+    }
+
+
+def _command_message(name: str) -> dict[str, Any]:
+    kind = COMMANDS[name]
+    return {
+        "name": name,
+        "summary": (kind.__doc__ or name).splitlines()[0],
+        "payload": {
+            "allOf": [
+                {"$ref": _REF.format(name=kind.__name__)},
+                {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {
+                        "type": {"const": name},
+                        "requestId": {"type": "string", "minLength": 1, "maxLength": 128},
+                    },
+                },
+            ]
+        },
+    }
+
+
+def _told_message(name: str, is_record: bool) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "type": {"const": name},
+        "session_id": {"type": ["string", "null"]},
+        "timestamp": {"type": "integer"},
+    }
+    required = ["type", "session_id", "timestamp"]
+    if is_record:
+        properties |= {
+            "seq": {"type": "integer", "minimum": 1},
+            "requestId": {"type": "string"},
+            "sender": {
+                "type": "object",
+                "required": ["role", "user", "connection_id"],
+                "properties": {
+                    "role": {"enum": ["agent", "ui", "server"]},
+                    "user": {"type": "string"},
+                    "connection_id": {"type": ["string", "null"]},
+                },
+            },
+        }
+        required += ["seq", "requestId", "sender"]
+        kind = COMMANDS.get(name)
+        if kind is not None and issubclass(kind, Relayed):
+            properties[kind.nest] = {"type": "object"}
+            required.append(kind.nest)
+    return {
+        "name": name,
+        "summary": RECORDS.get(name) or TOLD[name],
+        "payload": {"type": "object", "required": required, "properties": properties},
+    }
+
+
+def docs_page(routes: Iterable[Route]) -> str:
+    """Return a readable page of routes and messages; everything in it is escaped."""
+    rows = "".join(
+        f"<tr><th scope=row><code>{route.method} {_shown(route.path)}</code></th>"
+        f"<td>{html.escape(', '.join(sorted(route.who)) or 'anybody')}"
+        f"{' (this machine)' if route.admin else ''}</td>"
+        f"<td>{html.escape(route.summary)}</td></tr>"
+        for route in routes
+    )
+    commands = "".join(
+        f"<tr><th scope=row><code>{name}</code></th><td>{', '.join(sorted(kind.roles))}</td>"
+        f"<td>{html.escape((kind.__doc__ or '').splitlines()[0])}</td></tr>"
+        for name, kind in COMMANDS.items()
+    )
+    told = "".join(
+        f"<tr><th scope=row><code>{name}</code></th><td>{'record' if name in RECORDS else ''}</td>"
+        f"<td>{html.escape(text)}</td></tr>"
+        for name, text in {**TOLD, **RECORDS}.items()
+    )
+    errors = "".join(
+        f"<tr><th scope=row><code>{code}</code></th><td>{error.http_status}</td>"
+        f"<td>{error.close_code or ''}</td><td>{html.escape((error.__doc__ or '').splitlines()[0])}"
+        "</td></tr>"
+        for code, error in sorted(ERRORS.items())
+    )
+    return _PAGE.format(rows=rows, commands=commands, told=told, errors=errors)
+
+
+def _shown(path: str) -> str:
+    return html.escape(_REGEX.sub(r"{\1}", path))
+
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>API of companion-ws</title>
+<link rel="stylesheet" href="static/css/docs.css">
+<main>
+<h1>API</h1>
+<p>For programs: <a href="openapi.json">OpenAPI 3.1</a> and
+<a href="asyncapi.json">AsyncAPI 3.0</a>.</p>
+<h2>HTTP</h2>
+<div class="wide" tabindex="0"><table><thead><tr><th>Route<th>Who<th>What</tr></thead>
+<tbody>{rows}</tbody></table></div>
+<h2>WebSocket: commands</h2>
+<p>Sent on <code>/ws</code>, one JSON object a text frame.</p>
+<div class="wide" tabindex="0"><table><thead><tr><th>type<th>Roles<th>What</tr></thead>
+<tbody>{commands}</tbody></table></div>
+<h2>WebSocket: what the server says</h2>
+<div class="wide" tabindex="0"><table><thead><tr><th>type<th><th>What</tr></thead>
+<tbody>{told}</tbody></table></div>
+<h2>Errors</h2>
+<div class="wide" tabindex="0"><table><thead><tr><th>code<th>HTTP<th>Close<th>When</tr></thead>
+<tbody>{errors}</tbody></table></div>
+</main>
+</html>
+"""

@@ -1,0 +1,171 @@
+"""Bodies, queries and answers of HTTP: the types that validate, and that describe.
+
+Times are milliseconds since 1970 (UTC).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from companion_ws.core.errors import BadRequest
+
+Seq = Annotated[int, Meta(ge=0, le=10**15)]
+Title = Annotated[str, Meta(max_length=200)]
+User = Annotated[str, Meta(min_length=1, max_length=200)]
+Language = Annotated[
+    str, Meta(max_length=35, pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", description="BCP 47")
+]
+Role = Literal["agent", "ui", "observer"]
+T = TypeVar("T")
+
+
+class NewSession(Struct, kw_only=True):
+    """A session to open; only a service names the user it is for."""
+
+    user: User | None = None
+    title: Title | None = None
+    language: Language | None = None
+
+
+class Naming(Struct, kw_only=True):
+    """What to call a session, and the language it speaks."""
+
+    title: Title | None = None
+    language: Language | None = None
+
+
+class Page(Struct, kw_only=True):
+    """Which part of a list; `cursor` is the `next` of the answer before."""
+
+    limit: Annotated[int, Meta(ge=1)] = 50
+    cursor: str | None = None
+    conversation_id: str | None = None
+
+
+class UserPage(Page, kw_only=True):
+    """Which part of the list of all sessions."""
+
+    user: str | None = None
+
+
+class Sending(Struct, kw_only=True):
+    """Whom a command comes from, and how long to wait for a tool's result, in seconds."""
+
+    role: Role | None = None
+    wait: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Acting(Struct, kw_only=True):
+    """Whom a change comes from."""
+
+    role: Role | None = None
+
+
+class Reading(Struct, kw_only=True):
+    """Records after a seq."""
+
+    after: Seq | None = None
+    limit: Annotated[int, Meta(ge=1)] = 100
+
+
+class Message(Struct, kw_only=True):
+    """Any command of the protocol; see the AsyncAPI document."""
+
+    type: str
+
+
+class Counts(Struct):
+    """Connections by role."""
+
+    agent: int
+    ui: int
+    observer: int
+
+
+class Entry(Struct):
+    """A state value and the seq that set it."""
+
+    value: Any
+    revision: int
+
+
+class SessionShown(Struct):
+    """A session without its log."""
+
+    session_id: str
+    user: str
+    title: str
+    language: str | None
+    created_at: int
+    last_active_at: int
+    expires_at: int
+    ended_at: int | None
+    seq: int
+    conversation_id: str | None
+    connections: Counts
+    state: dict[str, Entry]
+
+
+class SessionList(Struct):
+    """One page of sessions, newest first."""
+
+    sessions: list[SessionShown]
+    next: str | None
+
+
+class Records(Struct):
+    """One page of records, oldest first; `next` is the `after` of the next page."""
+
+    records: list[dict[str, Any]]
+    first_seq: int | None
+    next: int | None
+
+
+class Trail(Struct):
+    """Who joined, left, dropped or was refused, oldest first."""
+
+    trail: list[dict[str, Any]]
+
+
+class Status(Struct):
+    """How the process is."""
+
+    status: str
+
+
+class Problem(Struct):
+    """RFC 9457 problem details, with our code."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+def body_of(value: Any, kind: type[T]) -> T:
+    """Return a parsed body as `kind`.
+
+    Raises:
+        BadRequest: a field is missing or of the wrong type.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The body is wrong: {error}.") from None
+
+
+def query_of(query: Any, kind: type[T]) -> T:
+    """Return query parameters as `kind`; empty ones count as absent.
+
+    Raises:
+        BadRequest: one is malformed.
+    """
+    given = {name: text for name, text in query.items() if text != ""}
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"A parameter is wrong: {error}.") from None
