@@ -1,0 +1,164 @@
+"""Log lines for people or programs, in which no credential ever stands.
+
+Rules of this file:
+
+1. Scrubbing comes last: the finished line is searched, so that no exception,
+   no library and no repr can slip past it.
+2. A line is a line: control characters of others are escaped.
+3. The access log has the path and never the query.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web import BaseRequest, StreamResponse
+from structlog.typing import EventDict, WrappedLogger
+
+SCRUBBED: Final = "[scrubbed]"
+
+_SECRETS: Final = re.compile(
+    r"""
+    (?P<token> cw[usad]_)[A-Za-z0-9._-]+
+    | (?P<bearer> \b bearer (?: \.|\s+|%20 ) )[^\s,'"\\]+
+    | (?P<header> authorization ["']? \s*[=:]\s* ["']? (?: \w+\s+ )? )[^\s,'"\\]+
+    | (?P<named> (?: ^|[?&;\#'"\s,{(] )
+        (?: token|ticket|claim|signin|access_token|secret|secret_key|password|api_key|xi-api-key
+          |x-companion-secret ) ["']? \s*[=:]\s* ["']? )
+      [^\s&;,'"\\)}]+
+    | (?P<query> [?&\#] (?: code|key|sig|signature|auth )= )[^\s&;,'"\\)}]+
+    | (?P<code> \b code ["']? \s*[=:]\s* ["']? )\d{3}[\s-]?\d{3}[\s-]?\d{3}
+    | (?P<fragment> /p\# )[A-Za-z0-9._-]+
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPE: Final = re.compile(r"\x1b(?!\[[\d;]*m)")
+
+
+def scrub(text: str) -> str:
+    """Return `text` without tokens, tickets, codes and what else is a credential.
+
+    >>> scrub("GET /ws?token=abc&after=3 cwu_WyJh.x bearer.abc /p#AAAA.BBBB")
+    'GET /ws?token=[scrubbed]&after=3 cwu_[scrubbed] bearer.[scrubbed] /p#[scrubbed]'
+    """
+    return _SECRETS.sub(lambda match: f"{match[match.lastgroup or 0]}{SCRUBBED}", text)
+
+
+def set_up(log_format: Literal["text", "json"] = "text", stream: TextIO | None = None) -> None:
+    """Send all log lines of this process to `stream` (stderr), scrubbed.
+
+    Called once by programs; an application mounted in another leaves the
+    other's logging alone and calls `scrub_aiohttp`.
+    """
+    out = stream or sys.stderr
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _one_line,
+    ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_Scrubbing(_formatter(log_format, shared, out)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    scrub_aiohttp()
+
+
+def _formatter(log_format: str, shared: list[Any], out: TextIO) -> logging.Formatter:
+    renderer: Any
+    if log_format == "json":
+        renderer = structlog.processors.JSONRenderer()
+        exceptions = [structlog.processors.format_exc_info]
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        exceptions = []
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *exceptions,
+            renderer,
+        ],
+    )
+
+
+def _one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Escape line breaks in what is logged; tracebacks keep theirs."""
+    for name, value in event.items():
+        if isinstance(value, str) and name not in ("exception", "stack"):
+            event[name] = value.replace("\n", "\\n").replace("\r", "\\r")
+    return event
+
+
+class _Scrubbing(logging.Formatter):
+    """Another formatter's line, scrubbed."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = scrub(self._inner.format(record))
+        line = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
+        return _ESCAPE.sub(r"\\x1b", line)
+
+
+class ScrubbingFilter(logging.Filter):
+    """Scrubs a record before any handler of any program formats it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not isinstance(record.msg, Mapping):
+            record.msg, record.args = scrub(record.getMessage()), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = scrub(_EXCEPTIONS.formatException(record.exc_info))
+        return True
+
+
+_EXCEPTIONS: Final = logging.Formatter()
+
+
+def scrub_aiohttp() -> None:
+    """Scrub what aiohttp logs itself: requests it cannot read, subprotocols it does not know."""
+    for name in ("aiohttp.access", "aiohttp.server", "aiohttp.websocket", "aiohttp.web"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(existing, ScrubbingFilter) for existing in logger.filters):
+            logger.addFilter(ScrubbingFilter())
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line per request: who, what, with which outcome, in how long."""
+
+    __slots__ = ()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody reads it."""
+        return self.logger.isEnabledFor(logging.INFO)
+
+    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
+        """Write the line; the query and the Referer stay out of it."""
+        structlog.get_logger(self.logger.name).info(
+            "request",
+            method=request.method,
+            path=scrub(request.path),
+            status=response.status,
+            ms=round(time * 1000, 1),
+            peer=request.remote,
+        )

@@ -1,0 +1,320 @@
+"""The door every request goes through: host, origin, token, handler, headers.
+
+Rules of this file:
+
+1. Default deny: a route that is not in the table is answered to nobody.
+2. Host (421) before origin (403) before peer (404) before token (401, 403)
+   before the body (408, 413): nothing of a stranger is read or kept.
+3. Whatever goes wrong leaves as `application/problem+json`, without a trace,
+   and with the same headers as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from companion_ws.access.addresses import Addresses, is_loopback
+from companion_ws.access.tokens import Claims, Tokens
+from companion_ws.config import Config
+from companion_ws.core.errors import (
+    BadRequest,
+    BodyTooLarge,
+    CompanionError,
+    Forbidden,
+    HostRefused,
+    NotFound,
+    OriginRefused,
+    Unauthenticated,
+)
+from companion_ws.core.protocol import parse
+from companion_ws.web import headers, problems
+from companion_ws.web.routes import Route
+
+CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
+"""Who asks; set where the route needs a token."""
+CLIENT: Final = web.RequestKey("CLIENT", str)
+"""The address of who asks; a trusted proxy's word counts."""
+_SCHEME: Final = web.RequestKey("_SCHEME", str)
+
+BODY_S: Final = 10.0
+"""How long a body may take to arrive. Source: contract section 7."""
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_BEARER: Final = "bearer."
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """Makes the application, and decides for each request whether its handler sees it."""
+
+    def __init__(
+        self,
+        config: Config,
+        addresses: Addresses,
+        tokens: Tokens,
+        refused: Callable[[str], None] = lambda code: None,
+    ) -> None:
+        self._limit_bytes = config.limit_message_bytes
+        self._admin_port = config.admin_port
+        self._addresses = addresses
+        self._tokens = tokens
+        self._refused = refused
+        self._routes: dict[web.AbstractRoute, Route] = {}
+
+    def application(self, routes: Iterable[Route]) -> web.Application:
+        """Return an application with these routes, `HEAD` beside each public `GET`."""
+        app = web.Application(middlewares=[self._answer], client_max_size=self._limit_bytes)
+        for route in routes:
+            added = app.router.add_route(route.method, route.path, route.handler)
+            self._routes[added] = route
+            if route.method == "GET" and not route.who and route.path != "/ws":
+                self._routes[app.router.add_route("HEAD", route.path, route.handler)] = route
+        app.on_response_prepare.append(self._secure)
+        return app
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await self._checked(request, handler)
+        except CompanionError as error:
+            return self._refusal(request, error.code, problems.of_ours(error))
+        except web.HTTPException as error:
+            response = problems.of_theirs(error)
+            return self._refusal(request, str(error.status), response)
+        except ConnectionError:
+            raise  # The caller has gone; nobody is left to tell.
+        except Exception:
+            # The outermost edge of a request: whatever it is, it is ours.
+            log.exception("request_failed", method=request.method, path=request.path)
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("The answer was under way already.") from None
+            detail = "Something went wrong here. It has been logged."
+            return problems.problem(500, "internal", detail)
+
+    def _refusal(
+        self, request: web.Request, code: str, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        self._refused(code)
+        if request.can_read_body and not request.content.is_eof():
+            # What was not read would be read as the next request's beginning, or for ever.
+            response.force_close()
+        return response
+
+    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        peer = request.remote or ""
+        request[CLIENT], request[_SCHEME] = _forwarded(request, peer, self._addresses)
+        self._check_host(request)
+        origin = self._check_origin(request)
+        route = self._routes.get(request.match_info.route)
+        if route is not None and route.admin and not self._is_local(request, peer):
+            raise NotFound("There is nothing here.")
+        if origin is not None and _is_preflight(request):
+            return web.Response(status=204)
+        if route is None:
+            if request.match_info.http_exception is None:
+                raise NotFound("There is nothing here.")
+            return await handler(request)
+        if route.who:
+            request[CLAIMS] = self._authenticated(request, route)
+        if request.method in _BODY_METHODS:
+            await self._read_body(request)
+        return await handler(request)
+
+    def _check_host(self, request: web.Request) -> None:
+        named = request.headers.getall(hdrs.HOST, [])
+        if len(named) != 1 or not self._addresses.answers_host(named[0]):
+            raise HostRefused(
+                "This server does not answer to that name; allow it with --allow-host."
+            )
+
+    def _check_origin(self, request: web.Request) -> str | None:
+        """Return the origin to share the answer with, None where nobody else asks."""
+        origins = request.headers.getall(hdrs.ORIGIN, [])
+        if not origins:
+            return None
+        host = request.headers[hdrs.HOST]
+        if len(origins) != 1 or not self._addresses.answers_origin(
+            origins[0], request[_SCHEME], host
+        ):
+            raise OriginRefused(
+                "Pages of this origin may not use this server; allow it with --allow-origin."
+            )
+        return origins[0] if self._addresses.allows_cors(origins[0]) else None
+
+    def _is_local(self, request: web.Request, peer: str) -> bool:
+        """Return whether an admin route may answer: a peer of this machine, and no proxy between."""
+        if not is_loopback(peer):
+            return False
+        if not self._addresses.needs_admin_port:
+            return True
+        name = request.get_extra_info("sockname")
+        return isinstance(name, tuple) and name[1] == self._admin_port
+
+    def _authenticated(self, request: web.Request, route: Route) -> Claims:
+        claims = self._tokens.verify(_bearer(request))
+        if claims.kind not in route.who:
+            raise Forbidden("This token may not use this route.")
+        return claims
+
+    async def _read_body(self, request: web.Request) -> None:
+        """Read the whole body, which handlers then find read, within its time and its limit."""
+        most = self._limit_bytes or float("inf")
+        too_large = BodyTooLarge(f"A body has at most {self._limit_bytes} bytes here.")
+        if (request.content_length or 0) > most:
+            raise too_large
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
+        if len(body) > most:  # Mounted in another application, whose own limit is looser.
+            raise too_large
+
+    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers; runs for every answer, streams and sockets too."""
+        route = self._routes.get(request.match_info.route)
+        headers.secure(
+            response.headers,
+            request.headers.get(hdrs.HOST, ""),
+            is_tls=request.secure or request.get(_SCHEME) == "https",
+            is_embeddable=_is_embeddable(request, route),
+            embedders=self._addresses.embedders,
+        )
+        if not self._addresses.embedders:
+            return
+        response.headers.add(hdrs.VARY, "Origin")
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        if self._addresses.allows_cors(origin) and not (route is not None and route.admin):
+            headers.share(response.headers, origin)
+            if _is_preflight(request):
+                headers.answer_preflight(response.headers)
+
+
+def carried_token(request: web.Request) -> str | None:
+    """Return the token of a WebSocket request, from whichever of its three carriers has one.
+
+    Raises:
+        BadRequest: two carriers, or one of them twice.
+    """
+    carried = [
+        *_authorization(request),
+        *(token for token in request.query.getall("token", []) if token),
+        *_subprotocol_tokens(request),
+    ]
+    if len(carried) > 1 or len(request.query.getall("token", [])) > 1:
+        raise BadRequest("Send the token once, and in one place.")
+    return carried[0] if carried else None
+
+
+async def read_json(request: web.Request) -> Any:
+    """Return the JSON body; an absent or empty one is `{}`.
+
+    Raises:
+        InvalidMessage: it is no JSON, or breaks the protocol's rules for it.
+    """
+    text = await request.read()
+    return parse(text) if text.strip() else {}
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """Return the JSON body, which has to be an object.
+
+    Raises:
+        InvalidMessage: it is no JSON.
+        BadRequest: it is another kind of value.
+    """
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise BadRequest("The body is a JSON object.")
+    return body
+
+
+def _bearer(request: web.Request) -> str:
+    tokens = _authorization(request)
+    if len(tokens) != 1:
+        raise Unauthenticated("Send a token: Authorization: Bearer …")
+    return tokens[0]
+
+
+def _authorization(request: web.Request) -> list[str]:
+    tokens = []
+    for value in request.headers.getall(hdrs.AUTHORIZATION, []):
+        scheme, _, token = value.strip().partition(" ")
+        tokens.append(token.strip() if scheme.lower() == "bearer" else "")
+    return tokens
+
+
+def _subprotocol_tokens(request: web.Request) -> list[str]:
+    offered = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])).split(",")
+    return [
+        protocol.strip()[len(_BEARER) :]
+        for protocol in offered
+        if protocol.strip().startswith(_BEARER)
+    ]
+
+
+def _is_preflight(request: web.Request) -> bool:
+    return (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    )
+
+
+def _is_embeddable(request: web.Request, route: Route | None) -> bool:
+    return route is not None and route.path == "/ui" and request.query.get("embed") == "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    address: str
+    scheme: str
+
+
+def _forwarded(request: web.Request, peer: str, addresses: Addresses) -> tuple[str, str]:
+    """Return address and scheme of the client: the peer's, or what trusted proxies say.
+
+    Read from the right: each proxy appends whom it saw, and what stands left
+    of the first stranger is a stranger's claim.
+    """
+    client = _Hop(peer, request.scheme)
+    if not addresses.trusts(peer):
+        return client.address, client.scheme
+    for hop in reversed(_hops(request)):
+        client = _Hop(hop.address or client.address, hop.scheme or client.scheme)
+        if not addresses.trusts(hop.address):
+            break
+    return client.address, client.scheme
+
+
+def _hops(request: web.Request) -> list[_Hop]:
+    if hdrs.FORWARDED in request.headers:
+        return [
+            _Hop(_address(element.get("for", "")), _scheme(element.get("proto", "")))
+            for element in request.forwarded
+        ]
+    chain = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, [])).split(",")
+    proto = request.headers.get(hdrs.X_FORWARDED_PROTO, "").rpartition(",")[2]
+    return [_Hop(_address(part), _scheme(proto)) for part in chain]
+
+
+def _address(text: str) -> str:
+    """Return the bare address of `1.2.3.4:567`, `[::1]:567` or `::1`."""
+    bare = text.strip().strip('"')
+    if bare.startswith("["):
+        return bare[1:].partition("]")[0]
+    return bare.partition(":")[0] if bare.count(":") == 1 else bare
+
+
+def _scheme(text: str) -> str:
+    scheme = text.strip().lower()
+    return scheme if scheme in ("http", "https") else ""

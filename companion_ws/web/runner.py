@@ -1,0 +1,79 @@
+"""Runs an application so that malformed requests are answered and logged without a word of theirs.
+
+aiohttp repeats the bad line of a request in its 400 and in the log. A line
+that breaks the parser may still hold a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from companion_ws.logs import AccessLog
+from companion_ws.web import headers
+from companion_ws.web.problems import problem
+
+KEEP_ALIVE_S: Final = 10.0
+"""Also how long a new connection may take to send its headers."""
+LINGERING_S: Final = 2.0
+"""How long the rest of a refused body is read, so that the refusal is not lost."""
+
+log = logging.getLogger(__name__)
+
+
+class Runner(web.AppRunner):
+    """An `AppRunner` with our access log, our time limits and answers that repeat nothing."""
+
+    __slots__ = ()
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        options.setdefault("keepalive_timeout", KEEP_ALIVE_S)
+        options.setdefault("lingering_time", LINGERING_S)
+        super().__init__(
+            app,
+            access_log_class=AccessLog,
+            access_log=logging.getLogger("companion_ws.access"),
+            **options,
+        )
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _DiscreetServer(
+            made.request_handler, request_factory=made.request_factory, **self._kwargs
+        )
+
+
+class _DiscreetServer(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _DiscreetProtocol(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+
+class _DiscreetProtocol(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            log.error("request failed", exc_info=exc)
+        else:
+            log.info("malformed request from %s: %s", request.remote, type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("The answer was under way already.")
+        sentence = (
+            "This is no HTTP request this server understands."
+            if status < 500
+            else "Something went wrong here. It has been logged."
+        )
+        response = problem(status, "bad_request" if status < 500 else "internal", sentence)
+        headers.secure(response.headers, "", is_tls=False, is_embeddable=False, embedders=())
+        response.force_close()
+        return response
