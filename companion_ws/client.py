@@ -64,8 +64,14 @@ STEADY_S: Final = 5.0
 UNAVAILABLE_RETRIES: Final = 30
 """Seconds, one try each, for which a server that cannot store is asked again."""
 
-_PASSED: Final = frozenset({"screen", "rendered", "screen_command", "user_activity"})
-"""What the server passes on without an answer."""
+_PASSED: Final = frozenset(
+    {"screen", "rendered", "screen_command", "user_activity", "pairing_answer"}
+)
+"""What the server takes without an answer."""
+_RELAYED: Final = frozenset(
+    kind for kind, command in protocol.COMMANDS.items() if issubclass(command, protocol.Relayed)
+)
+"""What a server with `--no-transcripts` passes on, and any other records."""
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +171,8 @@ class CompanionClient:
         self._wake = asyncio.Event()
         self._pause_s = 0.0
         self._spacing_s = 0.0
+        self._records_relayed: bool | None = None
+        self._barrier = ""
         self._kept: deque[Message] = deque(maxlen=MAX_KEPT)
         self._taken = 0
         self._first_after = 0
@@ -617,6 +625,7 @@ class CompanionClient:
         elif joined["recovery"] == "snapshot":
             self._snapshot_at = self._taken
         self._pause_s = self._spacing_s = 0.0
+        self._records_relayed = None
         for command in self._commands.values():
             command.is_in_flight = False
         again = [
@@ -639,13 +648,24 @@ class CompanionClient:
             if command.answer.done():
                 continue
             command.is_in_flight = True
+            is_relayed = command.type in _RELAYED
             try:
                 await ws.send_str(command.text)
+                if is_relayed and self._records_relayed is None:
+                    await ws.send_str(self._new_barrier())
             except (aiohttp.ClientError, OSError):
                 return  # The reading side sees the end, too, and tells why.
-            if command.type in _PASSED and not command.answer.done():
-                command.answer.set_result(None)
+            if command.type in _PASSED or (is_relayed and self._records_relayed is False):
+                _answer(command, None)
             await asyncio.sleep(self._spacing_s)
+
+    def _new_barrier(self) -> str:
+        """Return a question that is answered after whatever was recorded before it.
+
+        So the client learns whether this server records transcripts or only passes them on.
+        """
+        self._barrier = uuid.uuid4().hex
+        return _text({"type": "state_get", "key": "", "requestId": self._barrier})
 
     def _in_flight(self) -> int:
         return sum(command.is_in_flight for command in self._commands.values())
@@ -679,9 +699,17 @@ class CompanionClient:
     def _settle(self, message: Message) -> None:
         if message["type"] == "error":
             return
-        command = self._commands.get(message.get("requestId", ""))
-        if command is not None and not command.answer.done():
-            command.answer.set_result(message)
+        request_id = message.get("requestId", "")
+        if request_id and request_id == self._barrier and self._records_relayed is None:
+            self._records_relayed = False
+            for command in self._commands.values():
+                if command.type in _RELAYED and command.is_in_flight:
+                    _answer(command, None)
+        waiting = self._commands.get(request_id)
+        if waiting is not None:
+            if waiting.type in _RELAYED:
+                self._records_relayed = True
+            _answer(waiting, message)
         if message["type"] == "client_tool_result":
             call = self._calls.get(message["tool_call_id"])
             if call is not None and not call.result.done():
@@ -695,22 +723,27 @@ class CompanionClient:
         }
         error = _error(message["code"], message["message"], details)
         command = self._commands.get(message.get("requestId") or "")
-        if command is None or command.answer.done():
-            log.warning("The server refused something: %s (%s)", error.message, error.code)
-            return
         if isinstance(error, TooManyRequests):
             wait_s = details.get("retry_after_ms", 1000) / 1000
             self._pause_s = wait_s
             # From here on at the rate the server allows, or every second one is refused.
             self._spacing_s = min(1.0, max(self._spacing_s, wait_s * 1.1))
+            # A server that refuses before it reads does not say which one it was.
+            self._send_again([command] if command else list(self._commands.values()))
+        elif command is None or command.answer.done():
+            log.warning("The server refused something: %s (%s)", error.message, error.code)
         elif isinstance(error, Unavailable) and command.retries < UNAVAILABLE_RETRIES:
             command.retries += 1
             self._pause_s = 1.0
+            self._send_again([command])
         else:
             command.answer.set_exception(error)
-            return
-        command.is_in_flight = False
-        self._unsent.appendleft(command)
+
+    def _send_again(self, commands: list[_Command]) -> None:
+        again = [command for command in commands if command.is_in_flight]
+        for command in again:
+            command.is_in_flight = False
+        self._unsent.extendleft(reversed(again))
         self._wake.set()
 
     def _hand(self, reader: asyncio.Queue[Message | None], message: Message) -> None:
@@ -792,6 +825,11 @@ def _text(value: Any) -> str:
         raise InvalidMessage(f"This cannot be sent as JSON: {error}") from None
     protocol.parse(text)
     return text
+
+
+def _answer(command: _Command, answer: Message | None) -> None:
+    if not command.answer.done():
+        command.answer.set_result(answer)
 
 
 def _drop(future: asyncio.Future[Message]) -> None:

@@ -375,3 +375,43 @@ async def test_another_thread_may_use_the_clients_loop(connect: Connect) -> None
             return asyncio.run_coroutine_threadsafe(coroutine, companion.loop).result(5)
 
         assert (await asyncio.to_thread(in_a_thread))["text"] == "from a thread"
+
+
+async def test_transcripts_are_no_riddle_where_the_server_only_passes_them_on(
+    peer: Peer, connect: Connect
+) -> None:
+    def pass_on(message: dict[str, Any], ws: Any) -> bool:
+        if message["type"] == "state_get":
+            snapshot = {"type": "state_snapshot", "state": {}, "requestId": message["requestId"]}
+            peer.soon(ws.send_json(snapshot))
+        return True
+
+    said = {"type": "agent_response", "agent_response_event": {"agent_response": "Hello"}}
+    async with connect() as companion:
+        recorded = await companion.send(said)
+        assert recorded is not None
+        assert recorded["seq"] == 1
+
+        await peer.drop()
+        await companion.wait_until(lambda c: len(peer.joins) == 2, 5)
+        peer.on_command = pass_on
+        assert await asyncio.wait_for(companion.send(said), 5) is None
+        assert await asyncio.wait_for(companion.send(said), 5) is None
+    assert [message["type"] for message in peer.received[-3:]].count("agent_response") == 2
+
+
+async def test_a_refusal_that_does_not_say_of_what_repeats_what_is_on_its_way(
+    peer: Peer, connect: Connect
+) -> None:
+    def refuse_one(message: dict[str, Any], ws: Any) -> bool:
+        peer.on_command = lambda *_: False
+        error = {"type": "error", "code": "too_many_requests", "message": "Slower."}
+        peer.soon(ws.send_json({**error, "requestId": None, "retry_after_ms": 5}))
+        return True
+
+    async with connect() as companion:
+        peer.on_command = refuse_one
+        updates = (companion.contextual_update(str(n)) for n in range(5))
+        await asyncio.wait_for(asyncio.gather(*updates), 5)
+
+    assert sorted(record["text"] for record in peer.log) == [str(n) for n in range(5)]
