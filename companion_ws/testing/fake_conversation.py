@@ -52,14 +52,14 @@ class Inbox(list[Any]):
             self.append(entry)
             self._came.notify_all()
 
-    async def next(self, timeout_s: float = _WAIT_S) -> Any:
+    async def next(self, timeout_s: float | None = _WAIT_S) -> Any:
         """Return the first entry not returned yet. Raises `TimeoutError`."""
         async with asyncio.timeout(timeout_s), self._came:
             await self._came.wait_for(lambda: len(self) > self._taken)
         self._taken += 1
         return self[self._taken - 1]
 
-    async def until(self, wanted: Any, timeout_s: float = _WAIT_S) -> Any:
+    async def until(self, wanted: Any, timeout_s: float | None = _WAIT_S) -> Any:
         """Return the first entry, old or new, for which `wanted(entry)` is true."""
 
         def found() -> Iterator[Any]:
@@ -179,7 +179,7 @@ class FakeConversation:
         event = {"event_id": next(self._event_ids)}
         await self.send({"type": "interruption", "interruption_event": event})
 
-    async def ping(self, timeout_s: float = _WAIT_S) -> float:
+    async def ping(self, timeout_s: float | None = _WAIT_S) -> float:
         """Send a ping; return after how many seconds its pong came."""
         event_id = next(self._event_ids)
         pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -199,7 +199,7 @@ class FakeConversation:
         self._note_end(code, reason)
         await self._socket.close(code=code, message=reason.encode())
 
-    async def wait_ended(self, timeout_s: float = _WAIT_S) -> int | None:
+    async def wait_ended(self, timeout_s: float | None = _WAIT_S) -> int | None:
         """Wait until it is over; return the close code."""
         async with asyncio.timeout(timeout_s):
             await self._ended.wait()

@@ -91,7 +91,7 @@ class FakeElevenLabs:
         """`ws://127.0.0.1:PORT`, what the JavaScript SDK calls origin."""
         return f"ws://{self._host}:{self._port}"
 
-    async def next_conversation(self, timeout_s: float = 10.0) -> FakeConversation:
+    async def next_conversation(self, timeout_s: float | None = 10.0) -> FakeConversation:
         """Return the next conversation that got through its handshake. Raises `TimeoutError`."""
         conversation: FakeConversation = await self._began.next(timeout_s)
         return conversation

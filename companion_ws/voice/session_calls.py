@@ -14,6 +14,8 @@ from companion_ws.core.errors import CompanionError
 from companion_ws.core.phrases import phrase
 from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
 
+from .parameters import unfolded
+
 ANSWER_WITHIN_S: Final = 19.0
 """The session answers after 18 s at the latest, ElevenLabs gives up after 20 s."""
 _MARGIN_S: Final = 1.0
@@ -48,6 +50,7 @@ class SessionCalls:
             ToolError: the result is an error.
         """
         given = {key: value for key, value in parameters.items() if key != "tool_call_id"}
+        given = unfolded(tool_name, given)
         call = self._companion.call(
             tool_name,
             given,

@@ -36,6 +36,7 @@ from companion_ws.core.protocol import Name, parse
 from companion_ws.core.session import Sender
 from companion_ws.database import Database, Statement
 from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.voice.parameters import unfolded
 from companion_ws.voice.phone import (
     Binding,
     ToolRequest,
@@ -150,7 +151,7 @@ class Webhooks:
                 summary.session_id,
                 summary.user,
                 tool_name,
-                asked.parameters,
+                unfolded(tool_name, asked.parameters),
                 tool_call_id=asked.tool_call_id,
             )
             result, is_error, call_id = answer.result, answer.is_error, answer.tool_call_id

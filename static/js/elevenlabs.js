@@ -21,6 +21,7 @@ const RELAYED = new Set([
   "agent_tool_request",
   "agent_tool_response",
 ])
+const NESTED = new Set(["schema", "data", "ui", "options"])
 /** Names JavaScript itself asks objects for. */
 const NO_TOOLS = new Set(["then", "toJSON"])
 
@@ -210,7 +211,7 @@ export class CompanionBridge {
       client_tool_call: {
         tool_name: name,
         tool_call_id: id,
-        parameters,
+        parameters: unfolded(name, parameters),
         timeout_ms: Math.max(1000, Math.min(SESSION_ANSWERS_MS, this.#options.answerWithinMs - 1000)),
       },
     }
@@ -366,6 +367,22 @@ class Unacknowledged {
     const entry = this.find(requestId)
     this.entries = this.entries.filter((each) => each !== entry)
     return entry
+  }
+}
+
+/** A tool defined at ElevenLabs takes no object of unknown shape; its model writes it as text. */
+function unfolded(name, parameters) {
+  if (!name.startsWith("companion_")) return parameters
+  const read = ([key, value]) => [key, NESTED.has(key) && typeof value === "string" ? readText(value) : value]
+  return Object.fromEntries(Object.entries(parameters).map(read))
+}
+
+function readText(text) {
+  try {
+    const value = JSON.parse(text)
+    return Object(value) === value ? value : text
+  } catch {
+    return text
   }
 }
 
