@@ -26,7 +26,6 @@ from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
-from companion_ws.web.access_api import AccessApi
 from companion_ws.web.api import Api
 from companion_ws.web.gateway import Gateway
 from companion_ws.web.health import Health
@@ -111,7 +110,6 @@ async def create_app(config: Config) -> web.Application:
         Api(sessions),
         Stream(sessions, config, new_id),
         Health(database, metrics),
-        AccessApi(config, tokens, credentials, pairing, devices, sessions, addresses),
         Pages(folder("static")),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]

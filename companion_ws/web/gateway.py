@@ -38,6 +38,7 @@ from companion_ws.core.errors import (
     TooManyConnections,
     TooManyRequests,
     Unauthenticated,
+    Unavailable,
 )
 from companion_ws.core.protocol import PairingAnswer, Ping, Rendered, TokenRenew, encode
 from companion_ws.metrics import Metrics
@@ -147,7 +148,9 @@ class Gateway:
         if claims.device_id is not None:
             label = join.device or await self._devices.label(claims.device_id)
             join = replace(join, device=label)
-            await self._devices.saw(claims.device_id)
+            # A disk that refuses keeps nobody from joining and reading.
+            with contextlib.suppress(Unavailable):
+                await self._devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
         return Visit(self, live, claims, join, role, transport, created=created, reason=reason)
 
