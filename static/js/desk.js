@@ -46,7 +46,8 @@ export function signInForm(onToken, reason = "") {
 
 /** A command to copy. */
 export function command(text) {
-  return h("div", { class: "command" }, h("code", {}, text), copyButton(text, "Copy command"))
+  const words = text.split(" ").flatMap((word) => [h("span", {}, word), " "])
+  return h("div", { class: "command" }, h("code", {}, words), copyButton(text, "Copy command"))
 }
 
 /** A button that copies `text`, on plain HTTP too. */

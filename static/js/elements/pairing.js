@@ -76,8 +76,8 @@ class CompanionPairing extends HTMLElement {
   #show(opened, svg) {
     this.#opened = opened
     this.#receivedAt = Date.now()
-    // A picture from a data: URL runs no script, whatever it holds.
-    this.qr.src = `data:image/svg+xml;base64,${btoa(unescape(encodeURIComponent(svg)))}`
+    // A picture from a data: URL runs no script, whatever it holds; QR codes are plain ASCII.
+    this.qr.src = `data:image/svg+xml;base64,${btoa(svg)}`
     this.code.textContent = groupedCode(opened.code)
     this.code.setAttribute("aria-label", opened.code.split("").join(" "))
     this.host.textContent = opened.code_url.replace(/^https?:\/\//, "")

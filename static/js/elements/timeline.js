@@ -1,0 +1,129 @@
+// <session-timeline>: everything that happened, in three lanes on one clock.
+//
+// Properties in: `add(messages)`, `filter(filter)`, `clear()`. A click opens a row's
+// payload and lights up its kin.
+
+import { LANES, duration, gistOf, kinOf, kindOf, laneOf, latenciesOf, matches, traces } from "../core/trace.js"
+import { define, h } from "../dom.js"
+import { copyButton } from "../desk.js"
+
+/** A browser scrolls this many rows with ease; older ones are in the export. */
+const MAX_ROWS = 2000
+
+export function defineTimeline() {
+  define("session-timeline", SessionTimeline)
+}
+
+class SessionTimeline extends HTMLElement {
+  #messages = []
+  #rows = []
+  #filter = { kinds: new Set(), lanes: new Set(), text: "" }
+  #unseen = 0
+
+  connectedCallback() {
+    if (this.rowsElement) return
+    this.rowsElement = h("ol", { class: "timeline-rows", "aria-label": "What happened" })
+    this.scroller = h("div", { class: "timeline-scroll", tabindex: "0", role: "region", "aria-label": "Timeline" }, this.rowsElement)
+    this.more = h("button", { type: "button", class: "pill is-inside", hidden: true, on: { click: () => this.toEnd() } })
+    this.nothing = h("p", { class: "muted timeline-empty" }, "Nothing yet.")
+    this.scroller.addEventListener("scroll", () => this.#isAtEnd() && this.#seen(), { passive: true })
+    this.replaceChildren(
+      h("div", { class: "timeline-head", "aria-hidden": "true" }, h("span", {}, "Time"), LANES.map((lane) => h("span", {}, lane))),
+      this.scroller, this.nothing, this.more)
+  }
+
+  get messages() {
+    return this.#messages
+  }
+
+  clear() {
+    this.#messages = []
+    this.#rows = []
+    this.rowsElement.replaceChildren()
+    this.#seen()
+  }
+
+  add(messages) {
+    const wasAtEnd = this.#isAtEnd()
+    for (const message of messages) {
+      const before = this.#messages.at(-1)
+      this.#messages.push(message)
+      const row = this.#row(message, before)
+      this.#rows.push({ row, message })
+      this.rowsElement.append(row)
+      if (this.#rows.length > MAX_ROWS) this.#rows.shift().row.remove()
+      if (!row.hidden && !wasAtEnd) this.#unseen += 1
+    }
+    this.nothing.hidden = this.#messages.length > 0
+    if (wasAtEnd) this.toEnd()
+    else this.#tellUnseen()
+  }
+
+  filter(filter) {
+    this.#filter = filter
+    for (const { row, message } of this.#rows) row.hidden = !matches(message, filter)
+  }
+
+  toEnd() {
+    this.scroller.scrollTop = this.scroller.scrollHeight
+    this.#seen()
+  }
+
+  #isAtEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller
+    return scrollHeight - scrollTop - clientHeight < 40
+  }
+
+  #seen() {
+    this.#unseen = 0
+    this.more.hidden = true
+  }
+
+  #tellUnseen() {
+    this.more.hidden = this.#unseen === 0
+    this.more.textContent = `${this.#unseen} new`
+  }
+
+  #row(message, before) {
+    const lane = laneOf(message)
+    const gap = before ? message.timestamp - before.timestamp : 0
+    const kin = kinOf(message)
+    const open = h("button", { type: "button", class: `event is-${kindOf(message)} in-${lane}`, "aria-expanded": "false" },
+      h("span", { class: "event-type" }, message.type),
+      message.seq ? h("span", { class: "event-seq" }, `#${message.seq}`) : null,
+      h("span", { class: "event-gist" }, gistOf(message)))
+    const row = h("li", { data: { kin: kin ?? "" }, hidden: !matches(message, this.#filter) },
+      h("span", { class: "event-time" },
+        h("time", { datetime: new Date(message.timestamp).toISOString() }, clock(message.timestamp)),
+        gap > 0 ? h("small", {}, `+${duration(gap)}`) : null),
+      open)
+    open.addEventListener("click", () => this.#toggle(row, open, message, kin))
+    return row
+  }
+
+  #toggle(row, open, message, kin) {
+    const isOpen = open.getAttribute("aria-expanded") === "true"
+    open.setAttribute("aria-expanded", String(!isOpen))
+    for (const each of this.#rows) each.row.classList.toggle("is-kin", !isOpen && Boolean(kin) && each.row.dataset.kin === kin)
+    if (isOpen) row.querySelector(".payload")?.remove()
+    else row.append(this.#payload(message, kin))
+  }
+
+  #payload(message, kin) {
+    const text = JSON.stringify(message, null, 2)
+    const trace = kin ? traces(this.#messages).get(kin) : null
+    const latencies = trace ? latenciesOf(trace) : []
+    return h("div", { class: "payload" },
+      latencies.length
+        ? h("dl", { class: "latencies" }, latencies.map(([what, ms]) => h("div", {}, h("dt", {}, what), h("dd", {}, duration(ms)))))
+        : null,
+      h("pre", { tabindex: "0", "aria-label": "Payload" }, text),
+      copyButton(text, "Copy payload"))
+  }
+}
+
+function clock(ms) {
+  const date = new Date(ms)
+  const two = (number) => String(number).padStart(2, "0")
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`
+}
