@@ -26,14 +26,17 @@ from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
+from companion_ws.voice.pulled import PulledAgent
 from companion_ws.web.api import Api
 from companion_ws.web.gateway import Gateway
 from companion_ws.web.health import Health
 from companion_ws.web.describe import Documents
+from companion_ws.web.mcp_route import McpRoute
 from companion_ws.web.middleware import Guard
 from companion_ws.web.pages import Pages
 from companion_ws.web.routes import Route
 from companion_ws.web.stream import Stream
+from companion_ws.web.webhooks import Webhooks
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
@@ -105,11 +108,14 @@ async def create_app(config: Config) -> web.Application:
         _Keys(database, credentials), metrics, now_ms, new_id,
     )
     gateway = Gateway(sessions, tokens, devices, pairing.answer, config, metrics, new_id)
+    pulled = PulledAgent(sessions, database)
     rooms = [
         gateway,
         Api(sessions),
         Stream(sessions, config, new_id),
         Health(database, metrics),
+        Webhooks(sessions, pulled, tokens, pairing, database, config),
+        McpRoute(sessions, pulled),
         Pages(folder("static")),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
