@@ -1,0 +1,89 @@
+"""`db` and `erase`: check, copy and clear what is stored."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import click
+
+from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.running import run, sentences
+from companion_ws.control import reach
+
+
+@click.group()
+def db() -> None:
+    """Check or copy the database, also while a server runs."""
+
+
+@db.command()
+@data_option
+def check(data: Path) -> None:
+    """Print ok, or what SQLite finds wrong (and leave with 1)."""
+    with sentences():
+        findings = integrity(data)
+    for finding in findings:
+        click.echo(finding)
+    if findings != ["ok"]:
+        raise SystemExit(1)
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@data_option
+def backup(file: Path, data: Path) -> None:
+    """Write a consistent copy to FILE, which must not exist.
+
+    The copy has an epoch of its own: after it was put back, clients notice that
+    their place in the log belongs to another one and start from a snapshot.
+    """
+    with sentences(), closing(_reader(data)) as connection:
+        # 0600 before the first byte: a copy holds what the original holds.
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.chmod(file, 0o600)
+        with closing(sqlite3.connect(file)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+            copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
+            copy.commit()
+    click.echo(f"Wrote {file} ({file.stat().st_size} bytes).", err=True)
+
+
+@click.command()
+@click.option("--user", required=True, help="Whose sessions, devices and tokens go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@data_option
+def erase(user: str, yes: bool, data: Path) -> None:
+    """Erase everything of a person, from the files too."""
+    if not yes and os.isatty(0):
+        click.confirm(f"Erase everything of {user} for good?", abort=True)
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            await server.ask("DELETE", "/me", token=server.token("user", user))
+        click.echo(f"Erased everything of {user}.", err=True)
+
+    run(work())
+
+
+def integrity(data: Path) -> list[str]:
+    """Return what SQLite's checks say: `["ok"]` or their findings."""
+    with closing(_reader(data)) as connection:
+        findings = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+    return findings + [f"foreign key: {row}" for row in broken]
+
+
+def _reader(data: Path) -> sqlite3.Connection:
+    """Open the database for reading alone: the running server's writer is not disturbed."""
+    path = data / "companion.db"
+    if not path.exists():
+        raise click.ClickException(f"{data} has no database.")
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+COMMANDS: Final = [db, erase]

@@ -1,0 +1,118 @@
+"""`companion-ws demo`: server and simulated voice agent in one command, with no account anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import click
+from click.core import ParameterSource
+
+from companion_ws import logs
+from companion_ws.access.keys import StartRefused
+from companion_ws.cli.listening import Listening, listening
+from companion_ws.cli.running import run
+from companion_ws.cli.serve import Stop
+from companion_ws.cli.startup import lan_command
+from companion_ws.cli.terminal import grouped, print_qr
+from companion_ws.client import CompanionClient, Invitation
+from companion_ws.config import Config
+from companion_ws.control import STAY_S, reach
+from companion_ws.voice.demo import DemoAgent
+
+
+@click.command()
+@click.option("--lan", is_flag=True, help="Let phones of this network join.")
+@click.option("--public-url", help="The URL phones reach this server by.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--pace", "pace_s", default=1.6, show_default=True, help="Seconds between sentences.")
+@click.option("--once", is_flag=True, help="Leave when the conversation is over.")
+@click.pass_context
+def demo(
+    context: click.Context, lan: bool, public_url: str | None, port: int, pace_s: float, once: bool
+) -> None:
+    """See it work: an agent sells shipping, your phone or browser is its screen.
+
+    Everything lies in a temporary folder and is gone afterwards.
+    """
+    chosen = context.get_parameter_source("port") is ParameterSource.COMMANDLINE
+    logs.set_up()
+    # What the server logs is for operators; here a conversation is told.
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="companion-demo-") as folder:
+        config = Config(
+            data=Path(folder) / "data",
+            lan=lan,
+            public_url=public_url,
+            port=port,
+            tools="companion_ws.examples.shipping",
+        )
+        run(_demo(config, pace_s, once=once, any_port=not chosen))
+
+
+async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) -> int:
+    stop = Stop()
+    stop.watch_signals()
+    async with _listening(config, any_port=any_port) as server:
+        playing = asyncio.create_task(_play(server, pace_s))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if playing.done():
+            playing.result()
+            if not once:
+                click.echo("\nThat was it. Look around as long as you like; Ctrl-C ends it.")
+                await stopping
+        for task in (playing, stopping):
+            task.cancel()
+        await asyncio.gather(playing, stopping, return_exceptions=True)
+    return 0
+
+
+@asynccontextmanager
+async def _listening(config: Config, *, any_port: bool) -> AsyncIterator[Listening]:
+    """Listen on the usual port; where that is taken and nobody asked for it, on any."""
+    server = listening(config)
+    try:
+        listens = await server.__aenter__()
+    except StartRefused:
+        if not any_port:
+            raise
+        server = listening(replace(config, port=0))
+        listens = await server.__aenter__()
+    try:
+        yield listens
+    finally:
+        await server.__aexit__(None, None, None)
+
+
+async def _play(server: Listening, pace_s: float) -> None:
+    async with reach(server.config) as reached:
+        click.echo(f"The demo runs at {server.addresses.public_url}")
+        click.echo(f"Your side, on this computer: {await reached.sign_in_link()}")
+        companion = CompanionClient(
+            server.admin_url, token=reached.token("user", ttl_s=STAY_S), device="Demo agent"
+        )
+        async with companion:
+            click.echo(f"Session {companion.session_id}\n")
+            await DemoAgent(
+                companion, click.echo, lambda invitation: _invite(server, invitation), pace_s
+            ).play()
+
+
+def _invite(server: Listening, invitation: Invitation) -> None:
+    if server.addresses.is_reachable_by_phone:
+        click.echo("\nScan this with a phone:")
+        print_qr(invitation.url)
+    else:
+        click.echo(f"\nTo join with a phone, run instead: {lan_command()}")
+    click.echo(f"Or open    {invitation.url}")
+    click.echo(f"or type    {grouped(invitation.code)}    at {invitation.code_url}\n")
+
+
+COMMANDS: Final = [demo]

@@ -1,0 +1,215 @@
+"""A server that listens: lock, sockets, tunnel, application, and all of it taken down again."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import shlex
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from aiohttp import web
+
+from companion_ws.access.addresses import Addresses, is_loopback
+from companion_ws.access.keys import StartRefused
+from companion_ws.app import create_app
+from companion_ws.config import Config
+from companion_ws.control import DataLock, RunningServer
+from companion_ws.web.runner import Runner
+
+SHUTDOWN_S: Final = 4.0
+"""How long requests under way may take when the server stops."""
+TUNNEL_WAIT_S: Final = 30.0
+"""How long a tunnel may take to say its URL."""
+BACKLOG: Final = 1024
+"""After a restart everybody comes back at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A server that answers. `config` has the real ports and the public URL of a tunnel."""
+
+    config: Config
+    addresses: Addresses
+    admin_url: str
+    app: web.Application
+
+
+@asynccontextmanager
+async def listening(config: Config) -> AsyncIterator[Listening]:
+    """Start a server for the time of the block.
+
+    Raises:
+        StartRefused: something the message names is in the way.
+        DataInUse: another server works on the data folder.
+    """
+    async with AsyncExitStack() as stack:
+        lock = stack.enter_context(DataLock(config.data))
+        await lock.acquire()
+        RunningServer.remove(config.data)
+        tls = _tls(config)
+        main = _bind(config.host, config.port, "--port")
+        for held in main:
+            stack.enter_context(held)
+        config = replace(config, port=main[0].getsockname()[1])
+        admin: list[socket.socket] = []
+        if Addresses(config).needs_admin_port:
+            admin = _bind("127.0.0.1", config.admin_port, "--admin-port")
+            config = replace(config, admin_port=admin[0].getsockname()[1])
+        elif not _answers_loopback(config.host):
+            # Verbs and admin pages need a door that only this machine can use.
+            admin = _bind("127.0.0.1", config.port, "--port")
+        for held in admin:
+            stack.enter_context(held)
+        if config.tunnel is not None and config.public_url is None:
+            config = replace(config, public_url=await stack.enter_async_context(_tunnel(config)))
+
+        runner = Runner(await create_app(config), shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        for held in main:
+            await web.SockSite(runner, held, ssl_context=tls, backlog=BACKLOG).start()
+        for held in admin:
+            await web.SockSite(runner, held, backlog=BACKLOG).start()
+        server = RunningServer(
+            pid=os.getpid(),
+            admin_url=_admin_url(config, admin, main, tls),
+            fingerprint=_fingerprint(config) if tls and not admin else None,
+        )
+        server.write(config.data)
+        stack.callback(RunningServer.remove, config.data)
+        yield Listening(config, Addresses(config), server.admin_url, runner.app)
+
+
+def _admin_url(
+    config: Config,
+    admin: list[socket.socket],
+    main: list[socket.socket],
+    tls: ssl.SSLContext | None,
+) -> str:
+    if admin:
+        return f"http://127.0.0.1:{admin[0].getsockname()[1]}"
+    bound = main[0].getsockname()[0]
+    host = bound if is_loopback(bound) else "::1" if ":" in bound else "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{shown}:{config.port}"
+
+
+def _answers_loopback(host: str) -> bool:
+    return is_loopback(host) or host in ("0.0.0.0", "::", "")  # noqa: S104
+
+
+def _bind(host: str, port: int, flag: str) -> list[socket.socket]:
+    """Return bound sockets, one per address of `host`; port 0 is the same free one for all."""
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            held = socket.socket(family, kind, protocol)
+            bound.append(held)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            held.bind((address[0], port or bound[0].getsockname()[1], *address[2:]))
+            held.setblocking(False)
+    except OSError as error:
+        for held in bound:
+            held.close()
+        raise StartRefused(_bind_sentence(error, host, port, flag)) from None
+    return bound
+
+
+def _bind_sentence(error: OSError, host: str, port: int, flag: str) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine; choose another with --host."
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use by another program; choose another with {flag}."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} needs more rights than this account has; choose another with {flag}."
+    return f"Port {port} of {host} cannot be used: {error.strerror}."
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or error
+        raise StartRefused(
+            f"The certificate {config.tls_cert} with its key {config.tls_key} cannot be used: {why}."
+        ) from None
+    return context
+
+
+def _fingerprint(config: Config) -> str | None:
+    if config.tls_cert is None:
+        return None
+    marker = "-----END CERTIFICATE-----"
+    first = config.tls_cert.read_text().partition(marker)[0]
+    begin = first.index("-----BEGIN CERTIFICATE-----")
+    der = ssl.PEM_cert_to_DER_cert(first[begin:] + marker)
+    return hashlib.sha256(der).hexdigest()
+
+
+@asynccontextmanager
+async def _tunnel(config: Config) -> AsyncIterator[str]:
+    """Run the tunnel's command for the time of the block; yield the first https URL it prints."""
+    local = f"{'https' if config.tls_cert else 'http'}://127.0.0.1:{config.port}"
+    command = shlex.split(str(config.tunnel).replace("{url}", local))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except (OSError, IndexError) as error:
+        raise StartRefused(f"The tunnel cannot be started: {error}.") from None
+    if process.stdout is None:
+        raise StartRefused("The tunnel has no output.")
+    draining: asyncio.Task[None] | None = None
+    try:
+        try:
+            async with asyncio.timeout(TUNNEL_WAIT_S):
+                url = await _first_url(process.stdout)
+        except TimeoutError:
+            url = None
+        if url is None:
+            raise StartRefused(f"The tunnel printed no https URL: {shlex.join(command)}")
+        # A full pipe would stop the tunnel.
+        draining = asyncio.get_running_loop().create_task(_drain(process.stdout))
+        yield url
+    finally:
+        if draining is not None:
+            draining.cancel()
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(2.0):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+
+
+async def _first_url(output: asyncio.StreamReader) -> str | None:
+    async for line in output:
+        match = re.search(rb"https://[A-Za-z0-9.-]+\.[A-Za-z0-9-]+(:\d+)?", line)
+        if match is not None:
+            return match[0].decode()
+    return None
+
+
+async def _drain(output: asyncio.StreamReader) -> None:
+    while await output.read(65_536):
+        pass

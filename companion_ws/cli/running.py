@@ -1,0 +1,70 @@
+"""How a verb runs: one event loop, one clear sentence when it cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import click
+
+from companion_ws.access.keys import StartRefused
+from companion_ws.client import CompanionClosed
+from companion_ws.control import DataInUse
+from companion_ws.core.errors import CompanionError
+
+
+def run(work: Coroutine[Any, Any, int | None]) -> None:
+    """Run a verb to its end and leave with its exit code; Ctrl-C leaves with 130."""
+    sys.exit(finish(work))
+
+
+def finish(work: Coroutine[Any, Any, int | None]) -> int:
+    """Run a verb to its end and return its exit code; uvloop is used where it is installed."""
+    with sentences():
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(work) or 0
+        except KeyboardInterrupt:
+            return 130
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Say what went wrong in one sentence and leave with 1, instead of a traceback."""
+    try:
+        yield
+    except (StartRefused, DataInUse) as error:
+        raise click.ClickException(str(error)) from None
+    except CompanionError as error:
+        raise click.ClickException(error.message) from None
+    except CompanionClosed as error:
+        raise click.ClickException(f"The connection was closed: {error}.") from None
+    except sqlite3.Error as error:
+        raise click.ClickException(f"The database cannot be used: {error}.") from None
+    except ImportError as error:
+        raise click.ClickException(f"A module cannot be imported: {error}.") from None
+    except ValueError as error:
+        raise click.ClickException(f"{error}.") from None
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise click.ClickException(f"The server cannot be reached: {error}.") from None
+    except OSError as error:
+        raise click.ClickException(_os_sentence(error)) from None
+
+
+def _os_sentence(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}." if error.filename else f"{what}."
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,108 @@
+"""`companion-ws serve`: the server in the foreground, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from companion_ws import logs
+from companion_ws.cli.listening import listening
+from companion_ws.cli.options import config_of, setting_options
+from companion_ws.cli.running import finish
+from companion_ws.cli.startup import print_start
+from companion_ws.config import Config
+
+STOP_S: Final = 9.5
+"""A stop takes ten seconds at most, whatever peers and disks do."""
+RELOAD_POLL_S: Final = 0.5
+
+
+@click.command()
+@setting_options
+def serve(**values: Any) -> None:
+    """Start the server (what happens without a command, too).
+
+    Every option is also a variable: the option wins over the environment, the
+    environment over the default. Secrets are variables only; docs/operations.md
+    lists them.
+    """
+    config = config_of(values)
+    if config.tools is not None:
+        sys.path.insert(0, os.getcwd())  # where `python -m` would look, too
+    stop = Stop()
+    logs.set_up(config.log_format)
+    code = finish(_serve(config, stop))
+    if stop.is_for_reload:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    sys.exit(code)
+
+
+class Stop:
+    """The wish to stop, of a signal or of a changed file."""
+
+    def __init__(self) -> None:
+        self.is_for_reload = False
+        self._wished = asyncio.Event()
+
+    def watch_signals(self) -> None:
+        """Take SIGTERM and SIGINT from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.now)
+
+    def now(self) -> None:
+        """Stop; the program is gone within ten seconds even if something hangs."""
+        if not self._wished.is_set():
+            watchdog = threading.Timer(STOP_S, os._exit, (0,))
+            watchdog.daemon = True
+            watchdog.start()
+        self._wished.set()
+
+    async def wait(self) -> None:
+        """Wait for the wish."""
+        await self._wished.wait()
+
+
+async def _serve(config: Config, stop: Stop) -> int:
+    stop.watch_signals()
+    async with listening(config) as server:
+        await print_start(server)
+        watching = asyncio.create_task(_watch_files(config, stop)) if config.reload else None
+        await stop.wait()
+        if watching is not None:
+            watching.cancel()
+    return 0
+
+
+async def _watch_files(config: Config, stop: Stop) -> None:
+    folders = [Path(__file__).parent.parent]
+    if config.tools is not None:
+        spec = find_spec(config.tools.partition(".")[0])
+        if spec is not None and spec.origin is not None:
+            folders.append(Path(spec.origin).parent)
+    before = _times(folders)
+    while _times(folders) == before:  # noqa: ASYNC110 - files tell nobody that they changed
+        await asyncio.sleep(RELOAD_POLL_S)
+    stop.is_for_reload = True
+    stop.now()
+
+
+def _times(folders: Iterable[Path]) -> Mapping[Path, int]:
+    return {
+        file: file.stat().st_mtime_ns
+        for folder in folders
+        for file in folder.rglob("*.py")
+        if file.exists()
+    }
+
+
+COMMANDS: Final = [serve]

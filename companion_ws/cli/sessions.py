@@ -1,0 +1,234 @@
+"""`session`, `send`, `watch`, `screen`: look into sessions, and take part, from the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from companion_ws.cli.headless import HeadlessScreen
+from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.running import run
+from companion_ws.cli.terminal import print_json
+from companion_ws.cli.tokens import quoted
+from companion_ws.client import CompanionClient
+from companion_ws.config import Config
+from companion_ws.control import STAY_S, Reached, reach
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+
+
+@click.group()
+def session() -> None:
+    """List, find, export and end sessions."""
+
+
+@session.command("list")
+@click.option("--user", help="Only this user's.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@json_option
+@data_option
+def list_(user: str | None, limit: int, as_json: bool, data: Path) -> None:
+    """Print the sessions, newest first."""
+    query = f"&user={quoted(user)}" if user else ""
+    run(_print_sessions(environment_config(data), query, limit, as_json))
+
+
+@session.command()
+@click.argument("wanted")
+@json_option
+@data_option
+def find(wanted: str, as_json: bool, data: Path) -> None:
+    """Print the sessions of a conversation id or a call sid."""
+    query = f"&conversation_id={quoted(wanted)}"
+    run(_print_sessions(environment_config(data), query, 100, as_json))
+
+
+@session.command()
+@click.argument("session_id")
+@data_option
+def show(session_id: str, data: Path) -> None:
+    """Print one session: owner, times, connections, state."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            answer = await server.ask("GET", f"/sessions/{quoted(session_id)}")
+        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+
+    run(work())
+
+
+@session.command()
+@click.argument("session_id")
+@data_option
+def end(session_id: str, data: Path) -> None:
+    """End a session for everyone in it."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            await server.ask("DELETE", f"/sessions/{quoted(session_id)}")
+        click.echo(f"Ended {session_id}.", err=True)
+
+    run(work())
+
+
+@session.command()
+@click.argument("session_id")
+@data_option
+def export(session_id: str, data: Path) -> None:
+    """Print every record of a session as JSON lines."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            async for record in _records(server, session_id):
+                print_json(record)
+
+    run(work())
+
+
+@click.command()
+@click.argument("session_id")
+@click.argument("text")
+@click.argument("data_json", required=False, metavar="[JSON]")
+@data_option
+def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
+    """Send a contextual update to everyone in a session; print its record."""
+    message: dict[str, Any] = {"type": "contextual_update", "text": text}
+    if data_json is not None:
+        try:
+            message["data"] = json.loads(data_json)
+        except ValueError as error:
+            raise click.UsageError(f"This is no JSON: {error}.") from None
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            print_json(
+                await server.ask("POST", f"/sessions/{quoted(session_id)}/messages", message)
+            )
+
+    run(work())
+
+
+@click.command()
+@click.argument("session_id")
+@json_option
+@data_option
+def watch(session_id: str, as_json: bool, data: Path) -> None:
+    """Print what happens in a session, from its first record on, until Ctrl-C."""
+
+    async def work() -> None:
+        async with _running(environment_config(data)) as server:
+            await server.ask("GET", f"/sessions/{quoted(session_id)}")
+            watching = CompanionClient(
+                server.url,
+                token=server.token(ttl_s=STAY_S),
+                session_id=session_id,
+                role="observer",
+                after=0,
+            )
+            async with watching:
+                async for record in watching.records():
+                    if as_json:
+                        print_json(record)
+                    else:
+                        click.echo(summary(record))
+
+    run(work())
+
+
+@click.command()
+@click.argument("session_id")
+@click.option(
+    "--answer", "choice", required=True, help="An option's id or label, yes, no, or JSON."
+)
+@click.option("--keep", is_flag=True, help="Stay and answer every question, not only the first.")
+@data_option
+def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
+    """Be a screen without a screen: answer the agent's question with CHOICE."""
+
+    async def work() -> None:
+        async with _running(environment_config(data)) as server:
+            found = await server.ask("GET", f"/sessions/{quoted(session_id)}")
+            joining = CompanionClient(
+                server.url,
+                token=server.token("user", found["user"], STAY_S),
+                session_id=session_id,
+                role="ui",
+                device="Terminal",
+            )
+            async with joining as companion:
+                async for answered in HeadlessScreen(companion, choice).answers():
+                    print_json(answered)
+                    if not keep:
+                        return
+
+    run(work())
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Return a record as one readable line.
+
+    >>> summary({"type": "user_message", "seq": 3, "text": "Air, please", "timestamp": 0,
+    ...          "sender": {"role": "ui"}})
+    '00:00:00     3 ui     user_message: Air, please'
+    """
+    at = datetime.fromtimestamp(record["timestamp"] / 1000, UTC)
+    skipped = {"type", "seq", "timestamp", "sender", "session_id", "requestId"}
+    said = {name: value for name, value in record.items() if name not in skipped}
+    text = str(said.pop("text", ""))
+    rest = json.dumps(said, ensure_ascii=False) if said else ""
+    role = record["sender"]["role"]
+    words = " ".join(part for part in (text, rest) if part)
+    return f"{at:%H:%M:%S} {record['seq']:>5} {role:<6} {record['type']}: {words}"
+
+
+async def _print_sessions(config: Config, query: str, limit: int, as_json: bool) -> None:
+    async with reach(config) as server:
+        answer = await server.ask("GET", f"/sessions?limit={min(limit, 100)}{query}")
+        while True:
+            for found in answer["sessions"][:limit]:
+                if as_json:
+                    print_json(found)
+                else:
+                    click.echo(_session_line(found))
+            limit -= len(answer["sessions"])
+            if limit <= 0 or not answer.get("next"):
+                return
+            cursor = quoted(answer["next"])
+            answer = await server.ask(
+                "GET", f"/sessions?limit={min(limit, 100)}{query}&cursor={cursor}"
+            )
+
+
+def _session_line(found: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(found["last_active_at"] / 1000, UTC)
+    here = " ".join(f"{count} {role}" for role, count in found["connections"].items() if count)
+    parts = [found["session_id"], f"{at:%Y-%m-%d %H:%M} UTC", found["user"], found["title"], here]
+    return "  ".join(part for part in parts if part)
+
+
+async def _records(server: Reached, session_id: str) -> AsyncIterator[dict[str, Any]]:
+    after: int | None = 0
+    while after is not None:
+        page = await server.ask(
+            "GET", f"/sessions/{quoted(session_id)}/records?after={after}&limit=100"
+        )
+        for record in page["records"]:
+            yield record
+        after = page["next"] if page["records"] else None
+
+
+@asynccontextmanager
+async def _running(config: Config) -> AsyncIterator[Reached]:
+    async with reach(config) as server:
+        if not server.is_running:
+            raise click.ClickException("No server is running. Start one: companion-ws")
+        yield server
+
+
+COMMANDS: Final = [session, send, watch, screen]

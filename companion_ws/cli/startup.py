@@ -1,0 +1,63 @@
+"""What a server prints when it is ready: where it is, how to sign in, how a phone gets there."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from companion_ws.cli.listening import Listening
+from companion_ws.cli.terminal import print_qr
+from companion_ws.control import reach
+
+
+async def print_start(server: Listening) -> None:
+    """Print everything a person needs to go on."""
+    click.echo(f"Companion is ready at {server.addresses.local_url}")
+    click.echo(f"Data lies in {server.config.data.resolve()}")
+    if server.config.durability == "process":
+        click.echo("Acknowledged messages survive the end of this process, not the loss of power.")
+    if server.addresses.needs_admin_port:
+        click.echo(f"Admin pages are at {server.admin_url}/admin, on this machine alone")
+    async with reach(server.config) as reached:
+        click.echo(f"Sign in here, once, within 10 minutes: {await reached.sign_in_link()}")
+    print_way_for_phones(server)
+    sys.stdout.flush()
+
+
+def print_way_for_phones(server: Listening) -> None:
+    """Print the QR of the page where a code is typed, or what makes a phone reach it."""
+    addresses = server.addresses
+    if addresses.is_reachable_by_phone:
+        click.echo(f"\nPhones open {addresses.public_url}/c and type a session's code:")
+        print_qr(f"{addresses.public_url}/c")
+        for url in addresses.alternative_urls:
+            click.echo(f"Maybe also {url}/c")
+    elif server.config.lan:
+        click.echo("\nNo network was found. Give the address phones use with --public-url URL.")
+    else:
+        click.echo(f"\nPhones cannot reach this address. To let them in, run:\n  {lan_command()}")
+
+
+def lan_command(argv: Sequence[str] | None = None) -> str:
+    """Return the command that was run, changed so that phones reach the server.
+
+    >>> lan_command(["/usr/bin/companion-ws", "serve", "--host", "localhost", "--port", "80"])
+    'companion-ws serve --port 80 --lan'
+    """
+    program, *given = sys.argv if argv is None else argv
+    kept: list[str] = []
+    skips_next = False
+    for argument in given:
+        if skips_next or argument.startswith("--host="):
+            skips_next = False
+        elif argument == "--host":
+            skips_next = True
+        else:
+            kept.append(argument)
+    name = Path(program).name
+    start = ["python", program] if name.endswith(".py") else [name]
+    return shlex.join([*start, *kept, "--lan"])

@@ -1,0 +1,131 @@
+"""`token`, `key` and `open`: who gets in, from the server's own machine."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.running import run
+from companion_ws.config import duration_s
+from companion_ws.control import reach
+
+
+@click.group()
+def token() -> None:
+    """Issue, list and revoke tokens."""
+
+
+@token.command()
+@click.option("--user", required=True, help="Whom it stands for.")
+@click.option(
+    "--role",
+    type=click.Choice(["user", "service", "admin"]),
+    default="user",
+    show_default=True,
+    help="user: own sessions; service: a backend; admin: everything.",
+)
+@click.option("--ttl", default="30d", show_default=True, help="How long it is good.")
+@data_option
+def create(user: str, role: str, ttl: str, data: Path) -> None:
+    """Print a new token, alone on its line."""
+
+    async def work() -> None:
+        body = {"user": user, "role": role, "ttl_s": duration_s(ttl)}
+        async with reach(environment_config(data)) as server:
+            answer = await server.ask("POST", "/tokens", body)
+        click.echo(answer["token"])
+
+    run(work())
+
+
+@token.command("list")
+@data_option
+def list_(data: Path) -> None:
+    """Print the tokens that are good, without their text."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            answer = await server.ask("GET", "/tokens")
+        for entry in answer["tokens"]:
+            click.echo(_line(entry))
+
+    run(work())
+
+
+@token.command()
+@click.argument("token_id", required=False)
+@click.option("--user", help="Revoke every token of this user instead.")
+@data_option
+def revoke(token_id: str | None, user: str | None, data: Path) -> None:
+    """Refuse a token from now on; a running server closes its connections at once."""
+    if (token_id is None) == (user is None):
+        raise click.UsageError("Give a token's id, or --user.")
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            if token_id is not None:
+                await server.ask("DELETE", f"/tokens/{quoted(token_id)}")
+            else:
+                await server.ask("DELETE", f"/tokens?user={quoted(str(user))}")
+        click.echo(f"Revoked {token_id or f'everything of {user}'}.", err=True)
+
+    run(work())
+
+
+@click.group()
+def key() -> None:
+    """Look after the signing key."""
+
+
+@key.command()
+@click.option("--compromise", is_flag=True, help="Refuse at once what older keys signed.")
+@data_option
+def rotate(compromise: bool, data: Path) -> None:
+    """Sign with a new key from now on; nobody is disconnected."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            await server.ask("POST", "/keys", {"compromise": compromise})
+        click.echo("A new key signs from now on.", err=True)
+
+    run(work())
+
+
+@click.command("open")
+@click.option("--print", "only_print", is_flag=True, help="Print the link, open no browser.")
+@data_option
+def open_(only_print: bool, data: Path) -> None:
+    """Print a sign-in link (one use, 10 minutes) and open it in the browser."""
+
+    async def work() -> None:
+        async with reach(environment_config(data)) as server:
+            if not server.is_running:
+                raise click.ClickException("No server is running. Start one: companion-ws")
+            link = await server.sign_in_link()
+        click.echo(link)
+        if not only_print:
+            webbrowser.open(link)
+
+    run(work())
+
+
+def quoted(text: str) -> str:
+    """Return text as a part of a URL."""
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    from datetime import UTC, datetime
+
+    until = datetime.fromtimestamp(entry["expires_at"] / 1000, UTC)
+    kind = entry.get("kind") or entry.get("role")
+    return f"{entry['id']}  {kind:<8} {entry['user']:<20} until {until:%Y-%m-%d %H:%M} UTC"
+
+
+COMMANDS: Final = [token, key, open_]

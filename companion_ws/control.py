@@ -1,0 +1,268 @@
+"""How a verb reaches the data: through the running server, or with the data folder to itself.
+
+Rules of this file:
+
+1. Whoever touches the data folder holds `data/lock`; the operating system lets
+   go of it when the holder dies, however it dies.
+2. A server leaves its address in `data/server.json`. A verb talks to it over
+   HTTP with a token that lives one minute.
+3. With no server, the verb takes the lock and starts the same application on a
+   loopback port for as long as it needs: one way to do everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from aiohttp import web
+
+from companion_ws.access.keys import Keys, StartRefused, prepare_data_folder
+from companion_ws.access.tokens import Kind, Tokens
+from companion_ws.config import Config
+from companion_ws.core.errors import ERRORS, CompanionError
+
+LOCAL_USER: Final = "local"
+"""Who works on the server's own machine."""
+TOKEN_TTL_S: Final = 60.0
+"""A verb is done within a minute, or it is no verb."""
+STAY_S: Final = 12 * 3600.0
+"""For those that stay: a watcher, a screen, the demo's agent."""
+LOCK_WAIT_S: Final = 2.0
+"""A verb may hold the lock for a moment; a server keeps it."""
+REACH_WAIT_S: Final = 10.0
+"""How long a verb waits for a server that is just starting."""
+_POLL_S: Final = 0.05
+
+
+class DataInUse(Exception):
+    """Another server works on this data folder; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """What `data/server.json` says. `fingerprint` is the SHA-256 of its TLS certificate, in hex."""
+
+    pid: int
+    admin_url: str
+    fingerprint: str | None = None
+
+    def write(self, data: Path) -> None:
+        """Leave the address in the data folder, for this account alone."""
+        path = data / "server.json"
+        fresh = path.with_name("server.json.new")
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)
+            json.dump(asdict(self), file)
+        fresh.replace(path)
+
+    @classmethod
+    def read(cls, data: Path) -> RunningServer | None:
+        """Return what the file says, None where there is none that makes sense."""
+        try:
+            return cls(**json.loads((data / "server.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @staticmethod
+    def remove(data: Path) -> None:
+        """Take the address away."""
+        (data / "server.json").unlink(missing_ok=True)
+
+
+class DataLock:
+    """`data/lock`, held by one program at a time."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it.
+
+        Raises:
+            StartRefused: the folder or the file cannot be used.
+        """
+        prepare_data_folder(self._data)
+        path = self._data / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fchmod(descriptor, 0o600)
+        except OSError as error:
+            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    async def acquire(self) -> None:
+        """Take the lock, waiting a moment for a verb to finish.
+
+        Raises:
+            DataInUse: another server has it.
+            StartRefused: as `try_acquire`.
+        """
+        deadline_s = asyncio.get_running_loop().time() + LOCK_WAIT_S
+        while not self.try_acquire():
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise DataInUse(_in_use(self._data))
+            await asyncio.sleep(_POLL_S)
+
+    def release(self) -> None:
+        """Let go of the lock; without it this does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _in_use(data: Path) -> str:
+    server = RunningServer.read(data)
+    whose = f" (pid {server.pid}, {server.admin_url})" if server else ""
+    return f"Another server works on {data}{whose}. Stop it, or choose another folder with --data."
+
+
+class Reached:
+    """A server a verb can talk to, as a person of its choice."""
+
+    def __init__(
+        self,
+        url: str,
+        tokens: Tokens,
+        http: aiohttp.ClientSession,
+        fingerprint: str | None,
+        *,
+        is_running: bool,
+    ) -> None:
+        self.url = url
+        self.is_running = is_running
+        """Whether it was there before and stays; False where this verb started it."""
+        self._tokens = tokens
+        self._http = http
+        self._ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True
+
+    def token(
+        self, kind: Kind = "admin", user: str = LOCAL_USER, ttl_s: float = TOKEN_TTL_S
+    ) -> str:
+        """Return a token, for one minute unless somebody means to stay."""
+        return self._tokens.issue(kind, user, ttl_s)[0]
+
+    async def sign_in_link(self) -> str:
+        """Return a link that signs in once as admin, on this machine, within ten minutes."""
+        answer = await self.ask("POST", "/sign-ins")
+        return f"{self.url}/#signin={answer['ticket']}"
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None
+    ) -> Any:
+        """Use a route as admin (or with `token`); return the JSON it answers, None for nothing.
+
+        Raises:
+            CompanionError: the problem it answered, by its code.
+        """
+        headers = {"Authorization": f"Bearer {token or self.token()}"}
+        async with self._http.request(
+            method, self.url + path, json=body, headers=headers, ssl=self._ssl
+        ) as response:
+            text = await response.text()
+        answer = json.loads(text) if text else None
+        if response.status >= 400:
+            problem = answer if isinstance(answer, dict) else {}
+            kind = ERRORS.get(str(problem.get("code")), CompanionError)
+            raise kind(problem.get("detail") or f"{method} {path}: HTTP {response.status}")
+        return answer
+
+    async def is_alive(self) -> bool:
+        """Return whether it answers."""
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with self._http.get(
+                self.url + "/healthz", ssl=self._ssl, timeout=aiohttp.ClientTimeout(2.0)
+            ) as response:
+                return response.status == 200
+        return False
+
+
+@asynccontextmanager
+async def reach(config: Config) -> AsyncIterator[Reached]:
+    """Reach the server of `config.data`; with none running, be it for the time of the block.
+
+    Raises:
+        StartRefused: the data folder or its key cannot be used.
+        DataInUse: somebody holds the data folder and does not answer.
+    """
+    with DataLock(config.data) as lock:
+        deadline_s = asyncio.get_running_loop().time() + REACH_WAIT_S
+        async with aiohttp.ClientSession() as http:
+            while True:
+                if lock.try_acquire():
+                    async with _own(config, http) as reached:
+                        yield reached
+                    return
+                running = RunningServer.read(config.data)
+                if running is not None:
+                    tokens = Tokens(Keys.load(config.data, config.secret_key))
+                    reached = Reached(
+                        running.admin_url, tokens, http, running.fingerprint, is_running=True
+                    )
+                    if await reached.is_alive():
+                        yield reached
+                        return
+                if asyncio.get_running_loop().time() > deadline_s:
+                    raise DataInUse(_in_use(config.data))
+                await asyncio.sleep(_POLL_S)
+
+
+@asynccontextmanager
+async def _own(config: Config, http: aiohttp.ClientSession) -> AsyncIterator[Reached]:
+    from companion_ws.app import create_app  # a verb that finds a server needs none of it
+
+    RunningServer.remove(config.data)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        # Whom the settings let in from outside is no matter here: nobody knows of this port.
+        inside = replace(
+            config,
+            host="127.0.0.1",
+            port=port,
+            admin_port=port,
+            lan=False,
+            public_url=None,
+            trust_proxy=(),
+            tunnel=None,
+            tools=None,
+            tls_cert=None,
+            tls_key=None,
+        )
+        runner = web.AppRunner(await create_app(inside), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener).start()
+            tokens = Tokens(Keys.load(config.data, config.secret_key))
+            yield Reached(f"http://127.0.0.1:{port}", tokens, http, None, is_running=False)
+        finally:
+            await runner.cleanup()
