@@ -116,9 +116,9 @@ class Credentials:
             ),
         )
 
-    async def record(self, claims: Claims) -> None:
+    async def record(self, claims: Claims, *besides: Statement) -> None:
         """Store that a token was issued, so that it can be listed and revoked."""
-        await self._database.transact([self.issued(claims)])
+        await self._database.transact([self.issued(claims), *besides])
 
     async def tokens(self, user: str | None = None) -> list[dict[str, Any]]:
         """Return issued tokens that still live, newest first: `{id, kind, user, …}`."""

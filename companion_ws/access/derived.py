@@ -25,6 +25,11 @@ def ticket_of(key: bytes, pairing_id: str) -> str:
     return _base64url(hmac.digest(key, f"ticket:{pairing_id}".encode(), sha256)[:16])
 
 
+def claim_of(key: bytes, pairing_id: str) -> str:
+    """Return what a device that waits under this id proves itself by: 128 bits."""
+    return _base64url(hmac.digest(key, f"claim:{pairing_id}".encode(), sha256)[:16])
+
+
 def code_of(key: bytes, nonce: str) -> str:
     """Return the code to speak or type: 9 digits."""
     number = int.from_bytes(hmac.digest(key, f"code:{nonce}".encode(), sha256), "big")

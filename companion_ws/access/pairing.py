@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 import secrets
 import sqlite3
@@ -14,6 +13,7 @@ import msgspec
 
 from companion_ws.access.derived import (
     CODE_DIGITS,
+    claim_of,
     code_hash_of,
     code_of,
     hash_of,
@@ -85,6 +85,9 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     code_expires_at_ms: int
     code_url: str
+    session_id: str
+    code_nonce: str
+    """What the code is derived from; it is no secret without the key."""
 
 
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,17 +176,29 @@ class Pairing:
         now = self._now_ms()
         expires_at_ms = now + int(ttl_s * 1000)
         await self._open(session_id, pairing_id, now, expires_at_ms)
-        [(nonce, code_hash, code_expires_at_ms)] = await self._database.read(
-            "SELECT nonce, code_hash, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
-        ) or [("", b"", now)]
-        ticket = ticket_of(self._keys.derive("pairing"), pairing_id)
+        [(nonce, code_expires_at_ms)] = await self._database.read(
+            "SELECT nonce, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
+        ) or [("", now)]
+        return await self.opened(session_id, pairing_id, expires_at_ms, nonce, code_expires_at_ms)
+
+    async def opened(
+        self,
+        session_id: str,
+        pairing_id: str,
+        url_expires_at_ms: int,
+        code_nonce: str,
+        code_expires_at_ms: int,
+    ) -> Opened:
+        """Return what `open` returned for these, whether it is still good or not."""
         return Opened(
             pairing_id=pairing_id,
-            url=self._url(ticket, session_id),
-            url_expires_at_ms=expires_at_ms,
-            code=self._code(nonce, code_hash),
+            url=self._url(await self._ticket(pairing_id), session_id),
+            url_expires_at_ms=url_expires_at_ms,
+            code=await self._code(code_nonce),
             code_expires_at_ms=code_expires_at_ms,
             code_url=f"{self._base_url()}/c",
+            session_id=session_id,
+            code_nonce=code_nonce,
         )
 
     async def _open(self, session_id: str, pairing_id: str, now: int, expires_at_ms: int) -> None:
@@ -225,22 +240,14 @@ class Pairing:
         """
         rows = await self._database.read(
             """
-            SELECT ticket_hash FROM pairings
+            SELECT 1 FROM pairings
             WHERE pairing_id = ? AND session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?
             """,
             (pairing_id, session_id, self._now_ms()),
         )
         if not rows:
             raise NotFound("This pairing is used or has expired. Open another.")
-        for key in self._keys.derive_all("pairing"):
-            ticket = ticket_of(key, pairing_id)
-            if hmac.compare_digest(hash_of(ticket), rows[0][0]):
-                return self._url(ticket, session_id)
-        raise NotFound("This pairing is used or has expired. Open another.")
-
-    def link(self, session_id: str, pairing_id: str) -> str:
-        """Return the link of a ticket, dead or alive, as the newest key derives it."""
-        return self._url(ticket_of(self._keys.derive("pairing"), pairing_id), session_id)
+        return self._url(await self._ticket(pairing_id), session_id)
 
     async def somebody_may_come(
         self, session_id: str, connected_device_ids: Collection[str]
@@ -361,8 +368,9 @@ class Pairing:
     # With `--pairing confirm`.
 
     async def _let_wait(self, way: _Way, label: str, also: Also) -> Waiting:
+        key = self._keys.derive("pairing")
         waiting = Waiting(
-            claim=self._new_secret(),
+            claim=claim_of(key, way.pairing_id),
             pairing_id=way.pairing_id,
             session_id=way.session_id,
             user=way.user,
@@ -374,7 +382,10 @@ class Pairing:
             await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
         except sqlite3.IntegrityError:
             # A code outlives its pairing, so another device may wait under this id.
-            waiting = msgspec.structs.replace(waiting, pairing_id=self._new_id())
+            other_id = self._new_id()
+            waiting = msgspec.structs.replace(
+                waiting, pairing_id=other_id, claim=claim_of(key, other_id)
+            )
             await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
         return waiting
 
@@ -469,12 +480,37 @@ class Pairing:
     def _url(self, ticket: str, session_id: str) -> str:
         return f"{self._base_url()}/p#{ticket}.{session_part(session_id)}"
 
-    def _code(self, nonce: str, code_hash: bytes) -> str:
+    async def claim_of(self, pairing_id: str) -> str:
+        """Return what the device that waits under this id was given to ask again with."""
+        claims = [claim_of(key, pairing_id) for key in self._keys.derive_all("pairing")]
+        return await self._stored_of(
+            [(claim, hash_of(claim)) for claim in claims],
+            "SELECT 1 FROM claims WHERE claim_hash = ?",
+        )
+
+    async def _ticket(self, pairing_id: str) -> str:
+        tickets = [ticket_of(key, pairing_id) for key in self._keys.derive_all("pairing")]
+        return await self._stored_of(
+            [(ticket, hash_of(ticket)) for ticket in tickets],
+            "SELECT 1 FROM pairings WHERE ticket_hash = ?",
+        )
+
+    async def _code(self, nonce: str) -> str:
         codes = [(key, code_of(key, nonce)) for key in self._keys.derive_all("pairing")]
-        for key, code in codes:
-            if hmac.compare_digest(code_hash_of(key, code), code_hash):
-                return code
-        return codes[0][1]
+        return await self._stored_of(
+            [(code, code_hash_of(key, code)) for key, code in codes],
+            "SELECT 1 FROM codes WHERE code_hash = ?",
+        )
+
+    async def _stored_of(self, derived: list[tuple[str, bytes]], sql: str) -> str:
+        """Return the secret whose hash is stored: the key may have been rotated since.
+
+        Where none is, it is dead, and the newest key's does.
+        """
+        for secret, stored_hash in derived[1:] and derived:
+            if await self._database.read(sql, (stored_hash,)):
+                return secret
+        return derived[0][0]
 
 
 def _add_claim(waiting: Waiting) -> Statement:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from companion_ws.access.answers import Memory
 from companion_ws.access.tokens import Claims
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
@@ -25,6 +26,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, read_json
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
 from companion_ws.web.shapes import (
@@ -51,8 +53,9 @@ MAX_WAIT_S: Final = 130.0
 class Api:
     """What a session's owner, its members and the operator ask over HTTP."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, idempotency: Idempotency) -> None:
         self._sessions = sessions
+        self._idempotency = idempotency
 
     def routes(self) -> list[Route]:
         one = "/sessions/{session_id}"
@@ -91,10 +94,20 @@ class Api:
             if wanted.user is None:
                 raise BadRequest('A service names the session\'s owner: {"user": "…"}.')
             user, service = wanted.user, claims.user
-        summary = await self._sessions.create(
-            user, service=service, title=wanted.title or "", language=wanted.language
-        )
-        return _json(await self._shown(summary), status=201)
+
+        async def make(store: Store) -> Memory:
+            summary = await self._sessions.create(
+                user, service=service, title=wanted.title or "", language=wanted.language
+            )
+            return {"session_id": summary.session_id}
+
+        async def render(made: Memory) -> web.Response:
+            summary = await self._sessions.summary(made["session_id"])
+            if summary is None:
+                raise SessionEnded("The session this made is over.")
+            return _json(await self._shown(summary), status=201)
+
+        return await self._idempotency.once(request, make, render)
 
     async def list_all(self, request: web.Request) -> web.Response:
         query = query_of(request.query, UserPage)

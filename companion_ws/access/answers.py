@@ -1,0 +1,83 @@
+"""What was made for requests with an `Idempotency-Key`, so that a repeat makes nothing again."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final
+
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import now_ms
+from companion_ws.core.errors import IdempotencyMismatch
+from companion_ws.database import Database, Statement
+
+KEEP_S: Final = 24 * 3600.0
+"""How long a repeat is recognised."""
+
+Memory = dict[str, Any]
+"""What an answer is made of again; never a token, ticket or code."""
+
+
+class Answers:
+    """Remembers answers; `scope` is whatever a key is unique in, with the key itself.
+
+    Scope and body are stored as keyed hashes: a body may be a pairing code.
+    """
+
+    def __init__(
+        self, database: Database, keys: Keys, *, now_ms: Callable[[], int] = now_ms
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._now_ms = now_ms
+
+    async def find(self, scope: str, body: bytes) -> Memory | None:
+        """Return what was made for this request, None if it is new.
+
+        Raises:
+            IdempotencyMismatch: the key came with another body.
+        """
+        for key in self._keys.derive_all("idempotency"):
+            rows = await self._database.read(
+                "SELECT request_hash, memory FROM answers WHERE scope = ? AND expires_at_ms > ?",
+                (_hash(key, scope.encode()), self._now_ms()),
+            )
+            if rows:
+                if not hmac.compare_digest(rows[0][0], _hash(key, body)):
+                    raise IdempotencyMismatch("This Idempotency-Key came with another body before.")
+                memory: Memory = json.loads(rows[0][1])
+                return memory
+        return None
+
+    def remember(
+        self, scope: str, body: bytes, memory: Memory, user: str, session_id: str | None
+    ) -> Statement:
+        """Return what stores an answer; best in the transaction that makes what it tells of."""
+        key = self._keys.derive("idempotency")
+        return Statement(
+            """
+            INSERT INTO answers (scope, request_hash, user, session_id, memory, expires_at_ms)
+            VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (scope) DO UPDATE
+            SET request_hash = excluded.request_hash, memory = excluded.memory,
+                expires_at_ms = excluded.expires_at_ms
+            """,
+            (
+                _hash(key, scope.encode()),
+                _hash(key, body),
+                user,
+                session_id,
+                json.dumps(memory),
+                self._now_ms() + int(KEEP_S * 1000),
+            ),
+        )
+
+    async def store(self, statement: Statement) -> None:
+        """Store an answer by itself."""
+        await self._database.transact([statement])
+
+
+def _hash(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, sha256)

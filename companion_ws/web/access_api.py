@@ -1,0 +1,437 @@
+"""Routes about who may: pairing, signing in, tokens, devices, a person's own data, keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from companion_ws.access import qr
+from companion_ws.access.addresses import Addresses
+from companion_ws.access.answers import Memory
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.devices import TOKEN_TTL_S, Devices
+from companion_ws.access.keys import Keys, StartRefused
+from companion_ws.access.pairing import TICKET_TTL_S, TOKEN_LIFE_S, Paired, Pairing, Waiting
+from companion_ws.access.tokens import MAX_TTL_S, Claims, Kind, Tokens
+from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
+from companion_ws.core.protocol import encode
+from companion_ws.database import Statement
+from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web.idempotency import Idempotency, Store
+from companion_ws.web.middleware import CLAIMS, CLIENT, read_object
+from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
+
+DEFAULT_TOKEN_S: Final = 30 * 86400.0
+SIGNED_IN_S: Final = 12 * 3600.0
+"""How long the token of a sign-in link lives: a working day."""
+MAX_USER: Final = 200
+_ROLES: Final = ("agent", "ui", "observer")
+_KINDS: Final[tuple[Kind, ...]] = ("user", "service", "admin")
+
+audit = structlog.get_logger("companion_ws.audit")
+
+
+class AccessApi:
+    """Answers the routes of contract section 5 that let somebody in or out."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        tokens: Tokens,
+        credentials: Credentials,
+        pairing: Pairing,
+        devices: Devices,
+        idempotency: Idempotency,
+        addresses: Addresses,
+        sessions: Sessions,
+    ) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._credentials = credentials
+        self._pairing = pairing
+        self._devices = devices
+        self._idempotency = idempotency
+        self._addresses = addresses
+        self._sessions = sessions
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this file."""
+        one = "/sessions/{session_id}"
+        return [
+            Route("POST", "/pair", PUBLIC, self.pair, summary="Pair a device", status=201),
+            Route("POST", "/sign-in", PUBLIC, self.sign_in, summary="Use a sign-in link", status=201),
+            Route("POST", "/sign-in-links", ADMIN, self.open_sign_in, admin=True,
+                  summary="Make a sign-in link", status=201),
+            Route("POST", "/tokens", ADMIN, self.issue, admin=True, summary="Issue a token", status=201),
+            Route("GET", "/tokens", ADMIN, self.list_tokens, admin=True, summary="List issued tokens"),
+            Route("DELETE", "/tokens", ADMIN, self.revoke_user, admin=True,
+                  summary="Sign a user out everywhere", status=204),
+            Route("DELETE", "/tokens/{token_id}", ADMIN, self.revoke_token, admin=True,
+                  summary="Revoke a token", status=204),
+            Route("POST", "/keys", ADMIN, self.rotate, admin=True, summary="Rotate the signing key"),
+            Route("POST", f"{one}/tokens", OWNER, self.issue_for_session,
+                  summary="Issue a token for one session", status=201),
+            Route("POST", f"{one}/pairings", OWNER, self.open_pairing, summary="Open a pairing",
+                  status=201),
+            Route("POST", f"{one}/pairings/{{pairing_id}}", OWNER, self.answer_pairing,
+                  summary="Allow or refuse a device", status=204),
+            Route("GET", f"{one}/qr.svg", OWNER, self.qr_svg, summary="Draw a pairing (SVG)"),
+            Route("GET", f"{one}/qr.png", OWNER, self.qr_png, summary="Draw a pairing (PNG)"),
+            Route("DELETE", f"{one}/devices/{{device_id}}", OWNER, self.revoke_device,
+                  summary="Revoke a device", status=204),
+            Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices"),
+            Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person"),
+            Route("DELETE", "/me", USER, self.erase, summary="Erase a person", status=204),
+        ]  # fmt: skip
+
+    # A device comes.
+
+    async def pair(self, request: web.Request) -> web.Response:
+        """201 with a token, or 202 while the owner is asked."""
+        fields = await read_object(request)
+        ticket, code = _text(fields, "ticket"), _text(fields, "code")
+        claim, device = _text(fields, "claim"), _text(fields, "device") or ""
+
+        async def make(store: Store) -> Memory:
+            def also(entered: Paired | Waiting) -> Iterable[Statement]:
+                memory = _memory_of(entered)
+                owner, session_id = _whose(entered)
+                return store(memory, owner, session_id)
+
+            if claim is not None:
+                entered = await self._pairing.claim(claim, also=also)
+            else:
+                entered = await self._pairing.redeem(
+                    ticket=ticket, code=code, device=device, source=request[CLIENT], also=also
+                )
+                if isinstance(entered, Waiting):
+                    self._ask_owner(entered)
+            return _memory_of(entered)
+
+        if claim is not None:
+            # Asking again is no repeat: the answer changes when the owner has spoken.
+            return await self._entered(await make(lambda memory, user, session_id: []))
+        return await self._idempotency.once(request, make, self._entered)
+
+    async def _entered(self, memory: Memory) -> web.Response:
+        if "claims" in memory:
+            claims = msgspec.convert(memory["claims"], Claims)
+            return _json(
+                {
+                    "token": self._tokens.sign(claims),
+                    "session_id": claims.session_id,
+                    "device_id": claims.device_id,
+                    "expires_at": claims.expires_at_ms,
+                },
+                201,
+            )
+        return _json(
+            {
+                "claim": await self._pairing.claim_of(memory["pairing_id"]),
+                "verification": memory["verification"],
+                "expires_at": memory["expires_at"],
+            },
+            202,
+        )
+
+    def _ask_owner(self, waiting: Waiting) -> None:
+        self._sessions.connections.tell(
+            waiting.session_id,
+            {
+                "type": "pairing_request",
+                "pairing_id": waiting.pairing_id,
+                "device": waiting.device,
+                "verification": waiting.verification,
+                "expires_at": waiting.expires_at_ms,
+                "session_id": waiting.session_id,
+                "timestamp": self._sessions.now_ms(),
+            },
+            user=waiting.user,
+        )
+
+    # The owner's side.
+
+    async def open_pairing(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        ttl_s = _seconds(await read_object(request), TICKET_TTL_S)
+
+        async def make(store: Store) -> Memory:
+            opened = await self._pairing.open(summary.session_id, ttl_s)
+            return {
+                "pairing_id": opened.pairing_id,
+                "url_expires_at": opened.url_expires_at_ms,
+                "nonce": opened.code_nonce,
+                "code_expires_at": opened.code_expires_at_ms,
+            }
+
+        async def render(memory: Memory) -> web.Response:
+            opened = await self._pairing.opened(
+                summary.session_id,
+                memory["pairing_id"],
+                memory["url_expires_at"],
+                memory["nonce"],
+                memory["code_expires_at"],
+            )
+            return _json(
+                {
+                    "pairing_id": opened.pairing_id,
+                    "url": opened.url,
+                    "url_expires_at": opened.url_expires_at_ms,
+                    "code": opened.code,
+                    "code_expires_at": opened.code_expires_at_ms,
+                    "code_url": opened.code_url,
+                },
+                201,
+            )
+
+        return await self._idempotency.once(request, make, render)
+
+    async def answer_pairing(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        allow = (await read_object(request)).get("allow")
+        if not isinstance(allow, bool):
+            raise BadRequest('Send {"allow": true} or {"allow": false}.')
+        pairing_id = request.match_info["pairing_id"]
+        await self._pairing.answer(summary.session_id, pairing_id, allow)
+        return web.Response(status=204)
+
+    async def qr_svg(self, request: web.Request) -> web.Response:
+        url = await self._drawn_url(request)
+        body = qr.svg(url, "QR code: scan it to join this session")
+        return web.Response(body=body, content_type="image/svg+xml", charset="utf-8")
+
+    async def qr_png(self, request: web.Request) -> web.Response:
+        return web.Response(body=qr.png(await self._drawn_url(request)), content_type="image/png")
+
+    async def _drawn_url(self, request: web.Request) -> str:
+        session_id = (await self._owned(request)).session_id
+        pairing_id = request.query.get("pairing")
+        if pairing_id:
+            return await self._pairing.url(session_id, pairing_id)
+        if request.query.get("content") == "session":
+            return f"{self._addresses.public_url}/ui?session_id={session_id}"
+        raise BadRequest("Say what to draw: ?pairing={pairing_id} or ?content=session.")
+
+    async def list_devices(self, request: web.Request) -> web.Response:
+        return _json({"devices": await self._devices.of_user(request[CLAIMS].user)})
+
+    async def revoke_device(self, request: web.Request) -> web.Response:
+        session_id = (await self._owned(request)).session_id
+        device_id = request.match_info["device_id"]
+        await self._credentials.revoke_device(session_id, device_id)
+        self._sessions.connections.close(4501, "This device was revoked.", device_id=device_id)
+        await self._sessions.look_at_questions(session_id)
+        return web.Response(status=204)
+
+    async def issue_for_session(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        fields = await read_object(request)
+        role = fields.get("role", "ui")
+        if role not in _ROLES:
+            raise BadRequest("role is one of agent, ui, observer.")
+        ttl_s = _seconds(fields, None, most=TOKEN_LIFE_S)
+
+        async def make(store: Store) -> Memory:
+            life_s = TOKEN_LIFE_S if ttl_s is None else ttl_s
+            _, claims = self._tokens.issue(
+                "session",
+                summary.user,
+                TOKEN_TTL_S if ttl_s is None else ttl_s,
+                session_id=summary.session_id,
+                role=role,
+                until_ms=self._sessions.now_ms() + int(life_s * 1000),
+            )
+            return await self._recorded(claims, store)
+
+        return await self._idempotency.once(request, make, self._token)
+
+    # Whoever runs the server.
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        ticket = _text(await read_object(request), "ticket")
+        if ticket is None:
+            raise BadRequest("Send the ticket of a sign-in link.")
+
+        async def make(store: Store) -> Memory:
+            user, kind = await self._credentials.sign_in(ticket)
+            _, claims = self._tokens.issue(kind, user, SIGNED_IN_S)
+            audit.info("signed_in", user=user, kind=kind, peer=request[CLIENT])
+            return await self._recorded(claims, store)
+
+        return await self._idempotency.once(request, make, self._token)
+
+    async def open_sign_in(self, request: web.Request) -> web.Response:
+        user = request[CLAIMS].user
+        ticket = await self._credentials.open_sign_in(user)
+        audit.info("sign_in_link_made", user=user)
+        url = f"{self._addresses.local_url}/#signin={ticket}"
+        return _json({"url": url, "ticket": ticket}, 201)
+
+    async def issue(self, request: web.Request) -> web.Response:
+        fields = await read_object(request)
+        user, kind = _user(fields.get("user")), fields.get("role", "user")
+        if kind not in _KINDS:
+            raise BadRequest("role is one of user, service, admin.")
+        ttl_s = _seconds(fields, DEFAULT_TOKEN_S, most=MAX_TTL_S)
+
+        async def make(store: Store) -> Memory:
+            _, claims = self._tokens.issue(kind, user, ttl_s)
+            by = request[CLAIMS].user
+            audit.info("token_issued", by=by, user=user, kind=kind, token_id=claims.id)
+            return await self._recorded(claims, store)
+
+        return await self._idempotency.once(request, make, self._token)
+
+    async def list_tokens(self, request: web.Request) -> web.Response:
+        audit.info("tokens_listed", by=request[CLAIMS].user)
+        return _json({"tokens": await self._credentials.tokens(request.query.get("user") or None)})
+
+    async def revoke_token(self, request: web.Request) -> web.Response:
+        token_id = request.match_info["token_id"]
+        await self._credentials.revoke_token(token_id)
+        self._sessions.connections.close(4501, "This token was revoked.", token_id=token_id)
+        audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
+        return web.Response(status=204)
+
+    async def revoke_user(self, request: web.Request) -> web.Response:
+        user = _user(request.query.get("user"))
+        await self._credentials.revoke_user(user)
+        self._sessions.connections.close(4501, "Signed out everywhere.", user=user)
+        audit.info("user_signed_out", by=request[CLAIMS].user, user=user)
+        return web.Response(status=204)
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        compromise = (await read_object(request)).get("compromise", False)
+        if not isinstance(compromise, bool):
+            raise BadRequest("compromise is true or false.")
+        try:
+            self._keys.rotate(compromise=compromise)
+        except StartRefused as refusal:
+            raise Forbidden(str(refusal)) from None
+        audit.warning("key_rotated", by=request[CLAIMS].user, compromise=compromise)
+        if compromise:
+            self._sessions.connections.close(4501, "The signing key was replaced.")
+        return _json({"keys": len(self._keys.all)})
+
+    # A person's own data.
+
+    async def export(self, request: web.Request) -> web.Response:
+        user = request[CLAIMS].user
+        access = await self._credentials.export_user(user)
+        sessions = await self._sessions.export_user(user)
+        return _json({"user": user, **access, "sessions": sessions})
+
+    async def erase(self, request: web.Request) -> web.Response:
+        user = request[CLAIMS].user
+        await self._sessions.erase_user(user, self._credentials.forget_user(user))
+        self._sessions.connections.close(4501, "Everything of this user was erased.", user=user)
+        audit.info("user_erased")
+        return web.Response(status=204)
+
+    # Shared.
+
+    async def _recorded(self, claims: Claims, store: Store) -> Memory:
+        memory = {"claims": msgspec.to_builtins(claims)}
+        await self._credentials.record(claims, *store(memory, claims.user, claims.session_id))
+        return memory
+
+    async def _token(self, memory: Memory) -> web.Response:
+        claims = msgspec.convert(memory["claims"], Claims)
+        return _json(
+            {
+                "token": self._tokens.sign(claims),
+                "id": claims.id,
+                "user": claims.user,
+                "role": claims.role or claims.kind,
+                "session_id": claims.session_id,
+                "expires_at": claims.expires_at_ms,
+            },
+            201,
+        )
+
+    async def _owned(self, request: web.Request) -> Summary:
+        """Return the session of the path, for who owns it and for admins.
+
+        Raises:
+            SessionNotFound: there is none, or it is somebody else's.
+            SessionEnded: it is over.
+        """
+        claims = request[CLAIMS]
+        summary = await self._sessions.summary(request.match_info["session_id"])
+        if summary is None or not may_manage(claims, summary):
+            raise SessionNotFound("There is no such session.")
+        if summary.ended_at_ms is not None:
+            raise SessionEnded("The session has ended.")
+        if claims.kind == "admin" and summary.user != claims.user:
+            audit.info(
+                "admin_entered",
+                by=claims.user,
+                session_id=summary.session_id,
+                method=request.method,
+                what=request.path.split("/", 3)[-1],
+            )
+        return summary
+
+
+def may_manage(claims: Claims, summary: Summary) -> bool:
+    """Return whether a token may let others into a session, or out."""
+    match claims.kind:
+        case "admin":
+            return True
+        case "service":
+            return summary.service == claims.user
+        case "user":
+            return summary.user == claims.user
+        case _:
+            return False
+
+
+def _memory_of(entered: Paired | Waiting) -> Memory:
+    if isinstance(entered, Paired):
+        return {"claims": msgspec.to_builtins(entered.claims)}
+    return {
+        "pairing_id": entered.pairing_id,
+        "verification": entered.verification,
+        "expires_at": entered.expires_at_ms,
+    }
+
+
+def _whose(entered: Paired | Waiting) -> tuple[str, str | None]:
+    if isinstance(entered, Paired):
+        return entered.claims.user, entered.claims.session_id
+    return entered.user, entered.session_id
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=encode(value), status=status, content_type="application/json")
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    text = fields.get(name)
+    if text is None or isinstance(text, str):
+        return text
+    raise BadRequest(f"{name} is a text.")
+
+
+def _user(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_USER or not value.isprintable():
+        raise BadRequest(f"user is a name of 1 to {MAX_USER} printable characters.")
+    return value
+
+
+def _seconds(
+    fields: dict[str, Any], default: float | None, *, most: float = math.inf
+) -> float | Any:
+    seconds = fields.get("ttl_s")
+    if seconds is None:
+        return default
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 1 <= seconds <= most:
+        upto = f" to {most:.0f}" if math.isfinite(most) else ""
+        raise BadRequest(f"ttl_s is a number of seconds, from 1{upto}.")
+    return seconds

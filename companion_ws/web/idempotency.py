@@ -1,0 +1,100 @@
+"""`Idempotency-Key`: the same request sent again makes nothing, and is answered as the first was.
+
+Rules of this file:
+
+1. A key belongs to whoever sends it, by route and token; where no token is
+   needed it has to be long, because knowing it is then all there is.
+2. An answer is remembered as what it was made of; tokens and links are made
+   of it again, they are never stored.
+3. Refusals are not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from companion_ws.access.answers import Answers, Memory
+from companion_ws.core.errors import BadRequest
+from companion_ws.database import Statement
+from companion_ws.web.middleware import CLAIMS
+
+MAX_KEY: Final = 255
+MIN_PUBLIC_KEY: Final = 16
+
+Store = Callable[[Memory, str, str | None], list[Statement]]
+"""Given what was made, for which user and in which session: what remembers the answer."""
+Make = Callable[[Store], Awaitable[Memory]]
+Render = Callable[[Memory], Awaitable[web.Response]]
+
+
+class Idempotency:
+    """Runs what makes something at most once per key."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def once(self, request: web.Request, make: Make, render: Render) -> web.Response:
+        """Answer with `render` of what `make` made, now or when the key was first seen.
+
+        `make` puts the statements its `Store` gives into its own transaction;
+        if it does not ask for them, they are stored after it.
+
+        Raises:
+            BadRequest: the key is malformed.
+            IdempotencyMismatch: it came with another body before.
+        """
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return await render(await make(lambda memory, user, session_id: []))
+        scope, body = _scope(request, key), await request.read()
+        async with self._alone(scope):
+            memory = await self._answers.find(scope, body)
+            if memory is not None:
+                response = await render(memory)
+                response.headers["Idempotency-Replayed"] = "true"
+                return response
+            return await render(await self._made(scope, body, request, make))
+
+    async def _made(self, scope: str, body: bytes, request: web.Request, make: Make) -> Memory:
+        is_stored = False
+
+        def store(memory: Memory, user: str, session_id: str | None) -> list[Statement]:
+            nonlocal is_stored
+            is_stored = True
+            return [self._answers.remember(scope, body, memory, user, session_id)]
+
+        memory = await make(store)
+        if not is_stored:
+            claims = request.get(CLAIMS)
+            user = claims.user if claims else ""
+            session_id = request.match_info.get("session_id")
+            await self._answers.store(self._answers.remember(scope, body, memory, user, session_id))
+        return memory
+
+    @asynccontextmanager
+    async def _alone(self, scope: str) -> AsyncIterator[None]:
+        """Let repeats that come while the first is under way wait for its answer."""
+        lock, waiting = self._locks.get(scope, (asyncio.Lock(), 0))
+        self._locks[scope] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(scope)
+            if waiting > 1:
+                self._locks[scope] = (lock, waiting - 1)
+
+
+def _scope(request: web.Request, key: str) -> str:
+    claims = request.get(CLAIMS)
+    least = 1 if claims else MIN_PUBLIC_KEY
+    if not least <= len(key) <= MAX_KEY or not key.isprintable():
+        raise BadRequest(f"An Idempotency-Key has {least} to {MAX_KEY} printable characters.")
+    who = [claims.kind, claims.user, claims.session_id or ""] if claims else ["public"]
+    return "\0".join([*who, request.method, request.path, key])
