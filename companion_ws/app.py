@@ -12,7 +12,6 @@ from aiohttp import web
 
 from companion_ws.access.addresses import Addresses
 from companion_ws.access.answers import Answers
-from companion_ws.access.answers import Answers
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys, prepare_data_folder
@@ -30,12 +29,10 @@ from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.pulled import PulledAgent
 from companion_ws.web.access_api import AccessApi
-from companion_ws.web.access_api import AccessApi
 from companion_ws.web.api import Api
+from companion_ws.web.describe import Documents
 from companion_ws.web.gateway import Gateway
 from companion_ws.web.health import Health
-from companion_ws.web.describe import Documents
-from companion_ws.web.idempotency import Idempotency
 from companion_ws.web.idempotency import Idempotency
 from companion_ws.web.mcp_route import McpRoute
 from companion_ws.web.middleware import Guard
@@ -116,7 +113,6 @@ async def create_app(config: Config) -> web.Application:
     gateway = Gateway(sessions, tokens, devices, pairing.answer, config, metrics, new_id)
     idempotency = Idempotency(Answers(database, keys))
     pulled = PulledAgent(sessions, database)
-    idempotency = Idempotency(Answers(database, keys))
     rooms = [
         gateway,
         Api(sessions, idempotency),
@@ -125,9 +121,6 @@ async def create_app(config: Config) -> web.Application:
         ),
         Stream(sessions, config, new_id),
         Health(database, metrics),
-        AccessApi(
-            keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
-        ),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled),
         Pages(),
