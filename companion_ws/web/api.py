@@ -229,18 +229,24 @@ class Api:
     async def message(self, request: web.Request) -> web.Response:
         message = _object(await read_json(request))
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
-        key = request.headers.get("Idempotency-Key")
-        if key and "requestId" not in message:
-            message = {**message, "requestId": key}
-        record = await self._submit(request, message)
+
+        async def make(store: Store) -> Memory:
+            return await self._submit(request, message)
+
+        async def render(record: Memory) -> web.Response:
+            return await self._answered(request.match_info["session_id"], record, wait_s)
+
+        return await self._idempotency.once(request, make, render)
+
+    async def _answered(
+        self, session_id: str, record: dict[str, Any], wait_s: float
+    ) -> web.Response:
+        """Return the record, or the result of the call it is if one waits for that."""
         call = record.get("client_tool_call")
-        if wait_s and isinstance(call, dict) and call.get("expects_response", True):
-            session_id, call_id = request.match_info["session_id"], call["tool_call_id"]
-            result = await self._sessions.wait_result(session_id, call_id, wait_s)
-            if result is None:
-                return _json(record, status=202)
-            return _json(result)
-        return _json(record)
+        if not wait_s or not isinstance(call, dict) or not call.get("expects_response", True):
+            return _json(record)
+        result = await self._sessions.wait_result(session_id, call["tool_call_id"], wait_s)
+        return _json(record, status=202) if result is None else _json(result)
 
     async def _submit(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
         summary = await self._member(request)
