@@ -22,6 +22,7 @@ from companion_ws.config import Config
 from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
 from companion_ws.files import folder
+from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.sessions import Rules, Sessions
@@ -89,6 +90,7 @@ async def create_app(config: Config) -> web.Application:
         StartRefused: the data folder's key or database can be read by others.
         ImportError, ValueError: `config.tools` is no module with tools.
     """
+    adapt_to_host()
     tools = load_tools(config.tools)
     prepare_data_folder(config.data)
     keys = Keys.load(config.data, config.secret_key)

@@ -54,8 +54,8 @@ def scrub(text: str) -> str:
 def set_up(log_format: Literal["text", "json"] = "text", stream: TextIO | None = None) -> None:
     """Send all log lines of this process to `stream` (stderr), scrubbed.
 
-    Called once by programs; an application mounted in another leaves the
-    other's logging alone and calls `scrub_aiohttp`.
+    Called once by programs that serve; an application mounted in another
+    leaves the other's logging alone, see `adapt_to_host`.
     """
     out = stream or sys.stderr
     shared: list[Any] = [
@@ -77,6 +77,31 @@ def set_up(log_format: Literal["text", "json"] = "text", stream: TextIO | None =
         cache_logger_on_first_use=False,
     )
     scrub_aiohttp()
+
+
+def adapt_to_host() -> None:
+    """Log through the `logging` of whoever runs us, scrubbed, unless structlog is set up already.
+
+    Without this structlog would print to stdout, which belongs to the host.
+    """
+    scrub_aiohttp()
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+            _scrubbed,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _scrubbed(logger: WrappedLogger, method: str, line: Any) -> str:
+    return scrub(str(line))
 
 
 def _formatter(log_format: str, shared: list[Any], out: TextIO) -> logging.Formatter:

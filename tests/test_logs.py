@@ -13,7 +13,7 @@ import structlog
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
-from companion_ws.logs import ScrubbingFilter, scrub, set_up
+from companion_ws.logs import ScrubbingFilter, adapt_to_host, scrub, set_up
 
 TOKEN = Tokens(Keys([b"k" * 32])).issue("user", "alice", 3600)[0]
 TICKET = "kSx1Wq9fT0mA3vZ7yB2cDg"
@@ -129,3 +129,22 @@ def test_a_program_that_embeds_us_sees_no_token_in_aiohttp_s_lines(
         logger.removeFilter(scrubbing)
     assert "Client protocols" in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_a_program_that_embeds_us_gets_our_lines_by_its_own_logging(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = structlog.get_config()
+    was_configured = structlog.is_configured()
+    structlog.reset_defaults()
+    try:
+        adapt_to_host()
+        with caplog.at_level(logging.INFO):
+            structlog.get_logger("companion_ws.audit").info("token_issued", token=TOKEN, user="x")
+    finally:
+        structlog.reset_defaults()
+        if was_configured:
+            structlog.configure(**config)
+    assert "token_issued" in caplog.text
+    assert TOKEN not in caplog.text
+    assert capsys.readouterr().out == ""
