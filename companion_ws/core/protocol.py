@@ -53,6 +53,8 @@ def parse(text: str | bytes) -> Json:
         value = _decoder.decode(raw)
     except UnicodeEncodeError:
         raise InvalidMessage("The text holds a lone surrogate; send valid Unicode.") from None
+    except UnicodeDecodeError:
+        raise InvalidMessage("This is not valid UTF-8.") from None
     except RecursionError:
         raise InvalidMessage(f"The JSON nests deeper than {MAX_DEPTH} levels.") from None
     except msgspec.MsgspecError as error:

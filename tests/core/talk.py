@@ -1,0 +1,93 @@
+"""A session without a server: commands go in as the wire has them, records come out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from companion_ws.core import protocol
+from companion_ws.core.session import (
+    Asking,
+    Decision,
+    Event,
+    Limits,
+    Sender,
+    Session,
+    apply,
+    decide,
+    trim,
+)
+
+START_MS = 1_650_000_000_000
+
+
+class Talk:
+    """Says commands in a session and keeps the text of every record they made."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        server_tools: tuple[str, ...] = (),
+        language: str | None = None,
+    ) -> None:
+        self.session = Session("s", "alice", language)
+        self.limits = limits or Limits()
+        self.server_tools = server_tools
+        self.now_ms = START_MS
+        self.bodies: list[bytes] = []
+        self.dropped: tuple[int, ...] = ()
+
+    def decide(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Decision:
+        """Return the decision, having seen that deciding changed nothing."""
+        command = message if isinstance(message, protocol.Command) else protocol.decode(message)[0]
+        before = copy.deepcopy(self.session)
+        try:
+            return decide(
+                command,
+                Asking(
+                    self.session,
+                    Sender(role, "alice", "c"),
+                    self.now_ms,
+                    self.limits,
+                    lambda name: name in self.server_tools,
+                ),
+            )
+        finally:
+            assert self.session == before
+
+    def say(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Decision:
+        """Decide and, where it is an event, let it become the next record."""
+        decision = self.decide(message, role)
+        if isinstance(decision, Event):
+            body = protocol.encode(
+                {
+                    "type": decision.type,
+                    **decision.fields,
+                    "timestamp": self.now_ms,
+                    "seq": self.session.seq + 1,
+                }
+            )
+            self.bodies.append(body)
+            self.dropped = apply(self.session, decision, body, self.now_ms)
+            trim(self.session, self.limits)
+        return decision
+
+    def record(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Any:
+        """Say something that becomes a record, and return it as the wire shows it."""
+        decision = self.say(message, role)
+        assert isinstance(decision, Event), decision
+        return protocol.parse(self.bodies[-1])
+
+    def call(self, tool_call_id: str = "t1", name: str = "companion_choose", **fields: Any) -> Any:
+        """Let the agent call a tool."""
+        call = {"tool_name": name, "tool_call_id": tool_call_id, "parameters": {}, **fields}
+        return self.record({"type": "client_tool_call", "client_tool_call": call})
+
+    def answer(self, tool_call_id: str = "t1", result: str = '{"id":"air"}') -> Any:
+        """Let a screen answer."""
+        return self.record(
+            {"type": "client_tool_result", "tool_call_id": tool_call_id, "result": result}, "ui"
+        )
+
+    def open_ids(self) -> list[str]:
+        return [call.tool_call_id for call in self.session.open_calls(self.now_ms)]

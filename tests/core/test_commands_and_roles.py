@@ -1,0 +1,376 @@
+"""Who may say what, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from talk import START_MS, Talk
+
+from companion_ws.core.errors import (
+    Forbidden,
+    RevisionConflict,
+    SessionEnded,
+    StateTooLarge,
+    ToolClosed,
+    ToolUnknown,
+)
+from companion_ws.core.protocol import COMMANDS
+from companion_ws.core.session import (
+    AGENTS,
+    EVERYBODY,
+    SCREENS,
+    SERVER,
+    AnswerCall,
+    EndSession,
+    Event,
+    Limits,
+    Passing,
+    Repeat,
+    Reply,
+    Sender,
+)
+from companion_ws.core.tool_calls import QUESTION_MS
+
+EXAMPLES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "contextual_update": ({"text": "x"}, {"agent", "ui"}),
+    "state_update": ({"key": "k", "value": 1}, {"agent", "ui"}),
+    "state_delete": ({"key": "k"}, {"agent", "ui"}),
+    "state_get": ({}, {"agent", "ui", "observer"}),
+    "client_tool_call": ({"tool_name": "n", "tool_call_id": "new"}, {"agent"}),
+    "client_tool_result": ({"tool_call_id": "open", "result": "{}"}, {"ui"}),
+    "client_tool_cancel": ({"tool_call_id": "open"}, {"agent"}),
+    "user_message": ({"text": "x"}, {"agent", "ui"}),
+    "ui_action": ({"action_id": "a", "surface_id": "s", "name": "n"}, {"ui"}),
+    "screen": ({"text": "x"}, {"ui"}),
+    "rendered": ({"of_seq": 1}, {"ui"}),
+    "screen_command": ({"name": "toast"}, {"agent"}),
+    "user_activity": ({}, {"ui"}),
+    "user_transcript": ({"user_transcript": "x"}, {"agent"}),
+    "agent_response": ({"agent_response": "x"}, {"agent"}),
+    "agent_response_correction": (
+        {"original_agent_response": "x", "corrected_agent_response": "y"},
+        {"agent"},
+    ),
+    "interruption": ({}, {"agent"}),
+    "agent_tool_request": ({"tool_name": "x"}, {"agent"}),
+    "agent_tool_response": ({"tool_name": "x"}, {"agent"}),
+    "conversation_initiation_metadata": ({"conversation_id": "x"}, {"agent"}),
+}
+BY_THE_CONNECTION = {"pairing_answer", "token_renew", "ping"}
+
+
+def test_every_command_has_an_example_here() -> None:
+    assert set(EXAMPLES) | BY_THE_CONNECTION == set(COMMANDS)
+
+
+@pytest.mark.parametrize("role", ["agent", "ui", "observer"])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_role_says_what_the_contract_lets_it_say(name: str, role: str) -> None:
+    talk = Talk()
+    talk.call("open")
+    fields, roles = EXAMPLES[name]
+
+    if role in roles:
+        talk.say({"type": name, **fields}, role)
+    else:
+        with pytest.raises(Forbidden, match=name):
+            talk.say({"type": name, **fields}, role)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_server_itself_may_say_everything(name: str) -> None:
+    talk = Talk()
+    talk.call("open")
+
+    talk.say({"type": name, **EXAMPLES[name][0]}, "server")
+
+
+@pytest.mark.parametrize("name", sorted(BY_THE_CONNECTION))
+def test_what_belongs_to_a_connection_changes_no_session(name: str) -> None:
+    with pytest.raises(Forbidden):
+        Talk().say({"type": name, "pairing_id": "p", "allow": True}, "ui")
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_nothing_is_accepted_after_the_end(name: str) -> None:
+    talk = Talk()
+    talk.call("open")
+    assert talk.record(EndSession(reason="expired"), "server")["reason"] == "expired"
+
+    with pytest.raises(SessionEnded):
+        talk.say({"type": name, **EXAMPLES[name][0]}, "server")
+    assert talk.session.ended == "expired"
+
+
+def test_an_update_is_recorded_as_it_was_said() -> None:
+    talk = Talk()
+
+    assert talk.say({"type": "contextual_update", "text": "x"}) == Event(
+        "contextual_update", {"text": "x"}
+    )
+    full = {"text": "x", "data": None, "ui": {"a": 1}, "context_id": "c"}
+    assert talk.say({"type": "contextual_update", **full}) == Event("contextual_update", full)
+
+
+def test_words_of_the_person_are_recorded_with_what_they_refer_to() -> None:
+    talk = Talk()
+    talk.call()
+
+    message = talk.record({"type": "user_message", "text": "air", "in_reply_to": "t1"}, "ui")
+    action = {"action_id": "a", "surface_id": "s", "name": "n"}
+    assert (message["text"], message["in_reply_to"]) == ("air", "t1")
+    assert talk.say({"type": "ui_action", **action}, "ui") == Event("ui_action", action)
+    with_context = {**action, "context": [1]}
+    assert talk.say({"type": "ui_action", **with_context}, "ui") == Event("ui_action", with_context)
+    assert talk.open_ids() == ["t1"], "only an answer closes a question"
+
+
+def test_what_is_passed_reaches_the_side_it_is_for() -> None:
+    talk = Talk()
+
+    assert talk.say({"type": "screen", "text": "x"}, "ui") == Passing("screen", {"text": "x"}, AGENTS)
+    assert talk.say({"type": "rendered", "of_seq": 7}, "ui") == Passing(
+        "rendered", {"of_seq": 7}, AGENTS
+    )
+    assert talk.say({"type": "user_activity"}, "ui") == Passing("user_activity", {}, EVERYBODY)
+    assert talk.say({"type": "screen_command", "name": "toast"}) == Passing(
+        "screen_command", {"name": "toast"}, SCREENS
+    )
+    command = {"name": "highlight", "target": "#a", "text": "x"}
+    assert talk.say({"type": "screen_command", **command}) == Passing(
+        "screen_command", command, SCREENS
+    )
+    assert talk.session.seq == 0
+
+
+def test_what_is_spoken_is_recorded_unless_transcripts_are_off() -> None:
+    said = {"type": "user_transcript", "user_transcription_event": {"user_transcript": "hi"}}
+    fields = {"user_transcription_event": {"user_transcript": "hi"}}
+
+    assert Talk().say(said) == Event("user_transcript", fields)
+    assert Talk(Limits(transcripts=False)).say(said) == Passing(
+        "user_transcript", fields, EVERYBODY
+    )
+
+
+def test_the_conversations_id_is_bound_to_the_session() -> None:
+    talk = Talk()
+    talk.record({"type": "conversation_initiation_metadata", "conversation_id": "conv_1"})
+
+    assert talk.session.conversation_id == "conv_1"
+
+
+# State.
+
+
+def test_a_state_key_has_the_revision_of_its_record() -> None:
+    talk = Talk()
+    talk.say({"type": "contextual_update", "text": "x"})
+    record = talk.record({"type": "state_update", "key": "k", "value": {"a": [1, None]}})
+
+    assert record["revision"] == record["seq"] == 2
+    assert talk.say({"type": "state_get"}, "observer") == Reply(
+        "state_snapshot", {"state": talk.session.snapshot()}
+    )
+    assert talk.session.snapshot()["k"]["revision"] == 2
+    assert talk.session.snapshot("k") == talk.session.snapshot()
+    assert talk.session.snapshot("other") == {}
+
+
+def test_if_revision_holds_or_tells_what_is_there() -> None:
+    talk = Talk()
+    with pytest.raises(RevisionConflict) as absent:
+        talk.say({"type": "state_update", "key": "k", "value": 1, "if_revision": 5})
+    assert absent.value.details == {"key": "k", "value": None, "revision": 0}
+
+    talk.say({"type": "state_update", "key": "k", "value": 1, "if_revision": 0})
+    with pytest.raises(RevisionConflict) as present:
+        talk.say({"type": "state_update", "key": "k", "value": 2, "if_revision": 0})
+    assert bytes(present.value.details["value"]) == b"1"
+    assert present.value.details["revision"] == 1
+
+    with pytest.raises(RevisionConflict):
+        talk.say({"type": "state_delete", "key": "k", "if_revision": 7})
+    assert talk.record({"type": "state_delete", "key": "k", "if_revision": 1})["revision"] == 2
+    assert (talk.session.state, talk.session.state_bytes) == ({}, 0)
+    talk.say({"type": "state_delete", "key": "k"})
+    assert talk.session.state_bytes == 0
+
+
+def test_a_value_may_be_as_large_as_its_limit_and_no_larger() -> None:
+    talk = Talk(Limits(value_bytes=10))
+
+    talk.say({"type": "state_update", "key": "k", "value": "12345678"})
+    with pytest.raises(StateTooLarge):
+        talk.say({"type": "state_update", "key": "k", "value": "123456789"})
+    with pytest.raises(StateTooLarge):
+        talk.say({"type": "state_update", "key": "k", "value": "ééééé"})
+    talk.say({"type": "state_update", "key": "k", "value": "éééé"})
+
+
+def test_the_whole_state_may_be_as_large_as_its_limit_and_no_larger() -> None:
+    talk = Talk(Limits(state_bytes=20))  # "a" and its quotes are 3, 1234567 are 7: 10 a key
+
+    talk.say({"type": "state_update", "key": "a", "value": 1234567})
+    talk.say({"type": "state_update", "key": "b", "value": 1234567})
+    with pytest.raises(StateTooLarge):
+        talk.say({"type": "state_update", "key": "b", "value": 12345678})
+    talk.say({"type": "state_update", "key": "b", "value": 7654321})
+    talk.say({"type": "state_delete", "key": "a"})
+    talk.say({"type": "state_update", "key": "b", "value": 12345678901234567})
+    assert talk.session.state_bytes == 20
+
+
+def test_there_may_be_as_many_keys_as_the_limit_says_and_no_more() -> None:
+    talk = Talk(Limits(state_keys=2))
+
+    talk.say({"type": "state_update", "key": "a", "value": 1})
+    talk.say({"type": "state_update", "key": "b", "value": 1})
+    talk.say({"type": "state_update", "key": "b", "value": 2})
+    with pytest.raises(StateTooLarge):
+        talk.say({"type": "state_update", "key": "c", "value": 1})
+
+
+def test_zero_means_no_limit() -> None:
+    talk = Talk(Limits(state_bytes=0, value_bytes=0, state_keys=0, records=0, log_bytes=0))
+
+    for number in range(1100):
+        talk.say({"type": "state_update", "key": f"k{number}", "value": "x" * 400})
+    talk.say({"type": "state_update", "key": "big", "value": "x" * 60_000})
+    assert (len(talk.session.state), talk.session.oldest) == (1101, 1)
+
+
+# Tool calls.
+
+
+def test_a_call_is_recorded_with_its_deadline_and_who_answers_it() -> None:
+    talk = Talk(server_tools=("quotes",))
+
+    asked = talk.call("t1", "companion_choose", timeout_ms=1000)
+    assert (asked["handled_by"], asked["deadline_at"]) == ("screens", START_MS + 1000)
+    assert asked["client_tool_call"]["timeout_ms"] == 1000
+    run = talk.call("t2", "quotes")
+    assert (run["handled_by"], run["deadline_at"]) == ("server", START_MS + 18_000)
+    assert talk.call("t3", expects_response=False)["deadline_at"] is None
+    assert talk.open_ids() == ["t1", "t3"]
+
+
+def test_the_first_answer_wins() -> None:
+    talk = Talk()
+    talk.call()
+
+    result = talk.answer(result='{"status":"chosen","id":"air"}')
+    assert result["answered_by"] == "ui"
+    assert result["tool_name"] == "companion_choose"
+    assert (result["result"], result["is_error"]) == ('{"status":"chosen","id":"air"}', False)
+    with pytest.raises(ToolClosed):
+        talk.answer()
+    with pytest.raises(ToolUnknown):
+        talk.answer("nobody's")
+
+
+def test_a_call_that_comes_again_answers_what_stands() -> None:
+    talk = Talk()
+    talk.call()
+    again = {"type": "client_tool_call", "tool_name": "other", "tool_call_id": "t1"}
+
+    assert talk.say(again) == Repeat((1,))
+    talk.answer()
+    assert talk.say(again) == Repeat((1, 2))
+
+
+def test_screens_do_not_answer_server_tools() -> None:
+    talk = Talk(server_tools=("quotes",))
+    talk.call("t1", "quotes")
+
+    with pytest.raises(ToolClosed):
+        talk.answer()
+    done = talk.record(AnswerCall(tool_call_id="t1", result="[]", is_error=True), "server")
+    assert (done["answered_by"], done["is_error"]) == ("server", True)
+    with pytest.raises(ToolClosed):
+        talk.say(AnswerCall(tool_call_id="t1", result="[]"), "server")
+
+
+@pytest.mark.parametrize("status", ["no_screen", "no_answer"])
+def test_a_late_answer_is_a_message_and_closes_the_question(status: str) -> None:
+    talk = Talk(language="de")
+    talk.call(parameters={"title": "Versand"})
+    talk.record(AnswerCall(tool_call_id="t1", result=f'{{"status":"{status}"}}'), "server")
+    assert talk.open_ids() == ["t1"]
+
+    late = talk.answer(result='{"status":"chosen","id":"air","label":"Express"}')
+    assert late["type"] == "user_message"
+    assert late["text"] == "Zu „Versand“: Express."
+    assert late["in_reply_to"] == "t1"
+    assert late["result"] == '{"status":"chosen","id":"air","label":"Express"}'
+    assert talk.open_ids() == []
+    with pytest.raises(ToolClosed):
+        talk.answer()
+
+
+def test_a_screens_no_answer_is_an_answer() -> None:
+    talk = Talk()
+    talk.call()
+    talk.answer(result='{"status":"no_answer"}')
+
+    assert talk.open_ids() == []
+
+
+def test_a_question_without_title_is_named_by_its_tool() -> None:
+    talk = Talk()
+    talk.call("t1", "pick_a_colour", expects_response=False, parameters={"title": 7})
+
+    assert talk.answer(result="blue")["text"] == "About “pick a colour”: blue."
+
+
+def test_a_question_ends_ten_minutes_after_its_record() -> None:
+    talk = Talk()
+    talk.call("t1", expects_response=False)
+    talk.call("t2")
+
+    talk.now_ms += QUESTION_MS - 1
+    assert talk.open_ids() == ["t1", "t2"]
+    talk.now_ms += 1
+    assert talk.open_ids() == []
+    with pytest.raises(ToolClosed):
+        talk.answer()
+
+
+def test_a_server_tool_nobody_waits_for_is_no_question() -> None:
+    talk = Talk(server_tools=("quotes",))
+    talk.call("t1", "quotes", expects_response=False)
+
+    assert talk.open_ids() == []
+    with pytest.raises(ToolClosed):
+        talk.say(AnswerCall(tool_call_id="t1", result="[]"), "server")
+
+
+def test_an_agent_withdraws_a_call_in_every_phase() -> None:
+    talk = Talk()
+    cancel = {"type": "client_tool_cancel", "tool_call_id": "t1"}
+    with pytest.raises(ToolUnknown):
+        talk.say(cancel)
+
+    talk.call()
+    result = talk.record(cancel)
+    assert (result["type"], result["answered_by"]) == ("client_tool_result", "agent")
+    assert (result["result"], result["is_error"]) == ('{"status":"cancelled"}', False)
+    with pytest.raises(ToolClosed):
+        talk.say(cancel)
+
+    talk.call("t2")
+    talk.record(AnswerCall(tool_call_id="t2", result='{"status":"no_answer"}'), "server")
+    assert talk.record({**cancel, "tool_call_id": "t2"})["type"] == "client_tool_cancel"
+    assert talk.open_ids() == []
+    with pytest.raises(ToolClosed):
+        talk.say({**cancel, "tool_call_id": "t2"})
+
+
+def test_a_request_belongs_to_user_role_and_device_not_to_the_connection() -> None:
+    phone = Sender("ui", "alice", "c1", "d1")
+
+    assert phone.key == Sender("ui", "alice", "c2", "d1").key
+    others = [Sender("ui", "alice", "c1"), Sender("agent", "alice", "c1", "d1"), SERVER]
+    assert phone.key not in {other.key for other in others}
+    assert phone.shown() == {"role": "ui", "user": "alice", "connection_id": "c1"}

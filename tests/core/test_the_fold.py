@@ -1,0 +1,218 @@
+"""A session is the fold of its records, however it is folded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from talk import Talk
+
+from companion_ws.core.errors import CompanionError
+from companion_ws.core.protocol import encode
+from companion_ws.core.session import (
+    MAX_CARDS,
+    MAX_CARDS_BYTES,
+    AnswerCall,
+    EndSession,
+    Entry,
+    Event,
+    Limits,
+    Session,
+    apply,
+    replay,
+)
+
+WIRE = Path(__file__).parents[1] / "wire"
+
+keys = st.sampled_from(["a", "b", "ключ", 'quote"'])
+ids = st.sampled_from(["t1", "t2", "t3"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+revisions = st.none() | st.integers(0, 12)
+statuses = st.sampled_from(["no_screen", "no_answer", "shown", "error"])
+commands = st.one_of(
+    st.builds(
+        lambda text, context: ({"type": "contextual_update", "text": text, "context_id": context}, "agent"),
+        st.text(max_size=5), st.none() | st.sampled_from(["c1", "c2"]),
+    ),
+    st.builds(
+        lambda key, value, revision: (
+            {"type": "state_update", "key": key, "value": value, "if_revision": revision}, "ui"
+        ),
+        keys, values, revisions,
+    ),
+    st.builds(
+        lambda key, revision: ({"type": "state_delete", "key": key, "if_revision": revision}, "agent"),
+        keys, revisions,
+    ),
+    st.builds(
+        lambda id_, name, waits: (
+            {"type": "client_tool_call", "tool_name": name, "tool_call_id": id_, "expects_response": waits},
+            "agent",
+        ),
+        ids, st.sampled_from(["ask", "quotes"]), st.booleans(),
+    ),
+    st.builds(lambda id_: ({"type": "client_tool_result", "tool_call_id": id_, "result": "x"}, "ui"), ids),
+    st.builds(lambda id_: ({"type": "client_tool_cancel", "tool_call_id": id_}, "agent"), ids),
+    st.builds(
+        lambda id_, status: (AnswerCall(tool_call_id=id_, result=json.dumps({"status": status})), "server"),
+        ids, statuses,
+    ),
+    st.builds(
+        lambda id_: ({"type": "conversation_initiation_metadata", "conversation_id": id_}, "agent"),
+        ids,
+    ),
+    st.just(({"type": "user_message", "text": "x", "in_reply_to": "t1"}, "ui")),
+    st.just(({"type": "screen", "text": "x"}, "ui")),
+    st.just((EndSession(reason="expired"), "server")),
+)
+LIMITS = Limits(state_keys=3, value_bytes=200, state_bytes=400)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(commands, max_size=30))
+def test_replaying_the_records_gives_the_session_that_made_them(said: list[Any]) -> None:
+    talk = Talk(LIMITS, server_tools=("quotes",))
+    for message, role in said:
+        talk.now_ms += 1000
+        try:
+            talk.say(message, role)
+        except CompanionError:
+            continue
+
+    assert replay(Session("s", "alice"), talk.bodies) == talk.session
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(commands, max_size=30))
+def test_what_the_session_counts_is_what_it_holds(said: list[Any]) -> None:
+    talk = Talk(Limits(records=7, log_bytes=900, state_keys=3), server_tools=("quotes",))
+    results: dict[str, int] = {}
+    for message, role in said:
+        try:
+            decision = talk.say(message, role)
+        except CompanionError:
+            continue
+        if isinstance(decision, Event) and decision.type == "client_tool_result":
+            call_id = decision.fields["tool_call_id"]
+            results[call_id] = results.get(call_id, 0) + 1
+
+    session = talk.session
+    assert session.seq == len(talk.bodies)
+    assert session.log_bytes == sum(session.sizes)
+    assert len(session.sizes) == session.seq - session.first_seq + 1 <= 7
+    assert session.log_bytes <= 900 or len(session.sizes) == 1
+    assert session.state_bytes == sum(
+        len(encode(key)) + len(entry.value) for key, entry in session.state.items()
+    )
+    assert session.cards_bytes == sum(len(body) for _, body in session.cards.values())
+    assert all(count == 1 for count in results.values()), "exactly one result a call"
+
+
+def test_the_log_keeps_its_newest_records() -> None:
+    talk = Talk(Limits(records=3))
+    assert talk.session.oldest is None
+    for _ in range(3):
+        talk.say({"type": "user_message", "text": "x"})
+    assert talk.session.oldest == 1
+    talk.say({"type": "user_message", "text": "x"})
+    assert talk.session.oldest == 2
+
+    narrow = Talk(Limits(log_bytes=10))
+    narrow.say({"type": "user_message", "text": "x"})
+    assert narrow.session.oldest == 1, "the newest stays even where it is too large alone"
+
+
+# Cards.
+
+
+def test_a_card_of_the_same_context_replaces_the_one_before() -> None:
+    talk = Talk()
+    for number in range(3):
+        talk.say({"type": "contextual_update", "text": str(number), "context_id": "c"})
+        assert talk.dropped == ((number,) if number else ())
+    talk.say({"type": "contextual_update", "text": "other"})
+    talk.say({"type": "contextual_update", "text": "other"})
+
+    assert list(talk.session.cards) == [3, 4, 5]
+
+
+def test_twenty_cards_are_kept_and_the_twenty_first_drops_the_oldest() -> None:
+    talk = Talk()
+    for _ in range(MAX_CARDS):
+        talk.say({"type": "contextual_update", "text": "x"})
+    assert len(talk.session.cards) == 20
+    assert talk.dropped == ()
+
+    talk.say({"type": "contextual_update", "text": "x"})
+    assert talk.dropped == (1,)
+    assert list(talk.session.cards) == list(range(2, 22))
+
+
+def test_cards_are_kept_up_to_128_kib_and_not_a_byte_more() -> None:
+    session = Session("s", "alice")
+    half = MAX_CARDS_BYTES // 2
+    event = Event("contextual_update", {"text": "x"})
+
+    assert apply(session, event, b"x" * half, 0) == ()
+    assert apply(session, event, b"x" * half, 0) == ()
+    assert session.cards_bytes == MAX_CARDS_BYTES
+    assert apply(session, event, b"x", 0) == (1,)
+    assert apply(session, event, b"x" * (MAX_CARDS_BYTES + 1), 0) == (2, 3, 4)
+    assert (session.cards, session.cards_bytes) == ({}, 0)
+
+
+def test_records_of_a_later_version_are_kept_and_change_nothing() -> None:
+    session = replay(Session("s", "alice"), [b'{"type":"from_the_future","timestamp":1,"seq":1}'])
+
+    assert session.seq == 1
+    assert session == replay(Session("s", "alice"), [b'{"type":"other_type_here","timestamp":1,"seq":1}'])
+
+
+# The golden files that JavaScript reads too.
+
+
+def seeded(joined: dict[str, Any]) -> Session:
+    """Return the session as the server had it when it said `session_joined`."""
+    session = Session(joined["session_id"], joined["user"])
+    if joined["recovery"] == "replay":
+        return session
+    talked = replay(session, [encode(record) for record in joined["open_calls"]])
+    talked.cards = {card["seq"]: (card.get("context_id"), encode(card)) for card in joined["cards"]}
+    talked.cards_bytes = sum(len(body) for _, body in talked.cards.values())
+    talked.state = {
+        key: Entry(encode(entry["value"]), entry["revision"])
+        for key, entry in joined["state"].items()
+    }
+    talked.seq = joined["seq"]
+    return talked
+
+
+@pytest.mark.parametrize("path", sorted(WIRE.glob("*.json")), ids=lambda path: path.stem)
+def test_the_golden_files_fold_to_what_they_say(path: Path) -> None:
+    golden = json.loads(path.read_text())
+    session = seeded(golden["joined"])
+    last_ms = golden["joined"]["timestamp"]
+    for message in golden["messages"]:
+        last_ms = max(last_ms, message["timestamp"])
+        if message.get("seq") == session.seq + 1:
+            replay(session, [encode(message)])
+
+    expected = golden["expect"]
+    assert {
+        key: {"value": json.loads(entry.value), "revision": entry.revision}
+        for key, entry in session.state.items()
+    } == expected["state"]
+    assert session.seq == expected["seq"]
+    assert sorted(session.cards) == expected["cards"]
+    assert [call.tool_call_id for call in session.open_calls(last_ms)] == expected["open_calls"]
+    for key in ("ended", "conversation_id"):
+        if key in expected:
+            assert getattr(session, key) == expected[key]

@@ -1,0 +1,67 @@
+"""Sentences the agent can speak, and answers put into words."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from companion_ws.core.phrases import LANGUAGES, phrase, spoken_code
+from companion_ws.core.tool_calls import choice_of, status_of
+
+PARTS = {
+    "no_screen": {"address": "shop.example/c", "code": "482 015 937"},
+    "no_answer": {},
+    "late": {"question": "Versand", "answer": "Express"},
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", PARTS)
+def test_every_language_says_everything(language: str, key: str) -> None:
+    said = phrase(language, key, **PARTS[key])
+
+    for part in PARTS[key].values():
+        assert part in said
+    assert not set(said) & set("{}")
+    assert said[0] in string.ascii_letters or not said[0].isascii()
+
+
+@pytest.mark.parametrize("language", [None, "", "en", "en-GB", "xx", "XX-yy"])
+def test_a_language_that_is_not_spoken_here_is_english(language: str | None) -> None:
+    assert phrase(language, "no_answer").startswith("I have put")
+
+
+def test_region_and_case_of_a_language_do_not_matter() -> None:
+    assert phrase("DE-at", "no_answer") == phrase("de", "no_answer") != phrase("en", "no_answer")
+
+
+def test_a_code_is_said_in_three_groups() -> None:
+    assert spoken_code("482015937") == "482 015 937"
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ('{"status":"chosen","id":"air","label":"UPS Next Day"}', "UPS Next Day"),
+        ('{"status":"chosen","ids":["a","b"],"labels":["Air","Sea"]}', "Air, Sea"),
+        ('{"status":"chosen","ids":["a","b"]}', "a, b"),
+        ('{"status":"chosen","id":"air","label":""}', "air"),
+        ('{"status":"submitted","values":{"name":"Ann","age":7}}', "name: Ann, age: 7"),
+        ('{"status":"confirmed"}', "confirmed"),
+        ('{"other":1}', '{"other":1}'),
+        ("[1, 2]", "[1, 2]"),
+        ('"blue"', "blue"),
+        (" just words ", "just words"),
+    ],
+)
+def test_an_answer_is_put_into_words(result: str, words: str) -> None:
+    assert choice_of(result) == words
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [('{"status":"shown"}', "shown"), ('{"status":7}', None), ("[]", None), ("no JSON", None)],
+)
+def test_the_status_of_a_result_is_read_where_there_is_one(result: str, status: str | None) -> None:
+    assert status_of(result) == status
