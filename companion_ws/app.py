@@ -38,7 +38,7 @@ from companion_ws.web.idempotency import Idempotency
 from companion_ws.web.mcp_route import McpRoute
 from companion_ws.web.middleware import Guard
 from companion_ws.web.pages import Pages
-from companion_ws.web.routes import Route
+from companion_ws.web.routes import Room, Route
 from companion_ws.web.stream import Stream
 from companion_ws.web.webhooks import Webhooks
 
@@ -115,7 +115,7 @@ async def create_app(config: Config) -> web.Application:
     gateway = Gateway(sessions, tokens, devices, pairing.answer, config, metrics, new_id)
     idempotency = Idempotency(Answers(database, keys))
     pulled = PulledAgent(sessions, database)
-    rooms = [
+    rooms: list[Room] = [
         gateway,
         Api(sessions, idempotency),
         AccessApi(

@@ -143,6 +143,28 @@ class Gateway:
         if token is None:
             raise Unauthenticated("A token is needed to join.")
         claims = self._tokens.verify(token)
+        try:
+            return await self._admitted(request, claims, transport)
+        except CompanionError as error:
+            if claims.session_id is not None:
+                self._trail_refusal(claims, error)
+            raise
+
+    def _trail_refusal(self, claims: Claims, error: CompanionError) -> None:
+        details = {
+            "role": claims.role,
+            "user": claims.user,
+            "device_id": claims.device_id,
+            "code": error.close_code,
+            "reason": error.message,
+        }
+        self._sessions.store.trail(
+            claims.session_id or "", self._sessions.now_ms(), "refused", encode(details)
+        )
+
+    async def _admitted(
+        self, request: web.Request, claims: Claims, transport: asyncio.Transport
+    ) -> Visit:
         join = read_join(request)
         role = role_of(claims, join.role)
         if claims.device_id is not None:
@@ -196,10 +218,6 @@ class Gateway:
         connections, config = self._sessions.connections, self._config
         most = config.limit_connections_per_session
         if session_id and most and len(connections.of_session(session_id)) >= most:
-            self._sessions.store.trail(
-                session_id, self._sessions.now_ms(), "refused",
-                encode({"code": 4429, "reason": "connections per session"}),
-            )
             raise TooManyConnections(f"This session has {most} connections, which is the limit.")
         most = config.limit_connections_per_user
         if most and connections.count_of_owner(owner) >= most:

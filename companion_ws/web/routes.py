@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -14,6 +14,12 @@ USER: Final = frozenset({"user", "admin"})
 OWNER: Final = frozenset({"user", "service", "admin"})
 MEMBER: Final = frozenset({"user", "service", "admin", "session"})
 ADMIN: Final = frozenset({"admin"})
+
+
+class Room(Protocol):
+    """What brings lines to the route table."""
+
+    def routes(self) -> list[Route]: ...
 
 
 @dataclass(frozen=True, slots=True)
