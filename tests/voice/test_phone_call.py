@@ -1,0 +1,326 @@
+"""A telephone call with no SDK anywhere: it rings, tools are called, it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from companion_ws.testing.phone import Phone
+from companion_ws.testing.phone_call import PhoneCall
+from companion_ws.testing.server import CompanionServer
+from companion_ws.voice.phone import signature_holds
+
+OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
+CHOICE = {"title": "Which?", "options": OPTIONS}
+TOOL_SECRET, WEBHOOK_SECRET = "tool-secret-of-this-test", "webhook-secret-of-this-test"
+
+both = pytest.mark.parametrize("flat", [True, False], ids=["flat", "envelope"])
+
+
+@pytest.fixture
+def companion_settings() -> dict[str, Any]:
+    return {
+        "tools": "companion_ws.examples.shipping",
+        "elevenlabs_tool_secret": TOOL_SECRET,
+        "elevenlabs_webhook_secret": WEBHOOK_SECRET,
+    }
+
+
+def calling(server: CompanionServer, **options: Any) -> PhoneCall:
+    return PhoneCall(server.url, tool_secret=TOOL_SECRET, webhook_secret=WEBHOOK_SECRET, **options)
+
+
+def screen_of(server: CompanionServer, call: PhoneCall) -> Phone:
+    session_id = call.variables["companion_session_id"]
+    return Phone(server.client("phone", session_id=session_id, role="ui", after=0))
+
+
+async def test_a_caller_gets_a_session_a_code_and_an_address(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        variables = call.variables
+        assert re.fullmatch(r"\d{9}", variables["companion_pairing_code"])
+        assert re.fullmatch(r"\d{3} \d{3} \d{3}", variables["companion_pairing_code_spoken"])
+        assert variables["companion_pairing_url"] == f"{companion_server.url}/c"
+        assert variables["companion_screen_connected"] is False
+        assert variables["companion_summary"] == ""
+        summary = await companion_server.sessions.find(call_sid=call.call_sid)
+        assert summary is not None
+        assert (summary.session_id, summary.user) == (variables["companion_session_id"], "phone")
+
+
+@both
+async def test_the_agent_on_the_telephone_asks_and_the_screen_answers(
+    flat: bool, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server, flat=flat) as call:
+        async with screen_of(companion_server, call) as phone:
+            asking = asyncio.create_task(call.tool("companion_choose", CHOICE))
+            await phone.choose("air")
+            reply = await asking
+            assert (reply["status"], reply["id"]) == ("chosen", "air")
+        found = await companion_server.sessions.find(conversation_id=call.conversation_id)
+        assert found is not None
+        assert found.session_id == call.variables["companion_session_id"]
+
+
+@both
+async def test_a_server_tool_answers_the_telephone(
+    flat: bool, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server, flat=flat) as call:
+        parcel = {"from_zip": "94107", "to_zip": "10001", "weight": 5}
+        assert "FedEx" in (await call.tool("get_shipping_quotes", parcel))["result"]
+
+
+async def test_without_a_screen_the_late_answer_comes_with_the_next_reply(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        # The code of the call is a way in, so the agent would wait; nobody comes here.
+        asking = asyncio.create_task(call.tool("companion_choose", CHOICE))
+        async with screen_of(companion_server, call) as phone:
+            asked = await phone.question("companion_choose")
+            await companion_server.sessions.submit(
+                call.variables["companion_session_id"],
+                {"type": "client_tool_cancel", "tool_call_id": asked["tool_call_id"]},
+                phone_agent(),
+            )
+            assert (await asking)["status"] == "cancelled"
+            await phone.say("I prefer the ground")
+            await phone.tap("note", "fragile", "It is fragile")
+            parcel = {"from_zip": "94107", "to_zip": "10001", "weight": 5}
+            reply = await call.tool("get_shipping_quotes", parcel)
+            texts = [event.get("text") for event in reply["companion"]["events"]]
+            assert texts == ["I prefer the ground", None, "It is fragile"]
+            again = await call.tool("get_shipping_quotes", parcel)
+            assert again["companion"]["events"] == [], "each is told once"
+
+
+def phone_agent() -> Any:
+    from companion_ws.core.session import Sender
+
+    return Sender("agent", "phone")
+
+
+async def test_waiting_for_the_screen_ends_with_what_it_does(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            waiting = asyncio.create_task(call.tool("wait_for_companion", {"seconds": 20}))
+            await phone.shows("two rates")
+            await phone.say("I am ready")
+            reply = await waiting
+            assert reply["status"] == "news"
+            assert [event["text"] for event in reply["companion"]["events"]] == ["I am ready"]
+            assert reply["companion"]["screens"] == ["two rates"]
+
+
+async def test_waiting_for_a_screen_that_does_nothing_says_so(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        reply = await call.tool("wait_for_companion", {"seconds": 0.1})
+        assert (reply["status"], reply["companion"]["events"]) == ("waiting", [])
+
+
+async def test_the_same_request_again_joins_the_open_one(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            asking = [asyncio.create_task(call.tool("companion_choose", CHOICE)) for _ in range(3)]
+            await phone.question()
+            await phone.choose("ground")
+            replies = await asyncio.gather(*asking)
+            assert {reply["id"] for reply in replies} == {"ground"}
+            records = await companion_server.sessions.records(phone.client.session_id, 0, 1000)
+            assert [record["type"] for record in records].count("client_tool_call") == 1
+
+
+async def test_the_same_question_after_its_answer_is_asked_anew(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            for choice in ("air", "ground"):
+                asking = asyncio.create_task(call.tool("companion_choose", CHOICE))
+                await phone.choose(choice)
+                assert (await asking)["id"] == choice
+
+
+async def test_a_restart_in_between_loses_neither_question_nor_answer(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            asking = asyncio.create_task(call.tool("companion_choose", CHOICE))
+            await phone.question()
+            await companion_server.stop()
+            with pytest.raises(aiohttp.ClientError):
+                await asking
+            await companion_server.start()
+            retry = asyncio.create_task(call.tool("companion_choose", CHOICE))
+            await phone.choose("air")
+            assert (await retry)["id"] == "air"
+
+
+async def test_who_calls_back_finds_the_session_and_the_agent_what_it_knew(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as first:
+        session_id = first.variables["companion_session_id"]
+        await companion_server.sessions.update_session_state(session_id, "destination", "Berlin")
+    async with calling(companion_server) as second:
+        assert second.variables["companion_session_id"] == session_id
+        assert "destination" in second.variables["companion_summary"]
+    async with calling(companion_server, caller_id="+15550777") as other:
+        assert other.variables["companion_session_id"] != session_id
+
+
+@pytest.mark.parametrize("hidden", ["", "anonymous", "+266696687"])
+async def test_callers_without_a_number_are_strangers_each_time(
+    hidden: str, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server, caller_id=hidden) as first:
+        async with calling(companion_server, caller_id=hidden) as second:
+            one, two = first.variables, second.variables
+            assert one["companion_session_id"] != two["companion_session_id"]
+
+
+async def test_the_end_of_the_call_is_told_once(companion_server: CompanionServer) -> None:
+    async with calling(companion_server) as call:
+        await call.tool("wait_for_companion", {"seconds": 0})
+        for _ in range(2):
+            assert await call.hang_up() == {"status": "received"}
+        session_id = call.variables["companion_session_id"]
+        records = await companion_server.sessions.records(session_id, 0, 1000)
+        ended = [record for record in records if record.get("text") == "call_ended"]
+        assert len(ended) == 1
+        assert ended[0]["data"]["summary"] == "The caller chose a rate."
+
+
+async def test_an_end_of_a_call_nobody_knows_is_taken_without_a_word(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server, caller_id="") as call:
+        session_id = call.variables["companion_session_id"]
+        await companion_server.sessions.end(session_id, "done")
+        assert await call.hang_up() == {"status": "received"}
+
+
+@pytest.mark.parametrize("at_s", [time.time() - 3600, time.time() + 3600])
+async def test_a_signature_of_another_hour_is_refused(
+    at_s: float, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server) as call:
+        with pytest.raises(aiohttp.ClientResponseError, match="401"):
+            await call.hang_up(at_s=at_s)
+
+
+async def test_a_wrong_secret_changes_nothing(companion_server: CompanionServer) -> None:
+    for secret in ("", "wrong", "ü"):
+        with pytest.raises(aiohttp.ClientResponseError, match="401"):
+            async with PhoneCall(companion_server.url, tool_secret=secret):
+                pass
+    assert await companion_server.sessions.listed() == []
+
+
+async def test_without_configured_secrets_nobody_gets_in() -> None:
+    async with CompanionServer() as server:
+        with pytest.raises(aiohttp.ClientResponseError, match="401"):
+            async with PhoneCall(server.url, tool_secret=""):
+                pass
+        async with aiohttp.ClientSession() as http:
+            headers = {"ElevenLabs-Signature": "t=1,v0=00"}
+            path = f"{server.url}/elevenlabs/post-call"
+            async with http.post(path, json={}, headers=headers) as answer:
+                assert answer.status == 401
+
+
+@both
+async def test_an_unknown_tool_gets_a_normal_result(
+    flat: bool, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server, flat=flat) as call:
+        async with screen_of(companion_server, call) as phone:
+            asking = asyncio.create_task(call.tool("open_pod_bay_doors", {"now": True}))
+            await phone.answer("open_pod_bay_doors", "I am sorry")
+            reply = await asking
+            assert reply["result"] == "I am sorry"
+            assert "is_error" not in reply
+
+
+async def test_what_the_session_refuses_is_something_to_say(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        reply = await call.tool("x" * 300)
+        assert reply["is_error"]
+        assert reply["say"]
+
+
+async def test_a_session_token_leads_to_its_session_whoever_owns_it(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        mine = await companion_server.sessions.create("alice")
+        from companion_ws.access.keys import Keys
+        from companion_ws.access.tokens import Tokens
+
+        tokens = Tokens(Keys.load(companion_server.config.data, None))
+        call.variables["secret__companion_session"] = tokens.issue(
+            "session", "alice", 60, session_id=mine.session_id, role="agent"
+        )[0]
+        await call.tool("wait_for_companion", {"seconds": 0})
+        found = await companion_server.sessions.find(conversation_id=call.conversation_id)
+        assert found is not None
+        assert found.session_id == mine.session_id
+
+
+async def test_the_id_of_somebody_elses_session_leads_nowhere(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        theirs = await companion_server.sessions.create("alice")
+        call.variables["secret__companion_session"] = theirs.session_id
+        await call.tool("wait_for_companion", {"seconds": 0})
+        found = await companion_server.sessions.find(conversation_id=call.conversation_id)
+        assert found is not None
+        assert found.session_id == call.variables["companion_session_id"]
+
+
+BODY = b'{"type": "post_call_transcription"}'
+
+
+def signed(stamp: str, body: bytes = BODY, secret: str = "s") -> str:
+    import hmac
+
+    return hmac.new(secret.encode(), stamp.encode() + b"." + body, "sha256").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("header", "holds"),
+    [
+        (f"t=1000,v0={signed('1000')}", True),
+        (f" t=1000 , v0={signed('1000').upper()} ", True),
+        (f"t=1000,v0=00,v0={signed('1000')}", True),
+        (f"t=1000,v0={signed('1000', b'other')}", False),
+        (f"t=1001,v0={signed('1000')}", False),
+        (f"v0={signed('1000')}", False),
+        (f"t=-800,v0={signed('-800')}", False),
+        (f"t=2801,v0={signed('2801')}", False),
+        (f"t=2799,v0={signed('2799')}", True),
+        ("", False),
+        ("t=\udcff,v0=\udcff", False),
+    ],
+)
+def test_a_signature_holds_only_if_it_is_ours_and_of_now(header: str, holds: bool) -> None:
+    assert signature_holds("s", header, BODY, 1000.0) is holds
