@@ -16,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import aiosqlite
+import structlog
 
 from companion_ws.core.errors import Unavailable
 
@@ -32,7 +33,8 @@ RETRY_S: Final = 1.0
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Accepted but not yet durable, in the whole process; beyond it new work is refused."""
 JOURNAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
-IDLE_CHECKPOINT_S: Final = 5.0
+
+log = structlog.get_logger(__name__)
 
 Params = Sequence[Any]
 Settle = Callable[[Exception | None], None]
@@ -128,9 +130,9 @@ class Database:
         self._wake.set()
         if self._writer is not None:
             await self._writer
-        if self._reader is not None:
-            await self._reader.close()
-            self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
         self._executor.shutdown(wait=True)
 
@@ -144,7 +146,8 @@ class Database:
             raise Unavailable("The database is not open.")
         try:
             return list(await self._reader.execute_fetchall(sql, params))
-        except sqlite3.OperationalError as error:
+        except (sqlite3.Error, ValueError) as error:
+            # aiosqlite says ValueError for a connection that is being closed.
             raise Unavailable("The server cannot read at the moment; try again.") from error
 
     def write(self, unit: Unit) -> None:
@@ -175,7 +178,7 @@ class Database:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settle(error: Exception | None) -> None:
-            if future.cancelled():
+            if future.done():
                 return
             if error is None:
                 future.set_result(None)
@@ -191,7 +194,12 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._checkpoint)
 
     async def backup(self, target: Path) -> None:
-        """Write a consistent copy to `target`, which must not exist."""
+        """Write a consistent copy to `target`, which must not exist; it gets another epoch.
+
+        Raises:
+            FileExistsError: `target` is there.
+            sqlite3.Error: it could not be written; nothing is left of it.
+        """
         await asyncio.get_running_loop().run_in_executor(self._executor, self._backup, target)
 
     async def check(self) -> list[str]:
@@ -224,7 +232,10 @@ class Database:
 
     def _settle(self, unit: Unit, fate: Exception | None) -> None:
         self._waiting_bytes -= unit.size_bytes
-        unit.settle(fate)
+        try:
+            unit.settle(fate)
+        except Exception:  # one listener's fault must not stop the writer of all
+            log.exception("settle_failed")
 
     def _refuse(self, batch: list[Unit], error: sqlite3.Error) -> None:
         self._is_writable = False
@@ -255,12 +266,13 @@ class Database:
 
     def _connect(self) -> None:
         # The folder's files are ours alone whatever the umask (contract section 1).
+        if not self._path.exists():
+            # Only a file that is not there yet may be opened besides SQLite: closing any
+            # descriptor of it gives up the locks of every connection this process has.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         for suffix in ("", "-wal", "-shm"):
-            name = f"{self._path}{suffix}"
-            if not suffix:
-                os.close(os.open(name, os.O_RDWR | os.O_CREAT, 0o600))
-            if os.path.exists(name):
-                os.chmod(name, 0o600)
+            if os.path.exists(f"{self._path}{suffix}"):
+                os.chmod(f"{self._path}{suffix}", 0o600)
         connection = sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -335,9 +347,15 @@ class Database:
     def _backup(self, target: Path) -> None:
         # 0600 before the first byte: a copy holds what the original holds.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        copy = sqlite3.connect(target)
+        copy = sqlite3.connect(target, isolation_level=None)
         try:
             self._raw().backup(copy)
+            # A copy that is one file, and another log: what comes after it differs.
+            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+            copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
+        except sqlite3.Error:
+            os.unlink(target)
+            raise
         finally:
             copy.close()
 
@@ -395,8 +413,8 @@ class _Transaction(Unit):
                 raise Conflict(statement.sql)
 
 
-_UNIT_ERRORS = (Conflict, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
-                OverflowError, UnicodeEncodeError, sqlite3.DataError)
+_UNIT_ERRORS = (
+    Conflict, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
+    sqlite3.DataError, OverflowError, ValueError, TypeError,
+)
 """What a bad unit raises, as against a disk that refuses."""
-
-Read = Callable[[str, Params], Awaitable[list[Any]]]

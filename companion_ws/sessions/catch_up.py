@@ -25,7 +25,8 @@ async def catch_up(live: Live, store: Store, connection: Connection, after: int)
     A connection that the log has moved on from, or that stops reading, is
     closed 4408: it resumes with what it has.
     """
-    position = after if after else live.session.first_seq - 1
+    # From what it was told is the oldest: what was trimmed since then it would miss.
+    position = after if after else connection.first_seq - 1
     outbox = connection.outbox
     outbox.is_replaying = True
     try:

@@ -43,6 +43,8 @@ class Connection:
     """Whether it has been told `session_joined`, which comes before all else."""
     is_subscribed: bool = False
     """Whether live records reach it; not while it catches up."""
+    first_seq: int = 1
+    """The oldest record when it joined, as `session_joined` told it."""
     close_code: int | None = None
     close_reason: str = ""
     ahead: int = 0

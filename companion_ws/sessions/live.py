@@ -378,6 +378,7 @@ class Live:
         session = self.session
         recovery = self._recovery(after, epoch)
         self.members[connection.connection_id] = connection
+        connection.first_seq = session.first_seq
         self.active(at_ms)
         body = encode(
             {
@@ -536,6 +537,8 @@ class Live:
 
     def _throw_away(self, error: Exception) -> None:
         """Rule 3 of this file."""
+        if self._is_reading_anew:
+            return  # The unit behind the refused one; the line was answered with that.
         line, self._line = self._line, deque()
         self._is_reading_anew = True
         reason = Unavailable("Not known to be stored; send the same requestId again.")
@@ -560,12 +563,22 @@ class Live:
             self.row = stored.row
             self._set_tip(stored)
             self._is_reading_anew = False
+            if found and found[0][0] != self.told + 1:
+                # Stored although refused, and trimmed already: who listens would miss it.
+                self._send_away()
             # A commit that was refused may be there all the same: then it is told.
             self._tell_records([Place(seq, body) for seq, body in found])
             self._flush()
             return
+        self._send_away()
+
+    def _send_away(self) -> None:
+        """Let everybody come back with what they have."""
+        self._tail.clear()
+        self._tail_bytes = 0
         for member in list(self.members.values()):
-            member.close(1013, "The session could not be read; come back.")
+            member.is_subscribed = False
+            member.close(1013, "The session had to be read anew; come back.")
 
     # Catching up.
 
