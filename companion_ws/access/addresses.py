@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import struct
+import sys
 from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Final
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 from companion_ws.config import Config
 
+SIOCGIFADDR: Final = 0x8915
 PROBE: Final = ("192.0.2.1", 9)
 """An address of documentation: connecting a UDP socket to it sends nothing."""
 
@@ -27,13 +30,34 @@ def default_route_address() -> str | None:
 
 
 def own_addresses() -> list[str]:
-    """Return this machine's addresses as its name resolves, loopback left out."""
+    """Return this machine's IPv4 addresses, loopback left out."""
+    found = [*_interface_addresses(), *_name_addresses()]
+    return [address for address in dict.fromkeys(found) if not is_loopback(address)]
+
+
+def _interface_addresses() -> list[str]:
+    """Ask the kernel for each interface's address; only Linux answers in this way."""
+    if not sys.platform.startswith("linux"):
+        return []
+    import fcntl
+
+    addresses = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("256s", name.encode()))
+            except OSError:
+                continue  # An interface without an IPv4 address.
+            addresses.append(socket.inet_ntoa(answer[20:24]))
+    return addresses
+
+
+def _name_addresses() -> list[str]:
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_STREAM)
     except OSError:
         return []
-    addresses = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
-    return [address for address in addresses if not is_loopback(address)]
+    return [str(entry[4][0]) for entry in found]
 
 
 def own_names() -> frozenset[str]:

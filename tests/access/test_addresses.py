@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from companion_ws.access.addresses import Addresses, default_route_address, host_name
+from companion_ws.access.addresses import (
+    Addresses,
+    default_route_address,
+    host_name,
+    is_loopback,
+    own_addresses,
+)
 from companion_ws.config import Config
 
 
@@ -170,3 +176,9 @@ def test_only_configured_proxies_are_trusted() -> None:
 def test_looking_for_the_route_needs_no_network() -> None:
     address = default_route_address()
     assert address is None or host_name(address) == address
+
+
+def test_the_default_route_s_address_is_among_the_machine_s_own() -> None:
+    own = own_addresses()
+    assert default_route_address() in [*own, None]
+    assert not any(is_loopback(address) for address in own)
