@@ -13,7 +13,7 @@ from aiohttp import web
 
 from companion_ws.access.tokens import Claims
 from companion_ws.core.errors import CompanionError, SessionForbidden, SessionNotFound
-from companion_ws.core.protocol import parse
+from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.mcp import (
@@ -116,8 +116,9 @@ class McpRoute:
         except SessionNotFound as error:
             raise RpcError(NO_SESSION, error.message, error.http_status) from error
         except CompanionError as error:
-            refused = {"code": error.code, "message": error.message, **error.details}
-            return tool_result({"error": refused}, is_error=True)
+            # Details may hold stored JSON text, which only our own encoder can write.
+            refused = encode({"code": error.code, "message": error.message, **error.details})
+            return tool_result({"error": parse(refused)}, is_error=True)
         told = {"result": value, "companion": {"events": events, "screens": screens}}
         return tool_result(told, is_error)
 
