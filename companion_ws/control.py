@@ -30,7 +30,7 @@ from aiohttp import web
 from companion_ws.access.keys import Keys, StartRefused, prepare_data_folder
 from companion_ws.access.tokens import Kind, Tokens
 from companion_ws.config import Config
-from companion_ws.core.errors import ERRORS, CompanionError
+from companion_ws.core.errors import ERRORS, CompanionError, Unauthenticated
 
 LOCAL_USER: Final = "local"
 """Who works on the server's own machine."""
@@ -174,7 +174,7 @@ class Reached:
 
     async def sign_in_link(self) -> str:
         """Return a link that signs in once as admin, on this machine, within ten minutes."""
-        answer = await self.ask("POST", "/sign-ins")
+        answer = await self.ask("POST", "/sign-in-links")
         return f"{self.url}/#signin={answer['ticket']}"
 
     async def ask(
@@ -194,6 +194,11 @@ class Reached:
         if response.status >= 400:
             problem = answer if isinstance(answer, dict) else {}
             kind = ERRORS.get(str(problem.get("code")), CompanionError)
+            if kind is Unauthenticated and token is None:
+                raise kind(
+                    "The server does not accept this data folder's key. Is COMPANION_SECRET_KEY"
+                    " set as it was for the server?"
+                )
             raise kind(problem.get("detail") or f"{method} {path}: HTTP {response.status}")
         return answer
 

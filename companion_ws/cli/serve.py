@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -74,35 +73,46 @@ class Stop:
 
 async def _serve(config: Config, stop: Stop) -> int:
     stop.watch_signals()
+    files = Files(config.tools) if config.reload else None
     async with listening(config) as server:
         await print_start(server)
-        watching = asyncio.create_task(_watch_files(config, stop)) if config.reload else None
+        watching = asyncio.create_task(_reload_on(files, stop)) if files else None
         await stop.wait()
         if watching is not None:
             watching.cancel()
     return 0
 
 
-async def _watch_files(config: Config, stop: Stop) -> None:
-    folders = [Path(__file__).parent.parent]
-    if config.tools is not None:
-        spec = find_spec(config.tools.partition(".")[0])
-        if spec is not None and spec.origin is not None:
-            folders.append(Path(spec.origin).parent)
-    before = _times(folders)
-    while _times(folders) == before:  # noqa: ASYNC110 - files tell nobody that they changed
+async def _reload_on(files: Files, stop: Stop) -> None:
+    while not files.have_changed():  # noqa: ASYNC110 - files tell nobody that they changed
         await asyncio.sleep(RELOAD_POLL_S)
     stop.is_for_reload = True
     stop.now()
 
 
-def _times(folders: Iterable[Path]) -> Mapping[Path, int]:
-    return {
-        file: file.stat().st_mtime_ns
-        for folder in folders
-        for file in folder.rglob("*.py")
-        if file.exists()
-    }
+class Files:
+    """The Python files of this program and of its server tools, as they were at the start."""
+
+    def __init__(self, tools: str | None) -> None:
+        self._roots = [Path(__file__).parent.parent]
+        spec = find_spec(tools.partition(".")[0]) if tools is not None else None
+        if spec is not None:
+            self._roots += [Path(place) for place in spec.submodule_search_locations or ()]
+            if not spec.submodule_search_locations and spec.origin is not None:
+                self._roots.append(Path(spec.origin))
+        self._before = self._times()
+
+    def have_changed(self) -> bool:
+        """Return whether one was written, added or removed since."""
+        return self._times() != self._before
+
+    def _times(self) -> dict[Path, int]:
+        files = (
+            file
+            for root in self._roots
+            for file in ([root] if root.is_file() else root.rglob("*.py"))
+        )
+        return {file: file.stat().st_mtime_ns for file in files if file.exists()}
 
 
 COMMANDS: Final = [serve]

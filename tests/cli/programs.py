@@ -1,0 +1,130 @@
+"""The program as its users start it: processes, their output and their signals."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+RUN = Path(__file__).parents[2] / "run.py"
+PATIENCE_S = 30.0
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Return the environment without settings of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COMPANION_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Program:
+    """Verbs run on one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+    def run(
+        self, *arguments: str, stdin: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        environment.setdefault("COMPANION_DATA", str(self.data))
+        return subprocess.run(
+            [sys.executable, str(RUN), *arguments],
+            env=clean_environment(**environment),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def lines(self, *arguments: str, stdin: str | None = None) -> list[str]:
+        """Run a verb that has to succeed; return what it printed."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+
+class Running:
+    """A program that stays: its output line by line, as it comes."""
+
+    def __init__(self, *arguments: str, data: Path, **environment: str) -> None:
+        environment.setdefault("COMPANION_DATA", str(data))
+        self.process = subprocess.Popen(
+            [sys.executable, str(RUN), *arguments],
+            env=clean_environment(**environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.seen: list[str] = []
+        self.errors: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._readers = [
+            threading.Thread(target=self._read_output, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors.extend(self.process.stderr)
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Wait for a line; return its match."""
+        while True:
+            line = self._lines.get(timeout=PATIENCE_S)
+            assert line is not None, f"{pattern!r} never came: {self.seen} {self.errors}"
+            self.seen.append(line)
+            match = re.search(pattern, line)
+            if match is not None:
+                return match
+
+    def write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+class Served(Running):
+    """A server that is ready."""
+
+    def __init__(self, *arguments: str, data: Path, **environment: str) -> None:
+        port = [] if "--port" in arguments else ["--port", "0"]
+        super().__init__("serve", *port, *arguments, data=data, **environment)
+        self.url = self.until(r"ready at (https?://\S+)")[1]
+        self.sign_in = self.until(r"Sign in .*: (\S+)$")[1]

@@ -1,0 +1,298 @@
+"""Starting and stopping the server, as the operator sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from programs import Program, Running, Served
+
+from companion_ws.config import Config
+
+Start = Callable[..., Served]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def post(url: str, body: object, **headers: str) -> tuple[int, object]:
+    request = urllib.request.Request(
+        url,
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", **headers},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_the_first_start_makes_a_private_folder_whatever_the_umask(
+    start: Start, program: Program
+) -> None:
+    before = os.umask(0)
+    try:
+        start()
+    finally:
+        os.umask(before)
+
+    assert mode(program.data) == 0o700
+    files = {path.name: mode(path) for path in program.data.iterdir()}
+    assert set(files) >= {"companion.db", "secret.key", "lock", "server.json"}
+    assert set(files.values()) == {0o600}, files
+
+
+def test_the_sign_in_link_signs_in_once_as_admin(start: Start) -> None:
+    served = start()
+    address, _, ticket = served.sign_in.partition("/#signin=")
+    assert address == served.url
+
+    status, answer = post(f"{served.url}/sign-in", {"ticket": ticket})
+    assert status in (200, 201)
+    assert isinstance(answer, dict)
+    request = urllib.request.Request(
+        f"{served.url}/sessions", headers={"Authorization": f"Bearer {answer['token']}"}
+    )
+    with urllib.request.urlopen(request) as response:
+        assert json.load(response)["sessions"] == []
+    assert post(f"{served.url}/sign-in", {"ticket": ticket})[0] >= 400
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    start: Start, program: Program
+) -> None:
+    served = start("--public-url", "http://flag.example", COMPANION_PUBLIC_URL="http://env.example")
+    assert served.until(r"Phones open (\S+)")[1] == "http://flag.example/c"
+    served.stop()
+
+    served = start(COMPANION_PUBLIC_URL="http://env.example/", COMPANION_ADMIN_PORT="0")
+    assert served.until(r"Phones open (\S+)")[1] == "http://env.example/c"
+
+
+def test_help_names_every_setting_its_variable_and_default_and_no_secret(
+    program: Program,
+) -> None:
+    for arguments in (["--help"], ["serve", "--help"]):
+        shown = " ".join(program.run(*arguments).stdout.split())
+        for field in dataclasses.fields(Config):
+            flag = field.metadata.get("flag") or "--" + field.name.replace("_", "-")
+            if field.metadata.get("secret"):
+                assert flag not in shown
+                continue
+            variable = "COMPANION_" + flag[2:].replace("-", "_").upper()
+            assert flag in shown
+            assert f"env var: {variable}" in shown
+        assert "default: 65536" in shown
+        assert "default: 1h" in shown
+
+
+def test_run_py_without_a_verb_and_with_serve_are_the_same_program(
+    start: Start, program: Program
+) -> None:
+    served = start("--port", "0", kind=Running)
+    served.until("ready at")
+    assert served.stop() == 0
+    assert program.run("--version").stdout.startswith("companion-ws, version ")
+
+
+def test_a_second_server_on_the_same_folder_is_refused(start: Start, program: Program) -> None:
+    served = start()
+    refused = program.run("serve", "--port", "0")
+
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("Error: Another server works on")
+    assert str(served.process.pid) in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "{taken}"], "is in use"),
+        (["--port", "0", "--host", "203.0.113.9"], "no address of this machine"),
+        (["--port", "0", "--host", "no.such.host.invalid"], "no address of this machine"),
+        (["--port", "0", "--tls-cert", "no.pem", "--tls-key", "no.pem"], "cannot be used"),
+        (["--port", "0", "--tls-cert", "no.pem"], "go together"),
+        (["--port", "0", "--tools", "no_such_module"], "no_such_module"),
+        (["--port", "0", "--tools", "json"], "no function marked @tool"),
+        (["--port", "0", "--session-ttl", "soon"], "is no duration"),
+        (["--port", "0", "--data", "/dev/null/data"], "cannot be used"),
+        (["--port", "0", "--tunnel", "no-such-program {url}"], "tunnel"),
+        (["--port", "0", "--tunnel", "true {url}"], "no https URL"),
+        (["--port", "70000"], "70000"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_a_failed_start_says_why_in_one_sentence(
+    arguments: list[str], sentence: str, program: Program, taken_port: int
+) -> None:
+    given = [argument.format(taken=taken_port, url="{url}") for argument in arguments]
+    failed = program.run("serve", *given)
+
+    assert failed.returncode != 0
+    *_, last = failed.stderr.splitlines()
+    assert last.startswith("Error: ")
+    assert sentence in last
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["secret.key", "companion.db"])
+def test_a_file_others_can_read_refuses_to_start(name: str, start: Start, program: Program) -> None:
+    start().stop()
+    (program.data / name).chmod(0o644)
+    refused = program.run("serve", "--port", "0")
+
+    assert refused.returncode != 0
+    assert f"chmod 600 {program.data / name}" in refused.stderr
+
+
+def test_a_database_that_is_none_refuses_to_start(start: Start, program: Program) -> None:
+    start().stop()
+    (program.data / "companion.db").write_bytes(b"this is no database" * 500)
+    refused = program.run("serve", "--port", "0")
+
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("Error: The database cannot be used")
+
+
+def test_a_looser_folder_of_ours_is_tightened(start: Start, program: Program) -> None:
+    program.data.mkdir(mode=0o755)
+    start()
+
+    assert mode(program.data) == 0o700
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_tells_everybody_to_come_back_and_leaves_with_zero(
+    number: int, start: Start, program: Program
+) -> None:
+    served = start()
+    token = (await asyncio.to_thread(program.lines, "token", "create", "--user", "alice"))[0]
+    silent = socket.create_connection(served.url.removeprefix("http://").split(":"))
+    silent.sendall(
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Authorization: Bearer " + token.encode() + b"\r\n\r\n"
+    )
+    async with aiohttp.ClientSession() as http:
+        async with http.ws_connect(
+            served.url + "/ws", headers={"Authorization": f"Bearer {token}"}
+        ) as ws:
+            await ws.receive_json()
+            began_s = time.monotonic()
+            stopping = asyncio.create_task(asyncio.to_thread(served.stop, number))
+            message = await ws.receive(timeout=10)
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1012)
+        assert await stopping == 0
+    assert time.monotonic() - began_s < 10
+    assert not (program.data / "server.json").exists()
+    assert "Traceback" not in "".join(served.errors)
+    silent.close()
+
+
+def test_after_a_kill_the_next_server_starts_and_verbs_find_it(
+    start: Start, program: Program
+) -> None:
+    start().stop(signal.SIGKILL)
+    assert program.run("token", "list").returncode == 0
+
+    served = start()
+    assert program.run("open", "--print").stdout.startswith(served.url)
+
+
+def test_without_a_way_for_phones_the_command_that_makes_one_is_printed(start: Start) -> None:
+    served = start("--limit-burst", "7")
+    served.until("Phones cannot reach")
+
+    assert served.until(r"run\.py serve .*")[0].endswith("serve --port 0 --limit-burst 7 --lan")
+
+
+def test_a_server_on_the_network_still_has_a_door_for_this_machine(
+    start: Start, program: Program
+) -> None:
+    served = start("--lan")
+    served.stop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"  # no network here: nothing to check beyond loopback
+    served = start("--host", address)
+    assert address in served.url
+    running = json.loads((program.data / "server.json").read_text())
+    assert running["admin_url"].startswith("http://127.0.0.1:")
+    assert program.run("token", "list").returncode == 0
+
+
+def test_behind_a_tunnel_links_carry_its_url_and_admin_has_its_own_port(
+    start: Start, program: Program, tmp_path: Path
+) -> None:
+    script = tmp_path / "tunnel.sh"
+    script.write_text(
+        "echo $$ > pid; echo starting $1; echo 'at https://blue-fox.tunnel.example |'\n"
+        "while :; do echo noise; sleep 0.05; done\n"
+    )
+    pid = tmp_path / "pid"
+    script.write_text(script.read_text().replace("> pid", f"> {pid}"))
+    served = start("--admin-port", "0", "--tunnel", f"sh {script} {{url}}")
+
+    assert served.until(r"Phones open (\S+)")[1] == "https://blue-fox.tunnel.example/c"
+    admin = json.loads((program.data / "server.json").read_text())["admin_url"]
+    assert admin != served.url
+    assert served.sign_in.startswith(admin)
+    assert program.run("token", "list").returncode == 0
+    assert served.stop() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_verbs_reach_a_server_with_tls(start: Start, program: Program, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", str(key), "-out", str(cert), "-subj", "/CN=companion.test"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    served = start("--tls-cert", str(cert), "--tls-key", str(key))
+
+    assert served.url.startswith("https://")
+    assert program.run("token", "create", "--user", "alice").returncode == 0
+
+
+def test_a_changed_file_restarts_the_server(start: Start, tmp_path: Path) -> None:
+    module = tmp_path / "my_tools.py"
+    module.write_text("from companion_ws import tool\n\n@tool\ndef weigh() -> int:\n    return 1\n")
+    served = start("--reload", "--tools", "my_tools", PYTHONPATH=str(tmp_path))
+    served.until("Phones cannot")
+    module.write_text(module.read_text() + "\n# changed\n")
+
+    served.until("ready at")
+    served.until("Phones cannot")
+    assert served.stop() == 0
