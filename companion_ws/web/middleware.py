@@ -83,7 +83,8 @@ class Guard:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await self._checked(request, handler)
+            response = await self._checked(request, handler)
+            return _explained(response)
         except CompanionError as error:
             return self._refusal(request, error.code, problems.of_ours(error))
         except web.HTTPException as error:
@@ -198,6 +199,14 @@ class Guard:
             headers.share(response.headers, origin)
             if _is_preflight(request):
                 headers.answer_preflight(response.headers)
+
+
+def _explained(response: web.StreamResponse) -> web.StreamResponse:
+    """Return an error that came without a body as a problem; its headers stay."""
+    is_bare = isinstance(response, web.Response) and response.body is None
+    if response.status < 400 or response.prepared or not is_bare:
+        return response
+    return problems.of_theirs(response)
 
 
 def carried_token(request: web.Request) -> str | None:

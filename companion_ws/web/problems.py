@@ -48,8 +48,8 @@ def of_ours(error: CompanionError) -> web.Response:
     return response
 
 
-def of_theirs(error: web.HTTPException) -> web.StreamResponse:
-    """Return aiohttp's refusal in our form; its headers (`Allow`, `Location`) stay."""
+def of_theirs(error: web.StreamResponse) -> web.StreamResponse:
+    """Return a refusal of aiohttp's in our form; its headers (`Allow`, `Location`) stay."""
     if error.status < 400:
         return web.Response(status=error.status, headers=_headers(error))
     status = HTTPStatus(error.status)
@@ -60,7 +60,7 @@ def of_theirs(error: web.HTTPException) -> web.StreamResponse:
     return response
 
 
-def _headers(error: web.HTTPException) -> dict[str, str]:
+def _headers(error: web.StreamResponse) -> dict[str, str]:
     return {
         name: value for name, value in error.headers.items() if name.lower() not in _OWN_HEADERS
     }
