@@ -14,6 +14,17 @@ const PAGE = 50
 /** A replay waits no longer than this between two records. */
 const LONGEST_PAUSE_MS = 2000
 
+/** Told without a place in the log, and worth a row. */
+const SHOWN = new Set(["presence", "screen", "rendered", "screen_command"])
+
+const EXAMPLES = [
+  ["An update", { type: "contextual_update", text: "quote_ready", data: { carrier: "FedEx", service: "Ground", cost: 12.99, currency: "USD" } }],
+  ["A choice", { type: "client_tool_call", client_tool_call: { tool_name: "companion_choose", tool_call_id: "new", parameters: { title: "Which one?", options: [{ id: "a", label: "First" }, { id: "b", label: "Second" }] } } }],
+  ["A confirmation", { type: "client_tool_call", client_tool_call: { tool_name: "companion_confirm", tool_call_id: "new", parameters: { title: "Go on?" } } }],
+  ["A state", { type: "state_update", key: "step", value: 1 }],
+  ["A toast", { type: "screen_command", name: "toast", text: "Hello from the inspector" }],
+]
+
 const root = document.getElementById("app")
 const query = new URLSearchParams(location.search)
 const rows = new Map()
@@ -24,13 +35,6 @@ let timer = null
 let watched = null
 let pages = 1
 
-try {
-  token = await signIn()
-  if (token) begin(token)
-  else askForToken()
-} catch {
-  askForToken("This sign-in link was used already or is too old.")
-}
 
 function askForToken(reason = "") {
   clearTimeout(timer)
@@ -291,13 +295,6 @@ class Watch {
   }
 }
 
-/** Told without a place in the log, and worth a row. */
-const SHOWN = new Set(["presence", "screen", "rendered", "screen_command"])
-
-const EXAMPLES = [
-  ["An update", { type: "contextual_update", text: "quote_ready", data: { carrier: "FedEx", service: "Ground", cost: 12.99, currency: "USD" } }],
-  ["A choice", { type: "client_tool_call", client_tool_call: { tool_name: "companion_choose", tool_call_id: "new", parameters: { title: "Which one?", options: [{ id: "a", label: "First" }, { id: "b", label: "Second" }] } } }],
-  ["A confirmation", { type: "client_tool_call", client_tool_call: { tool_name: "companion_confirm", tool_call_id: "new", parameters: { title: "Go on?" } } }],
-  ["A state", { type: "state_update", key: "step", value: 1 }],
-  ["A toast", { type: "screen_command", name: "toast", text: "Hello from the inspector" }],
-]
+const found = await signIn().catch(() => askForToken("This sign-in link was used already or is too old."))
+if (found) begin(found)
+else if (found === null) askForToken()

@@ -13,14 +13,12 @@ let page = null
 let timer = null
 let devices = []
 
-try {
-  token = await signIn()
-  if (token) begin(token)
-  else root.replaceChildren(signInForm(begin))
-} catch (error) {
+const found = await signIn().catch((error) => {
   const reason = error.status ? "This sign-in link was used already or is too old." : error.message
   root.replaceChildren(signInForm(begin, reason))
-}
+})
+if (found) begin(found)
+else if (found === null) root.replaceChildren(signInForm(begin))
 
 function begin(given) {
   token = given

@@ -32,7 +32,7 @@ function begin(token) {
   }
   root.replaceChildren(
     h("div", { class: "page-head" }, page.title,
-      h("p", { class: "muted session-id" }, "Session ", h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
+      h("p", { class: "muted session-id" }, h("span", {}, "Session "), h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
     page.joined, pairing,
     h("section", { class: "panel" }, h("h2", {}, "Devices in this session"), page.empty, page.list))
   pairing.begin({ token, sessionId, nowMs: () => Date.now() + offset, onRefused: (error) => refuse(error) })

@@ -1,0 +1,208 @@
+"""The scan: from the pixels of the pairing page to the cards on the phone."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, expect
+
+from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, scanned
+
+pytestmark = pytest.mark.browser
+
+
+async def pairing_page(world: World, agent: Agent, **options: object) -> Page:
+    """The owner's page with its code drawn."""
+    desk = await world.page(**options)
+    token = world.server.token()
+    await desk.goto(f"{world.server.url}/sessions/{agent.session_id}/pair#token={token}")
+    await drawn(desk)
+    return desk
+
+
+async def drawn(desk: Page) -> None:
+    await desk.wait_for_function("() => document.querySelector('.qr')?.naturalWidth > 0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+async def test_one_scan_of_the_screen_shows_what_the_agent_talks_about(
+    world: World, scheme: str, size: tuple[int, int]
+) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    viewport = {"width": size[0], "height": size[1]}
+    desk = await pairing_page(world, agent, viewport=viewport, color_scheme=scheme)
+    texts = scanned(await desk.screenshot(full_page=True))
+    link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
+    assert texts == [link]
+    await expect(desk.get_by_text(agent.session_id)).to_be_visible()
+    assert "#" not in desk.url
+
+    phone = await world.page(**PIXEL, color_scheme=scheme)
+    await phone.goto(texts[0])
+
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
+    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_visible()
+    assert "#" not in phone.url
+    await expect(desk.get_by_text("Pixel 7 joined")).to_be_visible()
+
+
+@pytest.mark.parametrize("options", [{"color_scheme": "dark"}, {"forced_colors": "active"}])
+async def test_the_code_lies_on_a_white_plate_with_its_quiet_zone(
+    world: World, options: dict[str, str]
+) -> None:
+    desk = await pairing_page(world, await world.agent(), **options)
+
+    plate = await desk.evaluate(
+        "() => { const qr = document.querySelector('.qr'); const box = qr.getBoundingClientRect();"
+        " return [getComputedStyle(qr).backgroundColor, box.width, box.height] }"
+    )
+
+    assert plate[0] == "rgb(255, 255, 255)"
+    assert min(plate[1:]) >= 240
+    assert len(scanned(await desk.screenshot())) == 1
+
+
+async def test_a_phone_without_a_camera_types_nine_digits(world: World) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    desk = await pairing_page(world, agent)
+    code = await desk.locator(".big-code").text_content()
+    phone = await world.page(**PIXEL)
+    await phone.goto(f"{world.server.url}/c")
+    box = phone.get_by_role("textbox", name="Code")
+    assert await box.get_attribute("inputmode") == "numeric"
+
+    await box.fill("123")
+    await phone.get_by_role("button", name="Join").tap()
+    await expect(phone.get_by_role("alert")).to_have_text("A code has nine digits.")
+    await box.fill("000000000")
+    await phone.get_by_role("button", name="Join").tap()
+    await expect(phone.get_by_role("alert")).to_contain_text("That code does not work")
+    await box.fill("")
+    await box.press_sequentially(str(code).replace(" ", ""))
+    await expect(box).to_have_value(str(code))
+    await phone.get_by_role("button", name="Join").tap()
+
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
+
+
+async def test_fetching_the_link_uses_nothing_up_but_the_second_browser_is_told(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    async with aiohttp.ClientSession() as preview:
+        for _ in range(2):
+            async with preview.get(opened["url"]) as answer:
+                assert answer.status == 200
+    await world.phone(agent, url=opened["url"])
+
+    late = await world.page(**PIXEL)
+    await late.goto(opened["url"])
+
+    await expect(late.get_by_role("heading", name="already used")).to_be_visible()
+    await expect(late.get_by_role("link", name="Type a code")).to_be_visible()
+
+
+async def test_reload_and_back_keep_the_seat_and_show_no_secret(world: World) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    phone = await world.phone(agent)
+    assert "session_id" in phone.url
+
+    await phone.reload()
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
+    await phone.goto("about:blank")
+    await phone.go_back()
+
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
+    assert "#" not in phone.url
+
+
+async def test_a_phone_that_is_removed_says_so_within_a_second_and_stays_away(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    desk = await pairing_page(world, agent)
+    phone = await world.phone(agent)
+    sockets: list[str] = []
+    phone.on("websocket", lambda socket: sockets.append(socket.url))
+    await expect(desk.get_by_text("Pixel 7 joined")).to_be_visible()
+
+    await desk.get_by_role("button", name="Undo").click()
+
+    await expect(phone.get_by_role("alert")).to_contain_text("disconnected")
+    await expect(phone.get_by_role("link", name="Type a code")).to_be_visible()
+    await expect(desk.get_by_text("no access any more")).to_be_visible()
+    assert sockets == []
+    await phone.reload()
+    await expect(phone.get_by_role("heading", name="No session on this phone")).to_be_visible()
+
+
+async def test_the_owner_confirms_a_phone_that_shows_the_same_number(new_world: NewWorld) -> None:
+    world = await new_world(pairing="confirm")
+    agent = await world.agent()
+    desk = await pairing_page(world, agent)
+    link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
+    phone = await world.page(**PIXEL)
+    await phone.goto(str(link))
+    number = phone.locator(".verification")
+    await expect(number).to_be_visible()
+
+    dialog = desk.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Pixel 7 wants to join")
+    await expect(dialog.locator(".verification")).to_have_text(str(await number.text_content()))
+    await dialog.get_by_role("button", name="Yes").click()
+
+    await world.connected(phone)
+    await expect(desk.get_by_text("Pixel 7 joined")).to_be_visible()
+
+
+async def test_a_phone_the_owner_refuses_is_told(new_world: NewWorld) -> None:
+    world = await new_world(pairing="confirm")
+    desk = await pairing_page(world, await world.agent())
+    link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
+    phone = await world.page(**PIXEL)
+    await phone.goto(str(link))
+
+    await desk.get_by_role("dialog").get_by_role("button", name="No").click()
+
+    await expect(phone.get_by_role("alert")).to_contain_text("said no")
+
+
+async def test_the_whole_scan_works_on_plain_http(new_world: NewWorld) -> None:
+    first = await new_world()
+    port = first.server.port
+    await first.server.stop()
+    first.server.host = "companion.test"
+    await first.server.start(public_url=f"http://companion.test:{port}")
+    agent = await first.agent()
+    await agent.update("quote_ready", QUOTES)
+    desk = await pairing_page(first, agent)
+    [link] = scanned(await desk.screenshot())
+    assert link.startswith(f"http://companion.test:{port}/p#")
+
+    phone = await first.page(**PIXEL)
+    await phone.goto(link)
+
+    assert await phone.evaluate("() => isSecureContext") is False
+    await phone.get_by_role("button", name="FedEx Ground").tap()
+    await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible()
+    await agent.hears(lambda message: message["type"] == "user_message")
+
+
+async def test_an_expired_code_replaces_itself(world: World) -> None:
+    desk = await world.page()
+    await desk.clock.install()
+    agent = await world.agent()
+    token = world.server.token()
+    await desk.goto(f"{world.server.url}/sessions/{agent.session_id}/pair#token={token}")
+    await drawn(desk)
+    link = desk.get_by_role("link", name="Open on this device")
+    before = str(await link.get_attribute("href"))
+
+    await desk.clock.fast_forward(50_000)
+
+    await expect(link).not_to_have_attribute("href", before)
