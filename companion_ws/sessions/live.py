@@ -60,6 +60,8 @@ class Followed(Protocol):
 
     def recorded(self, live: Live, event: Event, body: bytes) -> None: ...
 
+    def passed(self, live: Live, kind: str, fields: dict[str, Any]) -> None: ...
+
     def joined(self, live: Live, connection: Connection) -> None: ...
 
     def spawn(self, live: Live, what: Any) -> None: ...
@@ -340,6 +342,7 @@ class Live:
             passing.type, {**passing.fields, "sender": sender.shown()}, at_ms, request_id
         )
         self.tell(body, roles=passing.roles, but=connection)
+        self._follow.passed(self, passing.type, passing.fields)
         if answer is not None:
             self._answer(body, None, answer, request_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ GRACE_S: Final = 120.0
 """After a start, or a jump of the clock, nothing expires for this long."""
 WARNING_S: Final = 60.0
 """How long before its end everybody is told that a session expires."""
+
+LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
+"""The shape of a BCP 47 tag."""
 
 log = structlog.get_logger(__name__)
 
@@ -330,14 +334,11 @@ class Sessions:
         if call_sid is not None:
             await self.store.update(session_id, "call_sid", call_sid)
 
-    async def rename(
-        self, session_id: str, *, title: str | None = None, language: str | None = None
-    ) -> None:
-        """Set what a person calls a session, or the language it speaks."""
+    async def rename(self, session_id: str, title: str | None, language: str | None) -> None:
+        """Set what a person calls a session, None to leave that, and the language it speaks."""
         if title is not None:
             await self.store.update(session_id, "title", title)
-        if language is not None:
-            await self.store.update(session_id, "language", language)
+        await self.store.update(session_id, "language", language)
         row = await self.store.row(session_id)
         live = await self.live(session_id)
         if live is not None and row is not None:
@@ -521,6 +522,21 @@ class Sessions:
                     for future in self._results[key]:
                         if not future.done():
                             future.set_result(record)
+
+            case "conversation_initiation_metadata":
+                self._began(live, event.fields)
+
+    def passed(self, live: Live, kind: str, fields: dict[str, Any]) -> None:
+        """Something went by that is not recorded; a conversation's id is bound all the same."""
+        if kind == "conversation_initiation_metadata":
+            conversation_id = fields["conversation_initiation_metadata_event"]["conversation_id"]
+            self.spawn(live, self.bind(live.session_id, conversation_id=conversation_id))
+            self._began(live, fields)
+
+    def _began(self, live: Live, fields: dict[str, Any]) -> None:
+        language = fields["conversation_initiation_metadata_event"].get("language")
+        if isinstance(language, str) and LANGUAGE.fullmatch(language):
+            self.spawn(live, self.rename(live.session_id, None, language))
 
     def joined(self, live: Live, connection: Connection) -> None:
         if connection.is_screen:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from companion_ws.access.answers import Memory
 from companion_ws.access.tokens import Claims
@@ -142,9 +143,8 @@ class Api:
     async def rename(self, request: web.Request) -> web.Response:
         summary, naming = await self._owned(request), body_of(await read_json(request), Naming)
         _alive(summary)
-        await self._sessions.rename(
-            summary.session_id, title=naming.title, language=naming.language
-        )
+        language = summary.language if naming.language is UNSET else naming.language
+        await self._sessions.rename(summary.session_id, naming.title, language)
         return _json(await self._shown(await self._owned(request)))
 
     async def end(self, request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from companion_ws.core.errors import BadRequest
 
@@ -31,10 +31,10 @@ class NewSession(Struct, kw_only=True):
 
 
 class Naming(Struct, kw_only=True):
-    """What to call a session, and the language it speaks."""
+    """What to call a session, and the language it speaks; null for none in particular."""
 
     title: Title | None = None
-    language: Language | None = None
+    language: Language | None | UnsetType = UNSET
 
 
 class Page(Struct, kw_only=True):
