@@ -96,6 +96,8 @@ export class Connection {
     this.#asked = false
     this.#heardAt = this.#openedAt = this.#environment.now()
     socket.onmessage = (event) => socket === this.#socket && this.#hear(event.data)
+    // Node's sockets end the program over an error nobody listens to; its close follows anyway.
+    socket.onerror = () => {}
     socket.onclose = (event) => socket === this.#socket && this.#lose(event.code, event.reason)
     this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
   }

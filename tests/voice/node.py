@@ -1,0 +1,89 @@
+"""The JavaScript SDK for tests: fetched once into a cache, run in Node."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+HERE = Path(__file__).parent / "js"
+BRIDGE = Path(__file__).parents[2] / "static" / "js" / "elevenlabs.js"
+
+
+def node_modules() -> Path:
+    """Return a folder with the SDK in its node_modules, made once per version."""
+    wanted = (HERE / "package.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "companion-ws-tests" / hashlib.sha256(wanted).hexdigest()[:16]
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        (Path(made) / "package.json").write_bytes(wanted)
+        npm = shutil.which("npm") or "npm"
+        install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run(install, cwd=made, check=True, capture_output=True, timeout=300)
+        with suppress(OSError):  # somebody else was first
+            Path(made).rename(folder)
+            Path(made).mkdir()
+    return folder
+
+
+class NodeAgent:
+    """`js/agent.mjs` as a program of its own."""
+
+    def __init__(self, companion: dict[str, Any], elevenlabs: str) -> None:
+        self._options = {
+            "modules": str(node_modules()),
+            "bridge": str(BRIDGE),
+            "companion": companion,
+            "elevenlabs": elevenlabs,
+        }
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            "node",
+            str(HERE / "agent.mjs"),
+            json.dumps(self._options),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+    async def order(self, word: str, answer: str) -> Any:
+        """Give an order; return what comes under `answer`, passing over what else is said."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n".encode())
+        return await self.says(answer)
+
+    async def says(self, key: str) -> Any:
+        """Return the next thing said under `key`."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(15):
+            while line := await self._process.stdout.readline():
+                try:
+                    message = json.loads(line)
+                except ValueError:
+                    continue  # the SDK talks to the console
+                assert "error" not in message, message
+                if key in message:
+                    return message[key]
+        raise AssertionError("the agent ended")

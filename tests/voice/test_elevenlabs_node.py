@@ -1,0 +1,176 @@
+"""The real JavaScript SDK in Node, joined to a session of a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from companion_ws.client import CompanionClient
+from companion_ws.testing.fake_elevenlabs import FakeConversation, FakeElevenLabs
+from companion_ws.testing.phone import Phone
+from companion_ws.testing.server import CompanionServer
+from tests.voice.conftest import screen
+from tests.voice.node import NodeAgent
+
+OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
+CHOICE = {"title": "Which?", "options": OPTIONS}
+
+
+@pytest.fixture
+def companion_settings() -> dict[str, Any]:
+    return {"tools": "companion_ws.examples.shipping"}
+
+
+@pytest.fixture
+def answer_within_ms() -> int:
+    return 19_000
+
+
+@pytest.fixture
+async def agent(
+    companion_server: CompanionServer,
+    companion: CompanionClient,
+    fake: FakeElevenLabs,
+    answer_within_ms: int,
+) -> AsyncIterator[NodeAgent]:
+    options = {
+        "url": companion_server.url,
+        "token": companion_server.token(),
+        "sessionId": companion.session_id,
+        "tools": ["companion_choose"],
+        "answerWithinMs": answer_within_ms,
+    }
+    async with NodeAgent(options, fake.origin) as running:
+        assert await running.order("ready", "ready") == companion.session_id
+        yield running
+
+
+@pytest.fixture
+async def said(agent: NodeAgent, fake: FakeElevenLabs) -> FakeConversation:
+    id = await agent.order("start", "started")
+    conversation = await fake.next_conversation()
+    assert conversation.id == id
+    assert conversation.subprotocol == "convai"
+    return conversation
+
+
+async def test_the_agent_asks_and_the_screen_answers(said: FakeConversation, here: Phone) -> None:
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE, tool_call_id="of11"))
+    assert (await here.question())["tool_call_id"] == "of11"
+    await here.choose("air")
+    assert (await asking).json["id"] == "air"
+
+
+async def test_any_tool_name_is_answered_and_own_tools_come_first(
+    agent: NodeAgent, said: FakeConversation
+) -> None:
+    assert (await said.call_tool("add", {"a": 1, "b": 2})).result == "3"
+    parcel = {"from_zip": "94107", "to_zip": "10001", "weight": 5}
+    assert "FedEx" in (await said.call_tool("get_shipping_quotes", parcel)).result
+    wrong = await said.call_tool("get_shipping_quotes", {})
+    assert wrong.is_error
+    assert "from_zip" in wrong.result
+    assert await agent.order("names", "names") == ["add", "companion_choose"]
+
+
+async def test_what_is_said_is_in_the_session_and_the_conversation_leads_there(
+    agent: NodeAgent,
+    said: FakeConversation,
+    companion: CompanionClient,
+    companion_server: CompanionServer,
+) -> None:
+    await said.hear("to Berlin please")
+    await said.say("Two rates")
+    assert await agent.says("heard") == "to Berlin please"
+    texts = []
+    async with asyncio.timeout(10):
+        async for record in companion.records():
+            if record["type"] == "user_transcript":
+                texts.append(record["user_transcription_event"]["user_transcript"])
+            if record["type"] == "agent_response":
+                texts.append(record["agent_response_event"]["agent_response"])
+                break
+    assert texts == ["to Berlin please", "Two rates"]
+    found = await companion_server.sessions.find(conversation_id=said.id)
+    assert found is not None
+    assert found.session_id == companion.session_id
+
+
+async def test_a_tap_becomes_a_turn_and_what_a_screen_shows_an_update(
+    said: FakeConversation, here: Phone
+) -> None:
+    for step in range(5):
+        await here.client.contextual_update("step", {"at": step}, context_id="step")
+    await here.tap("selected", {"id": "air"}, "I take UPS Next Day")
+    assert await said.user_messages.next() == "I take UPS Next Day"
+    last = await said.contextual_updates.until(lambda update: update["text"] == 'step: {"at":4}')
+    assert last["context_id"] == "step"
+    await here.client.send({"type": "user_activity"})
+    await said.user_activities.next()
+
+
+async def test_what_the_agent_was_not_told_waits_for_its_next_conversation(
+    agent: NodeAgent, said: FakeConversation, here: Phone, fake: FakeElevenLabs
+) -> None:
+    await agent.order("end", "ended")
+    await here.say("are you there?")
+    async with asyncio.timeout(5):
+        while await agent.order("pending", "pending") != ["are you there?"]:
+            pass
+    await agent.order("start", "started")
+    again = await fake.next_conversation()
+    assert await again.user_messages.next() == "are you there?"
+
+
+async def test_without_a_screen_the_agent_gets_something_to_say_and_the_late_answer_as_a_turn(
+    said: FakeConversation, companion_server: CompanionServer, companion: CompanionClient
+) -> None:
+    result = await said.call_tool("companion_choose", CHOICE)
+    assert result.json["status"] == "no_screen"
+    assert not result.is_error
+    async with screen(companion_server, companion.session_id) as late:
+        await late.choose("air")
+        assert await said.user_messages.next() == "About “Which?”: UPS Next Day."
+
+
+async def test_two_screens_answer_and_the_agent_hears_the_first(
+    said: FakeConversation,
+    companion_server: CompanionServer,
+    companion: CompanionClient,
+    here: Phone,
+) -> None:
+    async with screen(companion_server, companion.session_id) as other:
+        asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+        asked = await other.question()
+        await here.choose("air")
+        assert (await asking).json["id"] == "air"
+        with pytest.raises(Exception, match="answered"):
+            await other.client.answer_tool(asked["tool_call_id"], {"status": "chosen", "id": "x"})
+        assert await said.ping() < 5
+
+
+async def test_the_server_goes_away_in_between_and_the_answer_still_arrives(
+    said: FakeConversation, companion_server: CompanionServer, here: Phone
+) -> None:
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+    await here.question()
+    await companion_server.stop()
+    await companion_server.start()
+    await here.choose("air")
+    assert (await asking).json["id"] == "air"
+
+
+@pytest.mark.parametrize("answer_within_ms", [1500])
+async def test_while_the_server_is_away_the_agent_is_answered_and_hears_the_rest_later(
+    said: FakeConversation, companion_server: CompanionServer, here: Phone
+) -> None:
+    await companion_server.stop()
+    result = await said.call_tool("companion_choose", CHOICE, timeout_s=3)
+    assert result.json["status"] == "unreachable"
+    assert not result.is_error
+    await companion_server.start()
+    await here.choose("air")
+    assert await said.user_messages.next() == "About “Which?”: UPS Next Day."
