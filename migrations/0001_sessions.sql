@@ -15,7 +15,7 @@ CREATE TABLE sessions (
     conversation_id   TEXT,                -- ElevenLabs' id of the conversation bound last
     call_sid          TEXT,                -- the telephone call, where there is one
     created_at_ms     INTEGER NOT NULL,
-    last_active_at_ms INTEGER NOT NULL,
+    last_active_at_ms INTEGER NOT NULL,    -- to the minute, or a tenth of the ttl
     ended_at_ms       INTEGER,
     seq               INTEGER NOT NULL DEFAULT 0,   -- of the newest record
     first_seq         INTEGER NOT NULL DEFAULT 1,   -- of the oldest record kept
@@ -23,7 +23,8 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE INDEX sessions_by_user ON sessions (user, created_at_ms);
 CREATE INDEX sessions_by_age ON sessions (created_at_ms, session_id);
-CREATE INDEX sessions_by_activity ON sessions (last_active_at_ms);
+CREATE INDEX sessions_by_activity ON sessions (last_active_at_ms) WHERE ended_at_ms IS NULL;
+CREATE INDEX sessions_ended ON sessions (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
 CREATE INDEX sessions_by_conversation ON sessions (conversation_id) WHERE conversation_id IS NOT NULL;
 CREATE INDEX sessions_by_call ON sessions (call_sid) WHERE call_sid IS NOT NULL;
 

@@ -160,7 +160,9 @@ class Live:
         if request_id is not None:
             known = self._requests.get((sender.key, request_id))
             if known is not None:
-                self._repeat(self._with_result(known, command), request_id, connection, answer)
+                self.active(at_ms)
+                seqs = self._with_result(known, command)
+                self._repeat(seqs, request_id, connection, answer, refuse)
                 return
         decision = decide(
             command, Asking(self.session, sender, at_ms, self._limits, self._is_server_tool)
@@ -173,12 +175,12 @@ class Live:
             case Repeat():
                 seqs = dict.fromkeys(decision.seqs[:1], "client_tool_call")
                 seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
-                self._repeat(seqs, request_id, connection, answer)
+                self._repeat(seqs, request_id, connection, answer, refuse)
             case Reply():
                 body = self._message(decision.type, decision.fields, at_ms, request_id)
-                self._answer(body, connection, answer, request_id)
+                self._answer(body, connection, answer, request_id, refuse)
             case Passing():
-                self._pass(decision, sender, at_ms, request_id, connection, answer)
+                self._pass(decision, sender, at_ms, request_id, connection, answer, refuse)
         self.active(at_ms)
 
     def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
@@ -232,7 +234,6 @@ class Live:
         if trimmed:
             writing.trim(session)
         self._database.note_bytes(writing.unit, len(body))
-        self.touched_ms = at_ms
         place = Place(session.seq, body, event, connection, answer, refuse)
         if connection is not None:
             connection.ahead += 1
@@ -262,40 +263,38 @@ class Live:
         request_id: str | None,
         connection: Connection | None,
         answer: Answer | None,
+        refuse: Refuse | None,
     ) -> None:
         """Answer with records that stand already, to the one who asks alone."""
         waiting = {place.seq: place.body for place in self._line if place.seq in seqs}
-        for number, (seq, kind) in enumerate(seqs.items()):
-            # Over HTTP one answer is all there is room for: the record itself.
-            reply = answer if number == 0 else None
-            if seq in waiting:
-                body = protocol.marked(waiting[seq], duplicate=True)
-                self._answer(body, connection, reply, request_id)
-            else:
-                self._follow.spawn(
-                    self, self._repeat_from_log(seq, kind, request_id, connection, reply)
-                )
+        stored = {seq: kind for seq, kind in seqs.items() if seq not in waiting}
 
-    async def _repeat_from_log(
-        self,
-        seq: int,
-        kind: str,
-        request_id: str | None,
-        connection: Connection | None,
-        answer: Answer | None,
-    ) -> None:
+        def tell(seq: int, body: bytes) -> None:
+            # Over HTTP one answer is all there is room for: the record itself.
+            reply = answer if seq == next(iter(seqs)) else None
+            self._answer(body, connection, reply, request_id, refuse)
+
+        async def tell_stored() -> None:
+            try:
+                for seq, kind in stored.items():
+                    tell(seq, await self._stored_again(seq, kind, request_id))
+            except CompanionError as error:
+                _refuser(self, connection, request_id, None, refuse)(error)
+
+        if stored:
+            self._follow.spawn(self, tell_stored())
+        for seq, body in waiting.items():
+            tell(seq, protocol.marked(body, duplicate=True))
+
+    async def _stored_again(self, seq: int, kind: str, request_id: str | None) -> bytes:
+        """Return a record marked as a repeat, or what is known of one that was trimmed."""
         body = await self.record_text(seq)
         if body is not None:
-            body = protocol.marked(body, duplicate=True)
-        else:
-            trimmed: dict[str, Any] = {"seq": seq, "duplicate": True}
-            if kind in ("state_updated", "state_deleted"):
-                trimmed["revision"] = seq
-            body = self._message(kind, trimmed, self.now_ms(), request_id)
-        if connection is not None:
-            connection.outbox.push_text(body)
-        if answer is not None:
-            answer(body)
+            return protocol.marked(body, duplicate=True)
+        known: dict[str, Any] = {"seq": seq, "duplicate": True}
+        if kind in ("state_updated", "state_deleted"):
+            known["revision"] = seq
+        return self._message(kind, known, self.now_ms(), request_id)
 
     async def record_text(self, seq: int) -> bytes | None:
         """Return a record's text, or None where it has been trimmed."""
@@ -311,6 +310,7 @@ class Live:
         connection: Connection | None,
         answer: Answer | None,
         request_id: str | None,
+        refuse: Refuse | None,
     ) -> None:
         """Tell one alone, in its turn."""
 
@@ -323,7 +323,7 @@ class Live:
         self._append(
             Place(
                 0, body, deliver=deliver,
-                refuse=_refuser(self, connection, request_id, None, None),
+                refuse=_refuser(self, connection, request_id, None, refuse),
             )
         )
 
@@ -335,6 +335,7 @@ class Live:
         request_id: str | None,
         connection: Connection | None,
         answer: Answer | None,
+        refuse: Refuse | None,
     ) -> None:
         if passing.type == "screen" and connection is not None:
             connection.screen = passing.fields["text"]
@@ -344,7 +345,7 @@ class Live:
         self.tell(body, roles=passing.roles, but=connection)
         self._follow.passed(self, passing.type, passing.fields)
         if answer is not None:
-            self._answer(body, None, answer, request_id)
+            self._answer(body, None, answer, request_id, refuse)
 
     def _message(
         self, kind: str, fields: dict[str, Any], at_ms: int, request_id: str | None

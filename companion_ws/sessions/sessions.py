@@ -33,17 +33,11 @@ from companion_ws.core.session import (
 from companion_ws.database import Conflict, Database, Statement
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
+from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.questions import SECOND_LOOK_S, Doors, Questions
 from companion_ws.sessions.store import Row, Store, Stored, deletion
 from companion_ws.sessions.tools import ServerTool
-
-QUIET_S: Final = 5.0
-"""A session nobody uses is forgotten by memory after this long; the disk knows it."""
-GRACE_S: Final = 120.0
-"""After a start, or a jump of the clock, nothing expires for this long."""
-WARNING_S: Final = 60.0
-"""How long before its end everybody is told that a session expires."""
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 """The shape of a BCP 47 tag."""
@@ -131,23 +125,24 @@ class Sessions:
         self._children: set[asyncio.Task[None]] = set()
         self._root: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._patient_until_ms = 0
+        self._expiry = Expiry(
+            store, self._lives, rules.ttl_s, rules.keep_ended_s, self._expire, keys.forget_session,
+            now_ms,
+        )
 
     # Start and stop.
 
     async def start(self) -> None:
         """Begin to do what is due, to expire what is idle, and to resume what was cut off."""
         await self.store.open()
-        self._be_patient()
+        self._expiry.be_patient()
         ready = asyncio.Event()
         self._root = asyncio.create_task(self._run(ready), name="sessions")
         await ready.wait()
 
     async def stop(self) -> None:
         """End the work of this room; what was accepted is stored by the database's close."""
-        for live in self._lives.values():
-            if live.last_active_ms > live.touched_ms:
-                self.store.touch(live.session_id, live.last_active_ms)
+        self._expiry.touch_all()
         self._stopping.set()
         if self._root is not None:
             await self._root
@@ -159,7 +154,7 @@ class Sessions:
                 tasks.create_task(work, name=name)
                 for name, work in (
                     ("due", self._due.run()),
-                    ("sweep", self._sweep_forever()),
+                    ("sweep", self._expiry.run()),
                     ("watch", self.connections.watch()),
                     ("resume", self._resume()),
                 )
@@ -227,7 +222,7 @@ class Sessions:
     async def open(self, session_id: str) -> Live | None:
         """Return a session that can be joined: there, not ended, not expired."""
         live = await self.live(session_id)
-        if live is None or live.session.ended is not None or self._is_over(live):
+        if live is None or live.session.ended is not None or self._expiry.is_over(live):
             return None
         return live
 
@@ -561,56 +556,6 @@ class Sessions:
 
     # Time.
 
-    async def _do(self, session_id: str, kind: str, ref: str) -> None:
-        await self._questions.deadline(session_id, ref)
-        await self.store.done(session_id, kind, ref)
-
-    def _is_over(self, live: Live) -> bool:
-        return self.now_ms() >= max(
-            live.last_active_ms + int(self.rules.ttl_s * 1000), self._patient_until_ms
-        )
-
-    def _be_patient(self) -> None:
-        patience_s = min(GRACE_S, self.rules.ttl_s / 2)
-        self._patient_until_ms = self.now_ms() + int(patience_s * 1000)
-
-    async def _sweep_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        pause_s = max(0.05, min(1.0, self.rules.ttl_s / 20))
-        offset_s = loop.time() - self.now_ms() / 1000
-        while True:
-            await asyncio.sleep(pause_s)
-            drift_s = loop.time() - self.now_ms() / 1000 - offset_s
-            if abs(drift_s) > 5.0:
-                # The wall clock jumped, or the machine slept: nobody is idle for that.
-                offset_s += drift_s
-                self._be_patient()
-            try:
-                await self._sweep()
-            except CompanionError as error:
-                log.warning("sweep_refused", code=error.code)
-
-    async def _sweep(self) -> None:
-        now_s, now_ms = asyncio.get_running_loop().time(), self.now_ms()
-        for live in list(self._lives.values()):
-            if self._is_over(live):
-                await self._expire(live.session_id)
-                continue
-            self._warn(live, now_ms)
-            self._touch(live)
-            if live.is_quiet and now_s - live.used_at_s > QUIET_S and live.touched_ms >= (
-                live.last_active_ms
-            ):
-                self._lives.pop(live.session_id, None)
-        if now_ms < self._patient_until_ms:
-            return
-        for session_id in await self.store.idle_since(now_ms - int(self.rules.ttl_s * 1000), 100):
-            if session_id not in self._lives:
-                await self._expire(session_id)
-        kept_ms = int(self.rules.keep_ended_s * 1000)
-        for session_id in await self.store.ended_before(now_ms - kept_ms, 100):
-            await self.store.delete(session_id, self._keys.forget_session(session_id))
-
     async def _expire(self, session_id: str) -> None:
         try:
             await self.end(session_id, "expired")
@@ -618,21 +563,9 @@ class Sessions:
             return
         self._counted.expired()
 
-    def _warn(self, live: Live, now_ms: int) -> None:
-        ttl_s = self.rules.ttl_s
-        warning_s = min(WARNING_S, ttl_s / 2)
-        expires_ms = max(live.last_active_ms + int(ttl_s * 1000), self._patient_until_ms)
-        if live.members and not live.expiry_told and now_ms >= expires_ms - int(warning_s * 1000):
-            live.expiry_told = True
-            live.tell_message("session_expiring", expires_at=expires_ms)
-
-    def _touch(self, live: Live) -> None:
-        grain_ms = int(min(60.0, self.rules.ttl_s / 10) * 1000)
-        if live.last_active_ms - live.touched_ms >= grain_ms or (
-            live.is_quiet and live.last_active_ms > live.touched_ms
-        ):
-            live.touched_ms = live.last_active_ms
-            self.store.touch(live.session_id, live.last_active_ms)
+    async def _do(self, session_id: str, kind: str, ref: str) -> None:
+        await self._questions.deadline(session_id, ref)
+        await self.store.done(session_id, kind, ref)
 
 
 def shown_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:

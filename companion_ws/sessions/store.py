@@ -16,9 +16,10 @@ KEPT_REQUESTS: Final = 10_000
 """requestIds remembered per session at least. Source: contract section 2."""
 
 _ADVANCE: Final = """
-    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, last_active_at_ms = ?,
-        conversation_id = ?, ended_at_ms = ?
+    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
+_BIND: Final = "UPDATE sessions SET conversation_id = ? WHERE session_id = ?"
+_END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
 _RECORD: Final = "INSERT INTO records (session_id, seq, body) VALUES (?, ?, ?)"
 _REQUEST: Final = (
     "INSERT INTO requests (session_id, sender, request_id, seq, type) VALUES (?, ?, ?, ?, ?)"
@@ -39,7 +40,7 @@ _TRIM: Final = "DELETE FROM records WHERE session_id = ? AND seq < ?"
 _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
 
 _ORDER: Final = (
-    _ADVANCE, _RECORD, _REQUEST, _STATE, _CARD, _DROP_CARD, _CALL, _DUE, _DONE, _TRIM,
+    _ADVANCE, _BIND, _END, _RECORD, _REQUEST, _STATE, _CARD, _DROP_CARD, _CALL, _DUE, _DONE, _TRIM,
     _TRIM_REQUESTS,
 )
 """What makes comes before what removes, so that units of a batch may be merged."""
@@ -84,7 +85,7 @@ class Writing:
             self.unit.rows[sql] = []
         self._id = session.session_id
         # One row for the whole unit; it is brought up to date with each record.
-        self._advance: list[Any] = [0, 0, 0, 0, None, None, session.session_id, session.seq]
+        self._advance: list[Any] = [0, 0, 0, session.session_id, session.seq]
         self.unit.rows[_ADVANCE].append(self._advance)
         self.last_seq = session.seq
 
@@ -100,10 +101,7 @@ class Writing:
         """Add a record that `session` already holds, with everything it changes."""
         rows, seq = self.unit.rows, session.seq
         self.last_seq = seq
-        self._advance[:6] = [
-            seq, session.first_seq, session.log_bytes, at_ms, session.conversation_id,
-            at_ms if session.ended is not None else None,
-        ]
+        self._advance[:3] = [seq, session.first_seq, session.log_bytes]
         rows[_RECORD].append((self._id, seq, body))
         if request is not None:
             rows[_REQUEST].append((self._id, *request, seq, event.type))
@@ -125,6 +123,10 @@ class Writing:
                 call = session.calls[event.fields["tool_call_id"]]
                 self._call(call)
                 rows[_DONE].append((self._id, "deadline", call.tool_call_id))
+            case "conversation_initiation_metadata":
+                rows[_BIND].append((session.conversation_id, self._id))
+            case "session_ended":
+                rows[_END].append((at_ms, self._id))
             case "user_message" if "result" in event.fields:
                 self._call(session.calls[event.fields["in_reply_to"]])
 
@@ -351,8 +353,8 @@ class Store:
         return [
             session_id
             for (session_id,) in await self._database.read(
-                "SELECT session_id FROM sessions WHERE last_active_at_ms <= ?1"
-                " AND ended_at_ms <= ?1 ORDER BY last_active_at_ms LIMIT ?2",
+                "SELECT session_id FROM sessions WHERE ended_at_ms <= ? AND ended_at_ms IS NOT NULL"
+                " ORDER BY ended_at_ms LIMIT ?",
                 (before_ms, limit),
             )
         ]

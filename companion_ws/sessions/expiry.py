@@ -1,0 +1,125 @@
+"""Sessions nobody uses: warned, expired, and forgotten by memory.
+
+A clock that jumps, or a start, gives everybody time: nothing expires for two
+minutes then. Source: contract section 3, house.md "What is due".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from companion_ws.core.errors import CompanionError
+from companion_ws.database import Statement
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.store import Store
+
+QUIET_S: Final = 5.0
+"""A session nobody uses is forgotten by memory after this long; the disk knows it."""
+GRACE_S: Final = 120.0
+"""After a start, or a jump of the clock, nothing expires for this long, or half the ttl."""
+WARNING_S: Final = 60.0
+"""How long before its end everybody is told that a session expires, or half the ttl."""
+GRAIN_S: Final = 60.0
+"""How exactly the disk knows the last activity, or a tenth of the ttl."""
+JUMP_S: Final = 5.0
+SWEEP_S: Final = 1.0
+MOST_AT_ONCE: Final = 100
+
+log = structlog.get_logger(__name__)
+
+
+class Expiry:
+    """Sweeps over the sessions in memory and those only the disk knows."""
+
+    def __init__(
+        self,
+        store: Store,
+        lives: dict[str, Live],
+        ttl_s: float,
+        keep_ended_s: float,
+        expire: Callable[[str], Awaitable[None]],
+        forget: Callable[[str], list[Statement]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._lives = lives
+        self._ttl_ms = int(ttl_s * 1000)
+        self._keep_ended_ms = int(keep_ended_s * 1000)
+        self._warning_ms = int(min(WARNING_S, ttl_s / 2) * 1000)
+        self._grain_ms = int(min(GRAIN_S, ttl_s / 10) * 1000)
+        self._grace_ms = int(min(GRACE_S, ttl_s / 2) * 1000)
+        self._pause_s = max(0.05, min(SWEEP_S, ttl_s / 20))
+        self._expire = expire
+        self._forget = forget
+        self._now_ms = now_ms
+        self._patient_until_ms = 0
+
+    def be_patient(self) -> None:
+        """Let nothing expire for a while."""
+        self._patient_until_ms = self._now_ms() + self._grace_ms
+
+    def expires_ms(self, live: Live) -> int:
+        """Return when a session expires unless something happens in it."""
+        return max(live.last_active_ms + self._ttl_ms, self._patient_until_ms)
+
+    def is_over(self, live: Live) -> bool:
+        """Whether its time is up, even if the sweep has not come by yet."""
+        return self._now_ms() >= self.expires_ms(live)
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        loop = asyncio.get_running_loop()
+        offset_s = loop.time() - self._now_ms() / 1000
+        while True:
+            await asyncio.sleep(self._pause_s)
+            drift_s = loop.time() - self._now_ms() / 1000 - offset_s
+            if abs(drift_s) > JUMP_S:
+                # The wall clock jumped, or the machine slept: nobody is idle for that.
+                offset_s += drift_s
+                self.be_patient()
+            try:
+                await self._sweep()
+            except CompanionError as error:
+                log.warning("sweep_refused", code=error.code)
+
+    def touch_all(self) -> None:
+        """Let the disk know the last activities exactly; for a stop."""
+        for live in self._lives.values():
+            if live.last_active_ms > live.touched_ms:
+                self._touch(live)
+
+    async def _sweep(self) -> None:
+        now_ms = self._now_ms()
+        for live in list(self._lives.values()):
+            if self.is_over(live):
+                await self._expire(live.session_id)
+            else:
+                self._look_at(live, now_ms)
+        if now_ms < self._patient_until_ms:
+            return
+        for session_id in await self._store.idle_since(now_ms - self._ttl_ms, MOST_AT_ONCE):
+            if session_id not in self._lives:
+                await self._expire(session_id)
+        before_ms = now_ms - self._keep_ended_ms
+        for session_id in await self._store.ended_before(before_ms, MOST_AT_ONCE):
+            await self._store.delete(session_id, self._forget(session_id))
+
+    def _look_at(self, live: Live, now_ms: int) -> None:
+        expires_ms = self.expires_ms(live)
+        if live.members and not live.expiry_told and now_ms >= expires_ms - self._warning_ms:
+            live.expiry_told = True
+            live.tell_message("session_expiring", expires_at=expires_ms)
+        news_ms = live.last_active_ms - live.touched_ms
+        if news_ms >= self._grain_ms or (live.is_quiet and news_ms > 0):
+            self._touch(live)
+        idle_s = asyncio.get_running_loop().time() - live.used_at_s
+        if live.is_quiet and idle_s > QUIET_S and live.touched_ms >= live.last_active_ms:
+            self._lives.pop(live.session_id, None)
+
+    def _touch(self, live: Live) -> None:
+        live.touched_ms = live.last_active_ms
+        self._store.touch(live.session_id, live.last_active_ms)
