@@ -202,6 +202,8 @@ class Gateway:
         live = await self._sessions.open(summary.session_id)
         if live is None:
             raise Overloaded("The session could not be opened; come back.")
+        # Others of this user may have come while the session was stored.
+        self._check_room(claims.user, None)
         return live, True, None if join.session_id is None else "session_unavailable"
 
     async def _own_session(self, claims: Claims, join: Join) -> Live:
@@ -250,7 +252,9 @@ class Visit:
         self._gateway = gateway
         self._sessions = sessions
         self._claims = claims
-        self._join = join
+        # A new session has no past to come back to.
+        self._after = None if created else join.after
+        self._epoch = join.epoch
         self._live = live
         self._rate = Rate(
             config.limit_messages_per_s,
@@ -293,11 +297,11 @@ class Visit:
         event = "dropped"
         catching_up: asyncio.Task[None] | None = None
         try:
-            live.join(connection, self._join.after, self._join.epoch, self._joined)
+            live.join(connection, self._after, self._epoch, self._joined)
             self._trail("joined")
             self._watch_token()
-            if self._join.after is not None:
-                catching_up = asyncio.create_task(self._catch_up(self._join.after))
+            if self._after is not None:
+                catching_up = asyncio.create_task(self._catch_up(self._after))
             event = await self._read(ws)
         except CompanionError as error:
             connection.close(error.close_code or 1013, error.message)
@@ -347,7 +351,7 @@ class Visit:
                     return "dropped"
                 case _:
                     if ws.close_code == 1009:
-                        self._refused(InvalidMessage("The message is too large."), None)
+                        self._note(InvalidMessage("The message is too large."))
                     connection.close_code = connection.close_code or ws.close_code
                     return "dropped"
 
@@ -359,17 +363,21 @@ class Visit:
             await connection.room.wait()
 
     async def _take(self, message: WSMessage) -> None:
-        request_id = None
+        parsed = None
         try:
             self._check_rate()
             if message.type is WSMsgType.BINARY:
                 raise InvalidMessage("Send text frames; binary ones are not read.")
             parsed = protocol.parse(message.data)
-            request_id = protocol.request_id_of(parsed)
-            command, given_id = protocol.decode(parsed)
-            await self._do(command, given_id, len(message.data))
+            command, request_id = protocol.decode(parsed)
+            await self._do(command, request_id, len(message.data))
+        except TooManyRequests as error:
+            # Read all the same: who sent it has to know which one to send again.
+            with contextlib.suppress(InvalidMessage):
+                parsed = protocol.parse(message.data)
+            self._refused(error, protocol.request_id_of(parsed))
         except CompanionError as error:
-            self._refused(error, request_id)
+            self._refused(error, protocol.request_id_of(parsed))
 
     async def _do(self, command: protocol.Command, request_id: str | None, size: int) -> None:
         match command:
@@ -400,6 +408,7 @@ class Visit:
             raise Forbidden("Only session tokens are renewed here.")
         token, claims = await self._gateway._devices.renew(self._claims)
         self._claims = claims
+        self._live.active(self._sessions.now_ms())
         self.connection.token_id = claims.id
         self._watch_token()
         self._say("token_renewed", request_id, token=token, expires_at=claims.expires_at_ms)
@@ -441,6 +450,10 @@ class Visit:
         self.connection.close(4401, error.message)
 
     def _refused(self, error: CompanionError, request_id: str | None) -> None:
+        self._note(error)
+        self._live.tell_error(self.connection, error, request_id)
+
+    def _note(self, error: CompanionError) -> None:
         self._gateway._metrics.refused(error.code)
         log.info(
             "message_refused",
@@ -449,7 +462,6 @@ class Visit:
             session_id=self._live.session_id,
             connection_id=self.connection.connection_id,
         )
-        self._live.tell_error(self.connection, error, request_id)
 
     def _say(self, kind: str, request_id: str | None, **fields: Any) -> None:
         message = {

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from companion_ws.access.tokens import Claims
 from companion_ws.core.errors import BadParameter, BadRequest, SessionForbidden
+from companion_ws.core.protocol import MAX_INTEGER
 
 ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
@@ -72,9 +73,9 @@ def read_join(request: web.Request) -> Join:
 def _after(text: str | None) -> int | None:
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:
-        raise BadParameter("after is a seq: a whole number from 0.")
-    return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= MAX_INTEGER:
+        return int(text)
+    raise BadParameter("after is a seq: a whole number from 0.")
 
 
 def _text(text: str | None, name: str) -> str | None:
