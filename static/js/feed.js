@@ -148,17 +148,20 @@ export class Feed {
   #paintFeed() {
     const entries = [...this.#cards(), ...this.#questions()]
     entries.sort((a, b) => Number(b.asks) - Number(a.asks) || b.position - a.position)
-    const before = document.documentElement.scrollHeight
+    const place = this.#place()
     const nodes = entries.map((entry) => this.#item(entry))
     if (entries.length === 0 && this.#live.status.phase !== "ended") nodes.push(this.#waiting())
     arrange(this.#page.list, nodes)
-    this.#keepPlace(before)
+    const moved = place?.node.isConnected ? place.node.getBoundingClientRect().top - place.top : 0
+    // Scrolling by nothing would stop a smooth scroll that is under way.
+    if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" })
   }
 
-  /** Where the browser does not hold the place of what is read, do it here. */
-  #keepPlace(before) {
-    if (CSS.supports("overflow-anchor", "auto") || scrollY < 80) return
-    scrollBy(0, document.documentElement.scrollHeight - before)
+  /** What is being read and where it stands, so that news above does not move it. */
+  #place() {
+    if (scrollY < 80) return null
+    const node = [...this.#page.list.children].find((each) => each.getBoundingClientRect().top >= 0)
+    return node ? { node, top: node.getBoundingClientRect().top } : null
   }
 
   *#cards() {
@@ -167,10 +170,11 @@ export class Feed {
       const chosen = view.choices ? this.#live.chosen(card, view.choices) : null
       const pending = this.#pendingChoice(card, view)
       const note = this.#refusal(card.key)
+      const seen = view.choices?.select ? (this.session.state.get(view.choices.select)?.revision ?? 0) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
         state: [card.record, chosen?.id, pending?.text, note, this.#isOver],
         model: { ...view, chosen, pending, note, closed: this.#isOver },
-        choose: (option) => this.#live.choose(card, view.choices, option, sentenceOf(option)) }
+        choose: (option) => this.#live.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }
 

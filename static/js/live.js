@@ -103,9 +103,9 @@ export class Live {
 
   /**
    * Choose an option of a card: the state key, then a sentence for the agent.
-   * The first screen wins: the key must still be what this one saw.
+   * The first screen wins: the key must still be what was `seen` here, a revision.
    */
-  choose(card, choices, option, sentence) {
+  choose(card, choices, option, { sentence, seen }) {
     const about = card.key
     if (this.pending(about)) return
     this.refusals.delete(about)
@@ -117,8 +117,7 @@ export class Live {
       this.#send(action, about, [say])
       return
     }
-    const before = this.session.state.get(choices.select)
-    const command = { type: "state_update", key: choices.select, value: option.value, if_revision: before?.revision ?? 0 }
+    const command = { type: "state_update", key: choices.select, value: option.value, if_revision: seen }
     this.#send(command, about, [say])
   }
 
