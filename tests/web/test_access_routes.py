@@ -1,0 +1,626 @@
+"""Routes about who may: pairing, signing in, tokens, devices, a person's own data."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import zxingcpp
+from PIL import Image
+
+from companion_ws.app import ROUTES
+from companion_ws.testing.server import CompanionServer
+
+Reply = tuple[int, Any, dict[str, str]]
+
+
+class Caller:
+    """Somebody with a token, or without one, who asks over HTTP and joins over WebSocket."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, token: str | None) -> None:
+        self.http = http
+        self.url = url
+        self.token = token
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None
+    ) -> Reply:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        data = None if body is None else json.dumps(body).encode()
+        async with self.http.request(
+            method, self.url + path, data=data, headers=headers
+        ) as response:
+            content = await response.read()
+            is_json = "json" in response.headers.get("Content-Type", "")
+            return (
+                response.status,
+                json.loads(content) if is_json else content,
+                dict(response.headers),
+            )
+
+    async def made(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        status, answer, _ = await self.ask("POST", path, body, key=key)
+        assert status == 201, answer
+        return answer
+
+    async def join(self, query: str = "") -> aiohttp.ClientWebSocketResponse:
+        ws = await self.http.ws_connect(f"{self.url}/ws?token={self.token}{query}")
+        joined = await ws.receive_json()
+        assert joined["type"] == "session_joined"
+        return ws
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+async def site(settings: dict[str, Any]) -> AsyncIterator[CompanionServer]:
+    async with CompanionServer(**settings) as running:
+        yield running
+
+
+def caller(
+    site: CompanionServer, http: aiohttp.ClientSession, user: str = "alice", kind: Any = "user"
+) -> Caller:
+    return Caller(http, site.url, site.token(user, kind))
+
+
+@pytest.fixture
+def alice(site: CompanionServer, http: aiohttp.ClientSession) -> Caller:
+    return caller(site, http)
+
+
+@pytest.fixture
+def bob(site: CompanionServer, http: aiohttp.ClientSession) -> Caller:
+    return caller(site, http, "bob")
+
+
+@pytest.fixture
+def admin(site: CompanionServer, http: aiohttp.ClientSession) -> Caller:
+    return caller(site, http, "local", "admin")
+
+
+@pytest.fixture
+def phone(site: CompanionServer, http: aiohttp.ClientSession) -> Caller:
+    return Caller(http, site.url, None)
+
+
+@pytest.fixture
+async def session_id(alice: Caller) -> str:
+    return str((await alice.made("/sessions"))["session_id"])
+
+
+async def until(ws: aiohttp.ClientWebSocketResponse, kind: str, **fields: Any) -> dict[str, Any]:
+    """Return the next message of this type and fields."""
+    async with asyncio.timeout(5):
+        while True:
+            message: dict[str, Any] = await ws.receive_json()
+            if message["type"] == kind and fields.items() <= message.items():
+                return message
+
+
+async def close_code(ws: aiohttp.ClientWebSocketResponse) -> int:
+    async with asyncio.timeout(5):
+        while True:
+            message = await ws.receive()
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return int(message.data)
+            assert message.type is aiohttp.WSMsgType.TEXT
+
+
+def ticket(opened: dict[str, Any]) -> str:
+    return str(opened["url"].partition("#")[2])
+
+
+# Pairing.
+
+
+async def test_a_phone_pairs_by_link_once_and_joins_as_a_screen(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    watching = await alice.join(f"&session_id={session_id}&role=observer")
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    assert opened["code_url"] == f"{alice.url}/c"
+    assert opened["url"].startswith(f"{alice.url}/p#")
+    paired = await phone.made("/pair", {"ticket": ticket(opened), "device": "Pixel 7"})
+    assert paired["session_id"] == session_id
+    assert (await phone.ask("POST", "/pair", {"ticket": ticket(opened)}))[0] == 404
+
+    screen = await Caller(phone.http, phone.url, paired["token"]).join()
+    presence = await until(watching, "presence", event="joined")
+    assert (presence["role"], presence["device_id"]) == ("ui", paired["device_id"])
+    assert (await alice.ask("GET", "/me/devices"))[1]["devices"][0]["device"] == "Pixel 7"
+
+    undone = time.monotonic()
+    path = f"/sessions/{session_id}/devices/{paired['device_id']}"
+    assert (await alice.ask("DELETE", path))[0] == 204
+    assert await close_code(screen) == 4501
+    assert time.monotonic() - undone < 1
+    assert (await alice.ask("GET", "/me/devices"))[1]["devices"] == []
+    assert (await alice.ask("DELETE", path))[0] == 404
+    again = await phone.http.ws_connect(f"{phone.url}/ws?token={paired['token']}")
+    assert await close_code(again) == 4501
+
+
+async def test_a_phone_pairs_by_code(alice: Caller, phone: Caller, session_id: str) -> None:
+    code = (await alice.made(f"/sessions/{session_id}/pairings"))["code"]
+    spoken = f"{code[:3]} {code[3:6]}-{code[6:]}"
+    assert (await phone.made("/pair", {"code": spoken}))["session_id"] == session_id
+
+
+async def test_used_wrong_and_expired_answers_are_the_same_bytes(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    await phone.made("/pair", {"ticket": ticket(opened)})
+    await phone.made("/pair", {"code": opened["code"]})
+    answers = [
+        await phone.ask("POST", "/pair", body)
+        for body in (
+            {"ticket": ticket(opened)},
+            {"ticket": "A" * 22},
+            {"ticket": session_id},
+            {"code": opened["code"]},
+            {"code": "000000000"},
+            {"code": "nonsense"},
+        )
+    ]
+    assert {status for status, _, _ in answers} == {404}
+    assert len({json.dumps(problem) for _, problem, _ in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"ticket": 5}, {"code": None}, {"ticket": "a", "code": "b"}, []]
+)
+async def test_a_request_to_pair_that_says_nothing_is_400(phone: Caller, body: Any) -> None:
+    assert (await phone.ask("POST", "/pair", body))[0] == 400
+
+
+async def test_reading_the_page_of_a_link_uses_nothing_up(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    for method in ("GET", "HEAD"):
+        assert (await phone.ask(method, "/p"))[0] == 200
+    assert (await phone.ask("GET", f"/pair?ticket={ticket(opened)}"))[0] == 405
+    await phone.made("/pair", {"ticket": ticket(opened)})
+
+
+async def test_guessing_codes_is_stopped_and_links_go_on(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    for _ in range(5):
+        assert (await phone.ask("POST", "/pair", {"code": "123456780"}))[0] == 404
+    status, problem, headers = await phone.ask("POST", "/pair", {"code": opened["code"]})
+    assert status == 429
+    assert problem["code"] == "too_many_requests"
+    assert 800 < int(headers["Retry-After"]) <= 900
+    await phone.made("/pair", {"ticket": ticket(opened)})
+
+
+async def test_the_qr_code_says_the_link(alice: Caller, session_id: str) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    base = f"/sessions/{session_id}"
+    for query, text in (
+        (f"pairing={opened['pairing_id']}", opened["url"]),
+        ("content=session", f"{alice.url}/ui?session_id={session_id}"),
+    ):
+        status, png, headers = await alice.ask("GET", f"{base}/qr.png?{query}")
+        assert (status, headers["Content-Type"]) == (200, "image/png")
+        [found] = zxingcpp.read_barcodes(Image.open(io.BytesIO(png)))
+        assert found.text == text
+        status, svg, headers = await alice.ask("GET", f"{base}/qr.svg?{query}")
+        assert headers["Content-Type"].startswith("image/svg+xml")
+        assert b'role="img"' in svg
+    again = await alice.made(f"{base}/pairings")
+    assert again["code"] == opened["code"]
+    assert (await alice.ask("GET", f"{base}/qr.png"))[0] == 400
+    assert (await alice.ask("GET", f"{base}/qr.png?pairing=nonsense"))[0] == 404
+
+
+@pytest.mark.parametrize("ttl_s", [0, 901, -5, "60", True, [1]])
+async def test_a_link_lives_between_a_second_and_a_quarter_of_an_hour(
+    alice: Caller, session_id: str, ttl_s: Any
+) -> None:
+    path = f"/sessions/{session_id}/pairings"
+    assert (await alice.ask("POST", path, {"ttl_s": ttl_s}))[0] == 400
+    assert (await alice.ask("POST", path, {"ttl_s": 900}))[0] == 201
+
+
+async def test_foreign_and_unknown_sessions_are_the_same_404(
+    alice: Caller, bob: Caller, session_id: str
+) -> None:
+    for method, end in (
+        ("POST", "/pairings"),
+        ("POST", "/pairings/x"),
+        ("POST", "/tokens"),
+        ("GET", "/qr.svg?content=session"),
+        ("GET", "/qr.png?pairing=x"),
+        ("DELETE", "/devices/x"),
+    ):
+        body = {"allow": True} if end == "/pairings/x" else None
+        foreign = await bob.ask(method, f"/sessions/{session_id}{end}", body)
+        unknown = await bob.ask(method, f"/sessions/{uuid.uuid4()}{end}", body)
+        assert foreign[0] == unknown[0] == 404
+        assert foreign[1] == unknown[1]
+
+
+# With confirmation.
+
+
+@pytest.mark.parametrize("settings", [{"pairing": "confirm"}])
+@pytest.mark.parametrize("allow", [True, False])
+@pytest.mark.parametrize("over", ["socket", "http"])
+async def test_with_confirmation_the_owner_decides(
+    alice: Caller, bob: Caller, phone: Caller, session_id: str, allow: bool, over: str
+) -> None:
+    watching = await alice.join(f"&session_id={session_id}&role=observer")
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    status, waiting, _ = await phone.ask(
+        "POST", "/pair", {"ticket": ticket(opened), "device": "Pixel 7"}
+    )
+    assert status == 202
+    request = await until(watching, "pairing_request")
+    assert request["device"] == "Pixel 7"
+    assert request["verification"] == waiting["verification"]
+    assert len(waiting["verification"]) == 2
+    assert request["expires_at"] == waiting["expires_at"]
+
+    claim = {"claim": waiting["claim"]}
+    status, again, _ = await phone.ask("POST", "/pair", claim)
+    assert (status, again) == (202, waiting)
+    path = f"/sessions/{session_id}/pairings/{request['pairing_id']}"
+    assert (await bob.ask("POST", path, {"allow": True}))[0] == 404
+    if over == "http":
+        assert (await alice.ask("POST", path, {"allow": allow}))[0] == 204
+    else:
+        answer = {"type": "pairing_answer", "pairing_id": request["pairing_id"], "allow": allow}
+        await watching.send_json(answer)
+    async with asyncio.timeout(5):
+        while (status := (await phone.ask("POST", "/pair", claim))[0]) == 202:
+            continue
+    assert status == (201 if allow else 403)
+    assert (await phone.ask("POST", "/pair", claim))[0] == (410 if allow else 403)
+    assert (await alice.ask("POST", path, {"allow": not allow}))[0] == 404
+
+
+@pytest.mark.parametrize("settings", [{"pairing": "confirm"}])
+async def test_an_invented_claim_is_over(phone: Caller) -> None:
+    status, problem, _ = await phone.ask("POST", "/pair", {"claim": "A" * 22})
+    assert (status, problem["code"]) == (410, "pairing_expired")
+
+
+# Signing in and tokens.
+
+
+async def test_a_sign_in_link_signs_in_once(admin: Caller, phone: Caller) -> None:
+    link = await admin.made("/sign-in-links")
+    assert link["url"] == f"{admin.url}/#signin={link['ticket']}"
+    signed_in = await phone.made("/sign-in", {"ticket": link["ticket"]})
+    assert (signed_in["user"], signed_in["role"]) == ("local", "admin")
+    other = Caller(phone.http, phone.url, signed_in["token"])
+    assert (await other.ask("GET", "/tokens"))[0] == 200
+    used = await phone.ask("POST", "/sign-in", {"ticket": link["ticket"]})
+    wrong = await phone.ask("POST", "/sign-in", {"ticket": "A" * 22})
+    assert used[0] == wrong[0] == 404
+    assert used[1] == wrong[1]
+    assert (await phone.ask("POST", "/sign-in", {}))[0] == 400
+
+
+@pytest.mark.parametrize("role", ["user", "service", "admin"])
+async def test_an_issued_token_works_is_listed_and_dies_when_revoked(
+    admin: Caller, role: str
+) -> None:
+    issued = await admin.made("/tokens", {"user": "carol", "role": role, "ttl_s": 60})
+    carol = Caller(admin.http, admin.url, issued["token"])
+    allowed = await carol.ask("POST", "/sessions", {"user": "customer"})
+    assert allowed[0] == 201
+    [listed] = [
+        token
+        for token in (await admin.ask("GET", "/tokens"))[1]["tokens"]
+        if token["id"] == issued["id"]
+    ]
+    assert (listed["user"], listed["kind"]) == ("carol", role)
+    assert listed["expires_at"] == issued["expires_at"]
+    assert "token" not in listed
+    assert (await admin.ask("DELETE", f"/tokens/{issued['id']}"))[0] == 204
+    assert (await carol.ask("POST", "/sessions", {"user": "customer"}))[0] == 401
+    assert (await admin.ask("DELETE", f"/tokens/{issued['id']}"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user": ""},
+        {"user": 5},
+        {"user": "a\nb"},
+        {"user": "x" * 201},
+        {"user": "a", "role": "session"},
+        {"user": "a", "role": "root"},
+        {"user": "a", "ttl_s": 0},
+        {"user": "a", "ttl_s": 10**12},
+        {"user": "a", "ttl_s": "1h"},
+    ],
+)
+async def test_a_token_for_nobody_or_for_ever_is_400(admin: Caller, body: Any) -> None:
+    assert (await admin.ask("POST", "/tokens", body))[0] == 400
+
+
+async def test_a_token_lives_thirty_days_if_nobody_says_otherwise(admin: Caller) -> None:
+    issued = await admin.made("/tokens", {"user": "carol"})
+    assert issued["role"] == "user"
+    assert abs(issued["expires_at"] / 1000 - time.time() - 30 * 86_400) < 60
+
+
+async def test_a_revoked_token_s_sockets_close_within_a_second(admin: Caller) -> None:
+    issued = await admin.made("/tokens", {"user": "carol"})
+    kept = await admin.made("/tokens", {"user": "carol"})
+    closing = await Caller(admin.http, admin.url, issued["token"]).join()
+    staying = await Caller(admin.http, admin.url, kept["token"]).join()
+    began = time.monotonic()
+    await admin.ask("DELETE", f"/tokens/{issued['id']}")
+    assert await close_code(closing) == 4501
+    assert time.monotonic() - began < 1
+    await staying.send_json({"type": "ping"})
+    await until(staying, "pong")
+
+
+async def test_signing_out_everywhere_closes_everything_of_that_user(
+    site: CompanionServer, alice: Caller, bob: Caller, admin: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    paired = await phone.made("/pair", {"ticket": ticket(opened)})
+    screen = await Caller(phone.http, phone.url, paired["token"]).join()
+    agent = await alice.join(f"&session_id={session_id}")
+    other = await bob.join()
+    began = time.monotonic()
+    assert (await admin.ask("DELETE", "/tokens?user=alice"))[0] == 204
+    assert await close_code(screen) == await close_code(agent) == 4501
+    assert time.monotonic() - began < 1
+    assert (await alice.ask("GET", "/me/sessions"))[0] == 401
+    assert (await phone.ask("POST", "/pair", {"code": opened["code"]}))[0] == 404
+    await other.send_json({"type": "ping"})
+    await until(other, "pong")
+    await site.stop()
+    await site.start()
+    assert (await alice.ask("GET", "/me/sessions"))[0] == 401
+    fresh = Caller(alice.http, alice.url, site.token("alice"))
+    assert (await fresh.ask("GET", "/me/sessions"))[0] == 200
+    assert (await admin.ask("DELETE", "/tokens"))[0] == 400
+
+
+async def test_a_session_s_token_is_good_for_that_session_and_role_alone(
+    alice: Caller, session_id: str
+) -> None:
+    other_id = (await alice.made("/sessions"))["session_id"]
+    issued = await alice.made(f"/sessions/{session_id}/tokens", {"role": "observer", "ttl_s": 60})
+    assert issued["session_id"] == session_id
+    page = Caller(alice.http, alice.url, issued["token"])
+    assert (await page.ask("GET", f"/sessions/{session_id}/state"))[0] == 200
+    assert (await page.ask("GET", f"/sessions/{other_id}/state"))[0] == 404
+    assert (await page.ask("GET", "/me/sessions"))[0] == 403
+    joined = await page.http.ws_connect(f"{page.url}/ws?token={page.token}")
+    assert (await joined.receive_json())["role"] == "observer"
+    for query in (f"&session_id={other_id}", "&role=agent"):
+        refused = await page.http.ws_connect(f"{page.url}/ws?token={page.token}{query}")
+        assert await close_code(refused) == 4503
+    for body in ({"role": "admin"}, {"ttl_s": 0}, {"ttl_s": 43_201}):
+        assert (await alice.ask("POST", f"/sessions/{session_id}/tokens", body))[0] == 400
+
+
+async def test_a_service_lets_others_into_the_sessions_it_opened_alone(
+    site: CompanionServer, http: aiohttp.ClientSession, session_id: str
+) -> None:
+    shop = caller(site, http, "shop", "service")
+    rival = caller(site, http, "rival", "service")
+    own_id = (await shop.made("/sessions", {"user": "customer-42"}))["session_id"]
+    for end in ("/tokens", "/pairings"):
+        assert (await shop.ask("POST", f"/sessions/{own_id}{end}"))[0] == 201
+        assert (await rival.ask("POST", f"/sessions/{own_id}{end}"))[0] == 404
+        assert (await shop.ask("POST", f"/sessions/{session_id}{end}"))[0] == 404
+
+
+async def test_a_session_s_token_is_renewed_in_band_and_dies_with_its_id(
+    alice: Caller, admin: Caller, session_id: str
+) -> None:
+    issued = await alice.made(f"/sessions/{session_id}/tokens", {"role": "ui"})
+    socket = await Caller(alice.http, alice.url, issued["token"]).join()
+    await socket.send_json({"type": "token_renew", "requestId": "r1"})
+    renewed = await until(socket, "token_renewed", requestId="r1")
+    assert renewed["expires_at"] >= issued["expires_at"]
+    other = await Caller(alice.http, alice.url, renewed["token"]).join()
+    assert (await admin.ask("DELETE", f"/tokens/{issued['id']}"))[0] == 204
+    assert await close_code(socket) == await close_code(other) == 4501
+    late = await alice.http.ws_connect(f"{alice.url}/ws?token={renewed['token']}")
+    assert await close_code(late) == 4501
+
+
+# Keys.
+
+
+async def test_rotating_the_key_drops_nobody(
+    site: CompanionServer, alice: Caller, admin: Caller
+) -> None:
+    socket = await alice.join()
+    status, answer, _ = await admin.ask("POST", "/keys")
+    assert (status, answer) == (200, {"keys": 2})
+    await socket.send_json({"type": "ping"})
+    await until(socket, "pong")
+    assert (await alice.ask("GET", "/me/sessions"))[0] == 200
+    fresh = Caller(alice.http, alice.url, site.token("alice"))
+    assert (await fresh.ask("GET", "/me/sessions"))[0] == 200
+
+
+async def test_after_a_compromise_everybody_is_out_within_a_second(
+    site: CompanionServer, alice: Caller, admin: Caller
+) -> None:
+    socket = await alice.join()
+    began = time.monotonic()
+    assert (await admin.ask("POST", "/keys", {"compromise": True}))[0] == 200
+    assert await close_code(socket) == 4501
+    assert time.monotonic() - began < 1
+    assert (await alice.ask("GET", "/me/sessions"))[0] == 401
+    assert (await admin.ask("GET", "/tokens"))[0] == 401
+    fresh = Caller(alice.http, alice.url, site.token("alice"))
+    assert (await fresh.ask("GET", "/me/sessions"))[0] == 200
+
+
+@pytest.mark.parametrize("settings", [{"secret_key": "e" * 40}])
+async def test_a_key_of_the_environment_is_not_rotated_here(admin: Caller) -> None:
+    status, problem, _ = await admin.ask("POST", "/keys")
+    assert status == 403
+    assert "COMPANION_SECRET_KEY" in problem["detail"]
+
+
+# A person's own data.
+
+
+async def test_a_person_takes_everything_and_leaves_nothing(
+    site: CompanionServer, alice: Caller, bob: Caller, phone: Caller, session_id: str
+) -> None:
+    secret = "a-word-of-alice-7261"
+    await alice.ask("PUT", f"/sessions/{session_id}/state/note", secret)
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    paired = await phone.made("/pair", {"ticket": ticket(opened), "device": "Alices-Pixel"})
+    screen = await Caller(phone.http, phone.url, paired["token"]).join()
+    await bob.made("/sessions", {"title": "bobs-session"})
+
+    _, export, _ = await alice.ask("GET", "/me/export")
+    assert secret in json.dumps(export)
+    assert export["devices"][0]["device"] == "Alices-Pixel"
+    assert (await alice.ask("DELETE", "/me"))[0] == 204
+    assert await close_code(screen) in (4501, 4510)
+    assert (await alice.ask("GET", "/me/sessions"))[0] == 401
+    assert (await bob.ask("GET", "/me/sessions"))[1]["sessions"][0]["title"] == "bobs-session"
+    stored = b"".join(
+        (site.config.data / f"companion.db{end}").read_bytes() for end in ("", "-wal")
+    )
+    for word in (secret, "Alices-Pixel", session_id, "alice"):
+        assert word.encode() not in stored
+    assert b"bobs-session" in stored
+
+
+# Answers given twice.
+
+
+async def test_the_same_key_makes_one_thing_and_answers_the_same_also_after_a_restart(
+    site: CompanionServer, alice: Caller, admin: Caller, phone: Caller, session_id: str
+) -> None:
+    base = f"/sessions/{session_id}"
+    opened = await alice.made(f"{base}/pairings", {}, key="one")
+    link = await admin.made("/sign-in-links")
+    asked = [
+        (alice, f"{base}/pairings", {}, "one"),
+        (alice, f"{base}/tokens", {"role": "ui"}, "one"),
+        (admin, "/tokens", {"user": "carol"}, "one"),
+        (phone, "/pair", {"ticket": ticket(opened)}, "k" * 22),
+        (phone, "/sign-in", {"ticket": link["ticket"]}, "s" * 22),
+        (alice, "/sessions", {"title": "t"}, "one"),
+    ]
+    first = [await who.made(path, body, key=key) for who, path, body, key in asked]
+    assert first[0] == opened
+    for restart in (False, True):
+        if restart:
+            await site.stop()
+            await site.start()
+        for (who, path, body, key), answer in zip(asked, first, strict=True):
+            status, again, headers = await who.ask("POST", path, body, key=key)
+            if path == "/sessions":
+                assert (status, again["session_id"]) == (201, answer["session_id"])
+            else:
+                assert (status, again) == (201, answer)
+                assert headers["Idempotency-Replayed"] == "true"
+    assert len((await alice.ask("GET", "/me/devices"))[1]["devices"]) == 1
+    stored = b"".join(
+        (site.config.data / f"companion.db{end}").read_bytes() for end in ("", "-wal")
+    )
+    for secret in (first[1]["token"], first[3]["token"], ticket(opened).partition(".")[0],
+                   opened["code"], link["ticket"], "k" * 22):  # fmt: skip
+        assert secret.encode() not in stored
+
+
+async def test_the_same_key_with_another_body_is_422(alice: Caller, session_id: str) -> None:
+    path = f"/sessions/{session_id}/tokens"
+    await alice.made(path, {"role": "ui"}, key="one")
+    status, problem, _ = await alice.ask("POST", path, {"role": "agent"}, key="one")
+    assert (status, problem["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_a_key_belongs_to_who_sends_it_and_where(
+    alice: Caller, bob: Caller, session_id: str
+) -> None:
+    body = {"title": "t"}
+    ours = await alice.made("/sessions", body, key="one")
+    theirs = await bob.made("/sessions", body, key="one")
+    assert ours["session_id"] != theirs["session_id"]
+    await alice.made(f"/sessions/{session_id}/pairings", {"ttl_s": 60}, key="one")
+
+
+async def test_repeats_that_race_make_one_thing(alice: Caller, session_id: str) -> None:
+    path = f"/sessions/{session_id}/tokens"
+    answers = await asyncio.gather(*(alice.made(path, {}, key="one") for _ in range(16)))
+    assert len({answer["id"] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 256])
+async def test_where_no_token_is_needed_a_key_has_to_be_long(phone: Caller, key: str) -> None:
+    assert (await phone.ask("POST", "/pair", {"code": "123456789"}, key=key))[0] == 400
+
+
+async def test_a_refusal_is_not_remembered(alice: Caller, phone: Caller, session_id: str) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    key = "k" * 22
+    assert (await phone.ask("POST", "/pair", {"ticket": "A" * 22}, key=key))[0] == 404
+    await phone.made("/pair", {"ticket": ticket(opened)}, key=key)
+
+
+# Every kind of token on every route.
+
+
+async def test_every_route_answers_the_kinds_it_is_for_and_no_other(
+    site: CompanionServer, http: aiohttp.ClientSession, alice: Caller, session_id: str
+) -> None:
+    assert site.app is not None
+    session_token = (await alice.made(f"/sessions/{session_id}/tokens", {"role": "ui"}))["token"]
+    kinds: dict[str, Caller] = {
+        "user": caller(site, http, "mallory"),
+        "service": caller(site, http, "mallory", "service"),
+        "admin": caller(site, http, "mallory", "admin"),
+        "session": Caller(http, site.url, session_token),
+    }
+    nobody = Caller(http, site.url, None)
+    checked = 0
+    for route in site.app[ROUTES]:
+        if not route.who or (route.method, route.path) in (("DELETE", "/me"), ("POST", "/keys")):
+            continue
+        path = route.path.replace("{session_id}", str(uuid.uuid4())).replace("{key:.+}", "k")
+        for name in ("pairing_id", "device_id", "token_id"):
+            path = path.replace(f"{{{name}}}", "x")
+        assert (await nobody.ask(route.method, path))[0] == 401, route
+        for kind, who in kinds.items():
+            status, problem, _ = await who.ask(route.method, path)
+            if kind in route.who:
+                assert status not in (401, 403), (route, kind)
+            else:
+                assert (status, problem["code"]) == (403, "forbidden"), (route, kind)
+            checked += 1
+    assert checked > 60
