@@ -625,7 +625,8 @@ class CompanionClient:
         elif joined["recovery"] == "snapshot":
             self._snapshot_at = self._taken
         self._pause_s = self._spacing_s = 0.0
-        self._records_relayed = None
+        if not self._records_relayed:
+            self._records_relayed = None  # this server may have other settings
         for command in self._commands.values():
             command.is_in_flight = False
         again = [
@@ -705,10 +706,10 @@ class CompanionClient:
             for command in self._commands.values():
                 if command.type in _RELAYED and command.is_in_flight:
                     _answer(command, None)
+        if message["type"] in _RELAYED and "seq" in message:
+            self._records_relayed = True
         waiting = self._commands.get(request_id)
         if waiting is not None:
-            if waiting.type in _RELAYED:
-                self._records_relayed = True
             _answer(waiting, message)
         if message["type"] == "client_tool_result":
             call = self._calls.get(message["tool_call_id"])

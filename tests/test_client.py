@@ -392,8 +392,7 @@ async def test_transcripts_are_no_riddle_where_the_server_only_passes_them_on(
         assert recorded is not None
         assert recorded["seq"] == 1
 
-        await peer.drop()
-        await companion.wait_until(lambda c: len(peer.joins) == 2, 5)
+    async with connect() as companion:
         peer.on_command = pass_on
         assert await asyncio.wait_for(companion.send(said), 5) is None
         assert await asyncio.wait_for(companion.send(said), 5) is None

@@ -5,7 +5,8 @@
 #
 #   tests/test_session.sh [--session-id ID] [any option of `companion-ws connect`]
 #
-# Needs a running server (companion-ws), and nothing else. Leaves with 0 when all is well.
+# Needs a running server (companion-ws), and nothing else; COMPANION_WS names another
+# program to use. Leaves with 0 when all is well.
 set -eu
 
 session_id=""
@@ -15,7 +16,9 @@ if [ "${1:-}" = "--session-id" ]; then
 fi
 
 here=$(dirname "$0")/..
-if [ -x "$here/.venv/bin/companion-ws" ]; then
+if [ -n "${COMPANION_WS:-}" ]; then
+    companion="$COMPANION_WS"
+elif [ -x "$here/.venv/bin/companion-ws" ]; then
     companion="$here/.venv/bin/companion-ws"
 elif command -v companion-ws >/dev/null; then
     companion="companion-ws"

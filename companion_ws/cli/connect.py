@@ -27,6 +27,8 @@ TOKEN_TTL_S: Final = 12 * 3600.0
 """How long one may go on from the last `--after` with the same token."""
 SETTLE_S: Final = 10.0
 """How long the end of stdin waits for the server to have answered everything before."""
+REPEAT_S: Final = 1.0
+"""How long it then waits for the answers to repeats, which are read from the log."""
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -84,8 +86,6 @@ async def _connect(url: str, token: str, parameters: dict[str, str]) -> int:
                 message = json.loads(frame.data)
                 if not ending.hears(message):
                     print_json(message)
-                if ending.has_come:
-                    break
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -106,6 +106,16 @@ class _Ending:
         self._is_answered = False
         self._history_until = 0
         self._seq = 0
+        self._unanswered: set[str] = set()
+        self._has_come = asyncio.Event()
+        self._all_answered = asyncio.Event()
+
+    def sends(self, line: str) -> None:
+        """Take note of what is sent: repeats are answered from the log, beside the line."""
+        with suppress(ValueError, AttributeError):
+            request_id = json.loads(line).get("requestId")
+            if isinstance(request_id, str):
+                self._unanswered.add(request_id)
 
     def hears(self, message: dict[str, Any]) -> bool:
         """Take note of a message; True for the answer to the last question, which is ours alone."""
@@ -115,14 +125,15 @@ class _Ending:
             self._history_until = message["seq"] if is_replay else 0
         elif "seq" in message and "duplicate" not in message:
             self._seq = message["seq"]
-        is_last = message.get("requestId") == self.REQUEST_ID
+        request_id = message.get("requestId")
+        is_last = request_id == self.REQUEST_ID
         self._is_answered = self._is_answered or is_last
+        self._unanswered.discard(request_id)
+        if self._is_answered and self._seq >= self._history_until:
+            self._has_come.set()
+            if not self._unanswered:
+                self._all_answered.set()
         return is_last
-
-    @property
-    def has_come(self) -> bool:
-        """Whether everything that was asked for has been received."""
-        return self._is_answered and self._seq >= self._history_until
 
     def now(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         """Leave without waiting."""
@@ -133,7 +144,12 @@ class _Ending:
         """Leave once the server has answered what was sent."""
         self.is_ours = True
         await ws.send_json({"type": "state_get", "requestId": self.REQUEST_ID})
-        await asyncio.sleep(SETTLE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._has_come.wait()
+            # What the server only passes on has no answer: this is for repeats alone.
+            async with asyncio.timeout(REPEAT_S):
+                await self._all_answered.wait()
         await ws.close()
 
 
@@ -142,6 +158,7 @@ async def _send_stdin(ws: aiohttp.ClientWebSocketResponse, ending: _Ending) -> N
     async for line in _stdin_lines():
         has_sent = True
         with suppress(ConnectionError, aiohttp.ClientError):
+            ending.sends(line)
             await ws.send_str(line)
     if has_sent:
         with suppress(ConnectionError, aiohttp.ClientError):
