@@ -159,7 +159,7 @@ export class CompanionBridge {
     this.#widget = element
     element.addEventListener("elevenlabs-convai:call", (event) => {
       const config = event.detail.config
-      Object.assign(config, this.options(config))
+      Object.assign(config, this.options({ ...config }))
       this.#flush()
     })
   }
