@@ -539,6 +539,8 @@ class Sessions:
 
     def left(self, live: Live, connection: Connection) -> None:
         """A connection is gone; calls that waited for it may be left with nobody."""
+        if connection.close_code == RESTARTING:
+            return  # The server sent it away and will be back; so will it.
         if connection.is_screen and not live.screens() and self._tasks is not None:
             self.spawn(live, self._look_later(live.session_id))
 
