@@ -166,6 +166,18 @@ class Tokens:
         )
         return self.sign(claims), claims
 
+    def check(self, claims: Claims) -> None:
+        """Look again whether a token verified before is still good.
+
+        Whoever verified it and then awaited something calls this in the step
+        that gives access; a revocation may have come in between.
+
+        Raises:
+            Unauthenticated: it was revoked.
+        """
+        if self._revocations.cover(claims):
+            raise Unauthenticated(_REFUSAL)
+
     def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
         """Return a token that lives `ttl_s` from now, at most until `until_ms`, under the same id.
 
@@ -174,8 +186,7 @@ class Tokens:
         Raises:
             Unauthenticated: it was revoked in the meantime.
         """
-        if self._revocations.cover(claims):
-            raise Unauthenticated(_REFUSAL)
+        self.check(claims)
         at_ms = self._now_ms()
         until_ms = claims.expires_at_ms if claims.until_ms is None else claims.until_ms
         renewed = msgspec.structs.replace(

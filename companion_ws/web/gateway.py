@@ -174,6 +174,8 @@ class Gateway:
             with contextlib.suppress(Unavailable):
                 await self._devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
+        # In one step with joining: whoever revokes now finds this connection and closes it.
+        self._tokens.check(claims)
         return Visit(self, live, claims, join, role, transport, created=created, reason=reason)
 
     async def _find(self, claims: Claims, join: Join, role: str) -> tuple[Live, bool, str | None]:

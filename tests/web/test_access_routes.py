@@ -384,6 +384,20 @@ async def test_a_revoked_token_s_sockets_close_within_a_second(admin: Caller) ->
     await until(staying, "pong")
 
 
+async def test_who_joins_while_the_token_is_revoked_is_out_as_well(
+    admin: Caller, session_id: str
+) -> None:
+    for _ in range(20):
+        issued = await admin.made("/tokens", {"user": "carol"})
+        url = f"{admin.url}/ws?token={issued['token']}"
+        *sockets, (status, _, _) = await asyncio.gather(
+            *(admin.http.ws_connect(url) for _ in range(5)),
+            admin.ask("DELETE", f"/tokens/{issued['id']}"),
+        )
+        assert status == 204
+        assert {await close_code(socket) for socket in sockets} == {4501}
+
+
 async def test_signing_out_everywhere_closes_everything_of_that_user(
     site: CompanionServer, alice: Caller, bob: Caller, admin: Caller, phone: Caller, session_id: str
 ) -> None:
