@@ -249,6 +249,7 @@ async def test_somebody_who_looks_into_the_file_does_not_take_the_log_away(tmp_p
     with SmallDisk("limit", tmp_path) as disk:
         path = disk.folder / "companion.db"
         async with opened(path) as database:
+            assert await ids(database) == []
             disk.fill()
             stored = await fill_up(database)
             disk.free()
