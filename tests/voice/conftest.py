@@ -1,5 +1,7 @@
 """What the tests of the voice adapters share: the fake, the SDK pointed at it, a screen."""
 
+# ruff: noqa: F811 - fixtures are taken as arguments of the same name
+
 from __future__ import annotations
 
 import warnings
@@ -11,6 +13,13 @@ import pytest
 from companion_ws.client import CompanionClient
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
+from companion_ws.testing.plugin import (  # noqa: F401 - there whether or not we are installed
+    companion,
+    companion_server,
+    companion_settings,
+    fake_elevenlabs,
+    phone,
+)
 from companion_ws.testing.server import CompanionServer
 
 with warnings.catch_warnings():  # the SDK warns about its own imports; here warnings are errors
