@@ -41,6 +41,8 @@ from companion_ws.sessions.tools import ServerTool
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 """The shape of a BCP 47 tag."""
+RESTARTING: Final = 1012
+"""The close code of a server that stops and will be back."""
 
 log = structlog.get_logger(__name__)
 
