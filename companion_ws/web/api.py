@@ -74,9 +74,9 @@ class Api:
             Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state",
                   answer=dict[str, Entry]),
             Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key",
-                  answer=Entry),
+                  answer=dict[str, Entry]),
             Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key",
-                  body=Any, query=Acting, answer=dict[str, Any]),
+                  body=Any, query=Acting, answer=dict[str, Entry]),
             Route("DELETE", f"{one}/state/{{key:.+}}", MEMBER, self.delete_key,
                   summary="Delete a key", query=Acting, status=204),
             Route("POST", f"{one}/messages", MEMBER, self.message,
@@ -190,12 +190,10 @@ class Api:
         entry = states[summary.session_id].get(request.match_info["key"])
         if entry is None:
             raise NotFound("There is no such key.")
-        value, revision = entry
-        etag = f'"{revision}"'
+        etag = f'"{entry[1]}"'
         if etag in _etags(request.headers.get("If-None-Match")):
             return web.Response(status=304, headers={"ETag": etag})
-        shown = {"value": msgspec.Raw(value), "revision": revision}
-        return _json(shown, headers={"ETag": etag})
+        return _json(_raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
         value = await read_json(request)
@@ -206,7 +204,8 @@ class Api:
             **_if_revision(request),
         }
         record = await self._change(request, message)
-        return _json(record, headers={"ETag": f'"{record["revision"]}"'})
+        shown = {message["key"]: {"value": record["value"], "revision": record["revision"]}}
+        return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
 
     async def delete_key(self, request: web.Request) -> web.Response:
         summary = await self._member(request)
