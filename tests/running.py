@@ -174,7 +174,12 @@ class Running(CompanionServer):
 
     async def restart(self, **changes: Any) -> None:
         """Stop and start again with the same data, and these settings changed."""
-        await self.stop()
+        async with asyncio.TaskGroup() as reading:
+            for socket in self._sockets:
+                # Peers that answer the close frame, as browsers do by themselves.
+                reading.create_task(socket.end())
+            await self.stop()
+        self._sockets.clear()
         self.config = replace(self.config, **changes)
         await self.start()
 
