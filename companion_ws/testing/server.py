@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,7 @@ class CompanionServer:
         """Start it; after `stop` again, with the same data and on the same port."""
         if self.config.port == 0:
             # Links that the server makes carry its port, so it is chosen first.
-            self.config = dataclasses.replace(self.config, port=_free_port())
+            self.config = dataclasses.replace(self.config, port=free_port())
         self.app = await create_app(self.config)
         self._runner = Runner(self.app, shutdown_timeout=2.0)
         await self._runner.setup()
@@ -92,9 +93,8 @@ class CompanionServer:
         return CompanionClient(self.url, token=self.token(user), **options)
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
