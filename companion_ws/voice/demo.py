@@ -67,11 +67,11 @@ class DemoAgent:
             await self._say(
                 f"{_name(quote)}, {_price(quote)}, there in {_days(quote)}. Shall I make the label?"
             )
-            since = self._companion.seq
-            if await self._confirmed(quote):
+            answer = await self._confirm(quote)
+            if answer["status"] == "confirmed":
                 break
+            since = answer["seq"]  # what was tapped before the no is not meant any more
             await self._say("Nothing is booked. Tap another offer whenever you like.")
-            since = self._companion.seq
         self._narrate("… the agent calls create_label")
         label = await self._companion.call_tool(
             "create_label",
@@ -124,7 +124,8 @@ class DemoAgent:
                     return quote
         raise AssertionError("the records of a session end with an exception")
 
-    async def _confirmed(self, quote: Message) -> bool:
+    async def _confirm(self, quote: Message) -> Message:
+        """Return the answer, `status` and the `seq` of its record."""
         self._narrate("… the agent calls companion_confirm")
         record = await self._companion.call(
             "companion_confirm",
@@ -136,18 +137,19 @@ class DemoAgent:
             },
             timeout_ms=CONFIRM_MS,
         )
-        answer = json.loads(record["result"])
+        answer: Message = json.loads(record["result"])
         if answer["status"] in ("no_answer", "no_screen"):
             await self._say(answer.get("say") or "Take your time.")
-            answer = await self._late_answer(record["tool_call_id"])
+            record = await self._late_answer(record["tool_call_id"])
+            result = record["result"]
+            answer = json.loads(result) if isinstance(result, str) else result
         self._narrate(f"* The person answers: {answer['status']}")
-        return bool(answer["status"] == "confirmed")
+        return {**answer, "seq": record["seq"]}
 
     async def _late_answer(self, tool_call_id: str) -> Message:
         async for record in self._records:
             if record["type"] == "user_message" and record.get("in_reply_to") == tool_call_id:
-                result = record.get("result", "{}")
-                return dict(json.loads(result) if isinstance(result, str) else result)
+                return record
         raise AssertionError("the records of a session end with an exception")
 
     async def _say(self, text: str) -> None:
@@ -179,12 +181,10 @@ def _days(quote: Message) -> str:
 
 
 def _named(text: str, quotes: list[Message]) -> Message | None:
-    """Return the quote whose id, service or carrier the text names, the first that fits."""
+    """Return the quote the text names: by its service first, by its carrier at last."""
     said = text.casefold()
-    for quote in quotes:
-        if _name(quote).casefold() in said or quote["id"] in said.split():
-            return quote
-    for quote in quotes:
-        if quote["service"].casefold() in said or quote["carrier"].casefold() in said:
-            return quote
+    for name in ("service", "id", "carrier"):
+        for quote in quotes:
+            if quote[name].casefold() in said:
+                return quote
     return None
