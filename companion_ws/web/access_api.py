@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,22 +15,40 @@ from companion_ws.access.answers import Memory
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import TOKEN_TTL_S, Devices
 from companion_ws.access.keys import Keys, StartRefused
-from companion_ws.access.pairing import TICKET_TTL_S, TOKEN_LIFE_S, Paired, Pairing, Waiting
-from companion_ws.access.tokens import MAX_TTL_S, Claims, Kind, Tokens
+from companion_ws.access.pairing import TOKEN_LIFE_S, Paired, Pairing, Waiting
+from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
 from companion_ws.core.protocol import encode
 from companion_ws.database import Statement
 from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web.access_shapes import (
+    DeviceList,
+    Drawing,
+    Entered,
+    Entering,
+    Export,
+    KeysKept,
+    PairingShown,
+    PairingWish,
+    Rotation,
+    SessionTokenWish,
+    SignIn,
+    SigningOut,
+    SignInLink,
+    TokenIssued,
+    TokenList,
+    TokenWish,
+    Verdict,
+    WaitingDevices,
+    WhoseTokens,
+)
 from companion_ws.web.idempotency import Idempotency, Store
-from companion_ws.web.middleware import CLAIMS, CLIENT, read_object
+from companion_ws.web.middleware import CLAIMS, CLIENT, read_json
 from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
+from companion_ws.web.shapes import body_of, query_of
 
-DEFAULT_TOKEN_S: Final = 30 * 86400.0
 SIGNED_IN_S: Final = 12 * 3600.0
 """How long the token of a sign-in link lives: a working day."""
-MAX_USER: Final = 200
-_ROLES: Final = ("agent", "ui", "observer")
-_KINDS: Final[tuple[Kind, ...]] = ("user", "service", "admin")
 
 audit = structlog.get_logger("companion_ws.audit")
 
@@ -63,29 +80,41 @@ class AccessApi:
         """Return the routes of this file."""
         one = "/sessions/{session_id}"
         return [
-            Route("POST", "/pair", PUBLIC, self.pair, summary="Pair a device", status=201),
-            Route("POST", "/sign-in", PUBLIC, self.sign_in, summary="Use a sign-in link", status=201),
+            Route("POST", "/pair", PUBLIC, self.pair, summary="Pair a device",
+                  body=Entering, answer=Entered, status=201),
+            Route("POST", "/sign-in", PUBLIC, self.sign_in, summary="Use a sign-in link",
+                  body=SignIn, answer=TokenIssued, status=201),
             Route("POST", "/sign-in-links", ADMIN, self.open_sign_in, admin=True,
-                  summary="Make a sign-in link", status=201),
-            Route("POST", "/tokens", ADMIN, self.issue, admin=True, summary="Issue a token", status=201),
-            Route("GET", "/tokens", ADMIN, self.list_tokens, admin=True, summary="List issued tokens"),
+                  summary="Make a sign-in link", answer=SignInLink, status=201),
+            Route("POST", "/tokens", ADMIN, self.issue, admin=True, summary="Issue a token",
+                  body=TokenWish, answer=TokenIssued, status=201),
+            Route("GET", "/tokens", ADMIN, self.list_tokens, admin=True,
+                  summary="List issued tokens", query=WhoseTokens, answer=TokenList),
             Route("DELETE", "/tokens", ADMIN, self.revoke_user, admin=True,
-                  summary="Sign a user out everywhere", status=204),
+                  summary="Sign a user out everywhere", query=SigningOut, status=204),
             Route("DELETE", "/tokens/{token_id}", ADMIN, self.revoke_token, admin=True,
                   summary="Revoke a token", status=204),
-            Route("POST", "/keys", ADMIN, self.rotate, admin=True, summary="Rotate the signing key"),
+            Route("POST", "/keys", ADMIN, self.rotate, admin=True,
+                  summary="Rotate the signing key", body=Rotation, answer=KeysKept),
             Route("POST", f"{one}/tokens", OWNER, self.issue_for_session,
-                  summary="Issue a token for one session", status=201),
+                  summary="Issue a token for one session", body=SessionTokenWish,
+                  answer=TokenIssued, status=201),
             Route("POST", f"{one}/pairings", OWNER, self.open_pairing, summary="Open a pairing",
-                  status=201),
+                  body=PairingWish, answer=PairingShown, status=201),
+            Route("GET", f"{one}/pairings", OWNER, self.list_waiting,
+                  summary="List devices that wait for the owner", answer=WaitingDevices),
             Route("POST", f"{one}/pairings/{{pairing_id}}", OWNER, self.answer_pairing,
-                  summary="Allow or refuse a device", status=204),
-            Route("GET", f"{one}/qr.svg", OWNER, self.qr_svg, summary="Draw a pairing (SVG)"),
-            Route("GET", f"{one}/qr.png", OWNER, self.qr_png, summary="Draw a pairing (PNG)"),
+                  summary="Allow or refuse a device", body=Verdict, status=204),
+            Route("GET", f"{one}/qr.svg", OWNER, self.qr_svg, summary="Draw a pairing (SVG)",
+                  query=Drawing, media="image/svg+xml"),
+            Route("GET", f"{one}/qr.png", OWNER, self.qr_png, summary="Draw a pairing (PNG)",
+                  query=Drawing, media="image/png"),
             Route("DELETE", f"{one}/devices/{{device_id}}", OWNER, self.revoke_device,
                   summary="Revoke a device", status=204),
-            Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices"),
-            Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person"),
+            Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices",
+                  answer=DeviceList),
+            Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person",
+                  answer=Export),
             Route("DELETE", "/me", USER, self.erase, summary="Erase a person", status=204),
         ]  # fmt: skip
 
@@ -93,9 +122,7 @@ class AccessApi:
 
     async def pair(self, request: web.Request) -> web.Response:
         """201 with a token, or 202 while the owner is asked."""
-        fields = await read_object(request)
-        ticket, code = _text(fields, "ticket"), _text(fields, "code")
-        claim, device = _text(fields, "claim"), _text(fields, "device") or ""
+        wanted = body_of(await read_json(request), Entering)
 
         async def make(store: Store) -> Memory:
             def also(entered: Paired | Waiting) -> Iterable[Statement]:
@@ -103,17 +130,21 @@ class AccessApi:
                 owner, session_id = _whose(entered)
                 return store(memory, owner, session_id)
 
-            if claim is not None:
-                entered = await self._pairing.claim(claim, also=also)
+            if wanted.claim is not None:
+                entered = await self._pairing.claim(wanted.claim, also=also)
             else:
                 entered = await self._pairing.redeem(
-                    ticket=ticket, code=code, device=device, source=request[CLIENT], also=also
+                    ticket=wanted.ticket,
+                    code=wanted.code,
+                    device=wanted.device,
+                    source=request[CLIENT],
+                    also=also,
                 )
                 if isinstance(entered, Waiting):
                     self._ask_owner(entered)
             return _memory_of(entered)
 
-        if claim is not None:
+        if wanted.claim is not None:
             # Asking again is no repeat: the answer changes when the owner has spoken.
             return await self._entered(await make(lambda memory, user, session_id: []))
         return await self._idempotency.once(request, make, self._entered)
@@ -158,10 +189,10 @@ class AccessApi:
 
     async def open_pairing(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        ttl_s = _seconds(await read_object(request), TICKET_TTL_S)
+        wish = body_of(await read_json(request), PairingWish)
 
         async def make(store: Store) -> Memory:
-            opened = await self._pairing.open(summary.session_id, ttl_s)
+            opened = await self._pairing.open(summary.session_id, wish.ttl_s)
             return {
                 "pairing_id": opened.pairing_id,
                 "url_expires_at": opened.url_expires_at_ms,
@@ -191,13 +222,16 @@ class AccessApi:
 
         return await self._idempotency.once(request, make, render)
 
+    async def list_waiting(self, request: web.Request) -> web.Response:
+        """For a page that was loaded after the device had asked."""
+        summary = await self._owned(request)
+        return _json({"requests": await self._pairing.requests(summary.session_id)})
+
     async def answer_pairing(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        allow = (await read_object(request)).get("allow")
-        if not isinstance(allow, bool):
-            raise BadRequest('Send {"allow": true} or {"allow": false}.')
+        verdict = body_of(await read_json(request), Verdict)
         pairing_id = request.match_info["pairing_id"]
-        await self._pairing.answer(summary.session_id, pairing_id, allow)
+        await self._pairing.answer(summary.session_id, pairing_id, verdict.allow)
         return web.Response(status=204)
 
     async def qr_svg(self, request: web.Request) -> web.Response:
@@ -210,10 +244,10 @@ class AccessApi:
 
     async def _drawn_url(self, request: web.Request) -> str:
         session_id = (await self._owned(request)).session_id
-        pairing_id = request.query.get("pairing")
-        if pairing_id:
-            return await self._pairing.url(session_id, pairing_id)
-        if request.query.get("content") == "session":
+        drawing = query_of(request.query, Drawing)
+        if drawing.pairing is not None:
+            return await self._pairing.url(session_id, drawing.pairing)
+        if drawing.content is not None:
             return f"{self._addresses.public_url}/ui?session_id={session_id}"
         raise BadRequest("Say what to draw: ?pairing={pairing_id} or ?content=session.")
 
@@ -230,20 +264,16 @@ class AccessApi:
 
     async def issue_for_session(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        fields = await read_object(request)
-        role = fields.get("role", "ui")
-        if role not in _ROLES:
-            raise BadRequest("role is one of agent, ui, observer.")
-        ttl_s = _seconds(fields, None, most=TOKEN_LIFE_S)
+        wish = body_of(await read_json(request), SessionTokenWish)
 
         async def make(store: Store) -> Memory:
-            life_s = TOKEN_LIFE_S if ttl_s is None else ttl_s
+            life_s = wish.ttl_s or TOKEN_LIFE_S
             _, claims = self._tokens.issue(
                 "session",
                 summary.user,
-                TOKEN_TTL_S if ttl_s is None else ttl_s,
+                wish.ttl_s or TOKEN_TTL_S,
                 session_id=summary.session_id,
-                role=role,
+                role=wish.role,
                 until_ms=self._sessions.now_ms() + int(life_s * 1000),
             )
             return await self._recorded(claims, store)
@@ -253,9 +283,7 @@ class AccessApi:
     # Whoever runs the server.
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        ticket = _text(await read_object(request), "ticket")
-        if ticket is None:
-            raise BadRequest("Send the ticket of a sign-in link.")
+        ticket = body_of(await read_json(request), SignIn).ticket
 
         async def make(store: Store) -> Memory:
             user, kind = await self._credentials.sign_in(ticket)
@@ -273,23 +301,20 @@ class AccessApi:
         return _json({"url": url, "ticket": ticket}, 201)
 
     async def issue(self, request: web.Request) -> web.Response:
-        fields = await read_object(request)
-        user, kind = _user(fields.get("user")), fields.get("role", "user")
-        if kind not in _KINDS:
-            raise BadRequest("role is one of user, service, admin.")
-        ttl_s = _seconds(fields, DEFAULT_TOKEN_S, most=MAX_TTL_S)
+        wish = body_of(await read_json(request), TokenWish)
 
         async def make(store: Store) -> Memory:
-            _, claims = self._tokens.issue(kind, user, ttl_s)
+            _, claims = self._tokens.issue(wish.role, wish.user, wish.ttl_s)
             by = request[CLAIMS].user
-            audit.info("token_issued", by=by, user=user, kind=kind, token_id=claims.id)
+            audit.info("token_issued", by=by, user=wish.user, kind=wish.role, token_id=claims.id)
             return await self._recorded(claims, store)
 
         return await self._idempotency.once(request, make, self._token)
 
     async def list_tokens(self, request: web.Request) -> web.Response:
         audit.info("tokens_listed", by=request[CLAIMS].user)
-        return _json({"tokens": await self._credentials.tokens(request.query.get("user") or None)})
+        user = query_of(request.query, WhoseTokens).user
+        return _json({"tokens": await self._credentials.tokens(user)})
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         token_id = request.match_info["token_id"]
@@ -299,16 +324,14 @@ class AccessApi:
         return web.Response(status=204)
 
     async def revoke_user(self, request: web.Request) -> web.Response:
-        user = _user(request.query.get("user"))
+        user = query_of(request.query, SigningOut).user
         await self._credentials.revoke_user(user)
         self._sessions.connections.close(4501, "Signed out everywhere.", user=user)
         audit.info("user_signed_out", by=request[CLAIMS].user, user=user)
         return web.Response(status=204)
 
     async def rotate(self, request: web.Request) -> web.Response:
-        compromise = (await read_object(request)).get("compromise", False)
-        if not isinstance(compromise, bool):
-            raise BadRequest("compromise is true or false.")
+        compromise = body_of(await read_json(request), Rotation).compromise
         try:
             self._keys.rotate(compromise=compromise)
         except StartRefused as refusal:
@@ -409,29 +432,3 @@ def _whose(entered: Paired | Waiting) -> tuple[str, str | None]:
 
 def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=encode(value), status=status, content_type="application/json")
-
-
-def _text(fields: dict[str, Any], name: str) -> str | None:
-    text = fields.get(name)
-    if text is None or isinstance(text, str):
-        return text
-    raise BadRequest(f"{name} is a text.")
-
-
-def _user(value: Any) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_USER or not value.isprintable():
-        raise BadRequest(f"user is a name of 1 to {MAX_USER} printable characters.")
-    return value
-
-
-def _seconds(
-    fields: dict[str, Any], default: float | None, *, most: float = math.inf
-) -> float | Any:
-    seconds = fields.get("ttl_s")
-    if seconds is None:
-        return default
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 1 <= seconds <= most:
-        upto = f" to {most:.0f}" if math.isfinite(most) else ""
-        raise BadRequest(f"ttl_s is a number of seconds, from 1{upto}.")
-    return seconds

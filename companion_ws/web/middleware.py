@@ -235,19 +235,6 @@ async def read_json(request: web.Request) -> Any:
     return parse(text) if text.strip() else {}
 
 
-async def read_object(request: web.Request) -> dict[str, Any]:
-    """Return the JSON body, which has to be an object.
-
-    Raises:
-        InvalidMessage: it is no JSON.
-        BadRequest: it is another kind of value.
-    """
-    body = await read_json(request)
-    if not isinstance(body, dict):
-        raise BadRequest("The body is a JSON object.")
-    return body
-
-
 def _bearer(request: web.Request) -> str:
     tokens = _authorization(request)
     if len(tokens) != 1:

@@ -19,7 +19,7 @@ from companion_ws.web.problems import problem
 
 KEEP_ALIVE_S: Final = 10.0
 """Also how long a new connection may take to send its headers."""
-LINGERING_S: Final = 2.0
+LINGERING_S: Final = 1.0
 """How long the rest of a refused body is read, so that the refusal is not lost."""
 
 log = logging.getLogger(__name__)

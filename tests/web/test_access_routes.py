@@ -250,6 +250,7 @@ async def test_foreign_and_unknown_sessions_are_the_same_404(
 ) -> None:
     for method, end in (
         ("POST", "/pairings"),
+        ("GET", "/pairings"),
         ("POST", "/pairings/x"),
         ("POST", "/tokens"),
         ("GET", "/qr.svg?content=session"),
@@ -283,6 +284,10 @@ async def test_with_confirmation_the_owner_decides(
     assert request["verification"] == waiting["verification"]
     assert len(waiting["verification"]) == 2
     assert request["expires_at"] == waiting["expires_at"]
+
+    reloaded = await alice.ask("GET", f"/sessions/{session_id}/pairings")
+    names = ("pairing_id", "device", "verification", "expires_at")
+    assert reloaded[1] == {"requests": [{name: request[name] for name in names}]}
 
     claim = {"claim": waiting["claim"]}
     status, again, _ = await phone.ask("POST", "/pair", claim)

@@ -1,0 +1,186 @@
+"""Bodies, queries and answers of the routes about who may: the types that validate and describe.
+
+Times are milliseconds since 1970 (UTC), lifetimes seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from companion_ws.web.shapes import Role
+
+TicketTtl = Annotated[float, Meta(ge=1, le=900)]
+SessionTokenTtl = Annotated[float, Meta(ge=1, le=12 * 3600)]
+TokenTtl = Annotated[float, Meta(ge=1, le=366 * 86400)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Entering(Struct, kw_only=True):
+    """A device that wants in: by the ticket of a link, a code, or the claim it waits with."""
+
+    ticket: str | None = None
+    code: str | None = None
+    claim: str | None = None
+    device: str = ""
+
+
+class Entered(Struct):
+    """A device that got in."""
+
+    token: str
+    session_id: str
+    device_id: str
+    expires_at: int
+
+
+class PairingWish(Struct):
+    """How long the link of a pairing lives."""
+
+    ttl_s: TicketTtl = 60.0
+
+
+class PairingShown(Struct):
+    """A pairing: a link to draw, a code to speak."""
+
+    pairing_id: str
+    url: str
+    url_expires_at: int
+    code: str
+    code_expires_at: int
+    code_url: str
+
+
+class WaitingDevice(Struct):
+    """A device that waits for the owner's yes; it shows the same `verification`."""
+
+    pairing_id: str
+    device: str
+    verification: str
+    expires_at: int
+
+
+class WaitingDevices(Struct):
+    """Devices that wait for the owner's yes, soonest over first."""
+
+    requests: list[WaitingDevice]
+
+
+class Verdict(Struct):
+    """The owner's yes or no."""
+
+    allow: bool
+
+
+class Drawing(Struct, kw_only=True):
+    """What a QR code says: a pairing's link, or where the session is for who is signed in."""
+
+    pairing: str | None = None
+    content: Literal["session"] | None = None
+
+
+class DeviceShown(Struct):
+    """A paired device."""
+
+    device_id: str
+    session_id: str
+    device: str
+    created_at: int
+    last_active_at: int
+
+
+class DeviceList(Struct):
+    """Paired devices, newest first."""
+
+    devices: list[DeviceShown]
+
+
+class SessionTokenWish(Struct, kw_only=True):
+    """A token for one session; without `ttl_s` it lives an hour and can be renewed to twelve."""
+
+    role: Role = "ui"
+    ttl_s: SessionTokenTtl | None = None
+
+
+class TokenWish(Struct, kw_only=True):
+    """A token for a person, a backend or an operator."""
+
+    user: Name
+    role: Literal["user", "service", "admin"] = "user"
+    ttl_s: TokenTtl = 30 * 86400.0
+
+
+class TokenIssued(Struct):
+    """A token; its text is told this once."""
+
+    token: str
+    id: str
+    user: str
+    role: str
+    session_id: str | None
+    expires_at: int
+
+
+class TokenShown(Struct):
+    """An issued token without its text."""
+
+    id: str
+    kind: str
+    user: str
+    session_id: str | None
+    role: str | None
+    issued_at: int
+    expires_at: int
+
+
+class TokenList(Struct):
+    """Issued tokens that live, newest first."""
+
+    tokens: list[TokenShown]
+
+
+class WhoseTokens(Struct, kw_only=True):
+    """Whose tokens to list; nobody named: everybody's."""
+
+    user: str | None = None
+
+
+class SigningOut(Struct):
+    """Who is signed out everywhere."""
+
+    user: Name
+
+
+class SignIn(Struct):
+    """The ticket of a sign-in link."""
+
+    ticket: str
+
+
+class SignInLink(Struct):
+    """A link that signs in once, within ten minutes."""
+
+    url: str
+    ticket: str
+
+
+class Rotation(Struct):
+    """Whether older keys are dropped at once, and everybody's tokens with them."""
+
+    compromise: bool = False
+
+
+class KeysKept(Struct):
+    """How many keys verify now."""
+
+    keys: int
+
+
+class Export(Struct):
+    """Everything stored of a person."""
+
+    user: str
+    tokens: list[TokenShown]
+    devices: list[DeviceShown]
+    sessions: list[dict[str, Any]]
