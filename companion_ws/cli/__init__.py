@@ -18,6 +18,7 @@ GROUPS: Final = (
     "documents",
     "doctor",
     "demo",
+    "voice",
 )
 """The modules with verbs; each has its commands in `COMMANDS`."""
 

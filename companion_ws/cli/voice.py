@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 import click
 
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import run
+from companion_ws.cli.running import run, sentences
 from companion_ws.cli.terminal import print_json
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.agent_config import agent_config
@@ -155,7 +155,8 @@ def replay(
     from companion_ws.cli.connect import _running_url as running_url
 
     config = environment_config(data)
-    records = records_in(file.read())
+    with sentences():
+        records = records_in(file.read())
     run(
         _replay(
             records,
