@@ -103,11 +103,11 @@ class Socket:
         return {**message, "said": json.loads(message["result"])}
 
     async def quiet(self) -> list[Message]:
-        """Return what comes before the answer to a ping sent now: all the server had to say."""
+        """Return what comes before a snapshot asked for now: all the server had to say."""
         before = len(self.heard)
         request_id = f"{id(self)}-{next(self._numbers)}"
-        await self.send("ping", requestId=request_id)
-        await self.next_of("pong", requestId=request_id)
+        await self.send("state_get", key="-", requestId=request_id)
+        await self.next_of("state_snapshot", requestId=request_id)
         return self.heard[before:-1]
 
     async def close_code(self) -> int | None:
@@ -172,14 +172,17 @@ class Running(CompanionServer):
         await self.http_session.close()
         await super().__aexit__(kind, error, traceback)
 
-    async def restart(self, **changes: Any) -> None:
-        """Stop and start again with the same data, and these settings changed."""
+    async def halt(self) -> None:
+        """Stop while every socket reads on, as browsers do by themselves."""
         async with asyncio.TaskGroup() as reading:
             for socket in self._sockets:
-                # Peers that answer the close frame, as browsers do by themselves.
                 reading.create_task(socket.end())
             await self.stop()
         self._sockets.clear()
+
+    async def restart(self, **changes: Any) -> None:
+        """Stop and start again with the same data, and these settings changed."""
+        await self.halt()
         self.config = replace(self.config, **changes)
         await self.start()
 

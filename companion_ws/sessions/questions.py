@@ -5,13 +5,19 @@ Source: contract section 4.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
 
-from companion_ws.core.errors import CompanionError
+from companion_ws.core.errors import (
+    CompanionError,
+    SessionEnded,
+    SessionNotFound,
+    ToolClosed,
+)
 from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import AnswerCall, Sender
@@ -21,6 +27,8 @@ from companion_ws.sessions.tools import ServerTool, ToolCall, patience_s, run_to
 
 SECOND_LOOK_S: Final = 0.8
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
+LOOK_AGAIN_S: Final = 0.5
+"""How often it is seen whether somebody who may come still may: ways in close by themselves."""
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +71,8 @@ class Questions:
         self._open = open_live
         self._submit = submit
         self._speak = speak
+        self._expectant: set[str] = set()
+        """Sessions in which a call waits for somebody who is not here yet."""
 
     def is_server_tool(self, tool_name: str) -> bool:
         return tool_name in self._tools
@@ -82,20 +92,35 @@ class Questions:
         live = await self._open(session_id)
         if live is None:
             return
+        self._expectant.discard(session_id)
         for call in list(live.session.calls.values()):
             if call.handled_by == "screens" and call.status == "waiting":
                 await self._look_at(live, call)
+
+    async def watch(self) -> None:
+        """Look again where somebody may come, for ever; when nobody can any more, the agent hears."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            for session_id in list(self._expectant):
+                try:
+                    await self.look(session_id)
+                except CompanionError as error:
+                    log.warning("look_refused", session_id=session_id, code=error.code)
 
     async def _look_at(self, live: Live, call: Call) -> None:
         screens = live.screens()
         if any(screen.answers(call.tool_name) for screen in screens):
             return
         if screens:
-            # The CompanionUI shows what no screen answers as a card.
-            await self._answer(live.session_id, call, '{"status":"shown"}')
-            return
-        if not await self._doors.somebody_may_come(live.session_id, _devices(live)):
+            await self._show(live, call)
+        elif await self._doors.somebody_may_come(live.session_id, _devices(live)):
+            self._expectant.add(live.session_id)
+        else:
             await self._release(live, call)
+
+    async def _show(self, live: Live, call: Call) -> None:
+        # The CompanionUI shows what no screen answers as a card.
+        await self._answer(live.session_id, call, '{"status":"shown"}')
 
     async def deadline(self, session_id: str, tool_call_id: str) -> None:
         """The agent cannot wait any longer: tell it how things stand, as something to say."""
@@ -111,8 +136,10 @@ class Questions:
             say = phrase(live.session.language, "no_answer")
             result = encode({"status": "no_answer", "say": say}).decode()
             await self._answer(session_id, call, result)
-        else:
-            await self._release(live, call)
+        elif live.screens():
+            await self._show(live, call)
+        elif not await self._release(live, call):
+            await self.deadline(session_id, tool_call_id)
 
     async def resume(self, session_id: str) -> None:
         """After a restart: say of runs that were cut off that they were, or run them again."""
@@ -130,12 +157,17 @@ class Questions:
                 result = '{"status":"interrupted"}'
                 await self._answer(session_id, call, result, is_error=True)
 
-    async def _release(self, live: Live, call: Call) -> None:
-        """Tell the agent that nobody looks at a screen, and how somebody could."""
+    async def _release(self, live: Live, call: Call) -> bool:
+        """Tell the agent that nobody looks at a screen, and how somebody could.
+
+        False where somebody came while the pairing was opened.
+        """
         opened = await self._doors.open(live.session_id)
         again = await self._open(live.session_id)
-        if again is None or again.screens():
-            return  # Somebody came while the pairing was opened; joining has looked again.
+        if again is not None and again.screens():
+            return False
+        if again is None:
+            return True
         say = phrase(
             again.session.language,
             "no_screen",
@@ -151,6 +183,7 @@ class Questions:
             }
         ).decode()
         await self._answer(live.session_id, call, result)
+        return True
 
     async def _run(self, live: Live, call: Call, parameters: dict[str, Any]) -> None:
         session_id, server_tool = live.session_id, self._tools.get(call.tool_name)
@@ -178,7 +211,7 @@ class Questions:
                 session_id,
                 AnswerCall(tool_call_id=call.tool_call_id, result=result, is_error=is_error),
             )
-        except CompanionError as error:
+        except (ToolClosed, SessionEnded, SessionNotFound) as error:
             # Somebody else was first, or the session is over: one result is enough.
             log.debug("answer_came_second", session_id=session_id, code=error.code)
 

@@ -158,6 +158,7 @@ class Sessions:
                     ("due", self._due.run()),
                     ("sweep", self._expiry.run()),
                     ("watch", self.connections.watch()),
+                    ("questions", self._questions.watch()),
                     ("resume", self._resume()),
                 )
             ]
