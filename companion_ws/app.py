@@ -40,6 +40,7 @@ from companion_ws.web.middleware import Guard
 from companion_ws.web.pages import Pages
 from companion_ws.web.routes import Room, Route
 from companion_ws.web.stream import Stream
+from companion_ws.web.visit import Desk
 from companion_ws.web.webhooks import Webhooks
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
@@ -112,7 +113,8 @@ async def create_app(config: Config) -> web.Application:
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
         _Keys(database, credentials), metrics, now_ms, new_id,
     )
-    gateway = Gateway(sessions, tokens, devices, pairing.answer, config, metrics, new_id)
+    desk = Desk(sessions, devices, pairing.answer, config, metrics, new_id)
+    gateway = Gateway(tokens, desk)
     idempotency = Idempotency(Answers(database, keys))
     pulled = PulledAgent(sessions, database)
     rooms: list[Room] = [
