@@ -91,6 +91,49 @@ def test_no_invented_text_is_a_token(text: str) -> None:
     assert not is_accepted(Tokens(Keys([b"k" * 32])), text)
 
 
+FIXED = Tokens(Keys([b"k" * 32]), now_ms=Clock())
+ISSUED = [
+    FIXED.issue(kind, user, 3600, session_id="s" * length or None)[0]
+    for kind in KINDS
+    for user in ("a", "älice", "x" * 200)
+    for length in (0, 36, 200)
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[str, set[str]]:
+    """A token cut, spliced with another or scribbled in, and the ids it may still say."""
+    one, other = draw(st.sampled_from(ISSUED)), draw(st.sampled_from(ISSUED))
+    start, end = sorted((draw(st.integers(0, len(one))), draw(st.integers(0, len(one)))))
+    filling = draw(st.just(other[start:end]) | st.text(ALPHABET, max_size=8) | st.text(max_size=8))
+    return one[:start] + filling + one[end:], {FIXED.verify(token).id for token in (one, other)}
+
+
+def check_damaged(case: tuple[str, set[str]]) -> None:
+    text, ids = case
+    try:
+        claims = FIXED.verify(text)
+    except Unauthenticated:
+        return
+    assert claims.id in ids
+
+
+@settings(max_examples=500, deadline=None)
+@given(damaged())
+def test_a_damaged_token_says_nothing_or_the_same(case: tuple[str, set[str]]) -> None:
+    check_damaged(case)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@settings(max_examples=50_000, deadline=None)
+@given(damaged())
+def test_fifty_thousand_damaged_tokens_say_nothing_or_the_same(
+    case: tuple[str, set[str]],
+) -> None:
+    check_damaged(case)
+
+
 def test_a_very_long_text_is_refused_at_once(tokens: Tokens) -> None:
     assert not is_accepted(tokens, "cwu_" + "a" * MAX_LENGTH)
 
