@@ -33,6 +33,8 @@ _TEXT: Final = frozenset(
 )
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
+_COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
+"""A comment that has its lines to itself; code never begins a line that way here."""
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _FONT: Final = re.compile(r"[\w ,'\"-]{1,200}")
 _DARK_INK: Final = "#0b0f0d"
@@ -175,9 +177,19 @@ class Pages:
 def _load(path: Path, extra: str) -> _File:
     body = path.read_bytes() + extra.encode()
     content_type = _TYPES[path.suffix]
+    if content_type == "text/javascript":
+        body = _COMMENT.sub(_blank, body)
     zipped = gzip.compress(body, mtime=0) if content_type in _TEXT else None
     etag = hashlib.sha256(body).hexdigest()[:20]
     return _File(body, zipped, etag, content_type)
+
+
+def _blank(comment: re.Match[bytes]) -> bytes:
+    """Keep the lines of a comment and none of its words: a phone has no use for them.
+
+    They are a fifth of what it would load, and line numbers in a stack trace stay true.
+    """
+    return b"\n" * comment[0].count(b"\n")
 
 
 def _respond(request: web.Request, file: _File, cache_control: str) -> web.StreamResponse:

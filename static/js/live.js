@@ -146,7 +146,9 @@ export class Live {
   }
 
   keepOpen() {
-    this.#connection.pass({ type: "user_activity" })
+    if (!this.#connection.pass({ type: "user_activity" })) return
+    this.session = { ...this.session, expiringAt: null }
+    this.#options.onChange()
   }
 
   pass(command) {

@@ -1,0 +1,286 @@
+"""What holds for every page: hostile input, strict policy, accessibility, size."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, expect
+
+from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
+
+pytestmark = pytest.mark.browser
+
+MARKUP = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "https://evil.example/pixel.png",
+    "{{constructor.constructor('alert(1)')()}}",
+    "\u202eabc\u202c",
+    "\u0000\u0007",
+    "' onmouseover='alert(1)",
+    "x" * 10_000,
+]
+
+
+def hostile_payloads() -> list[dict[str, Any]]:
+    """A hundred ways to be unpleasant within the limits of a message."""
+    deep: Any = "end"
+    for _ in range(25):
+        deep = {"deep": deep}
+    shapes = [
+        lambda text: {text[:200]: text},
+        lambda text: {"url": text, "link": text, "image": text},
+        lambda text: {"list": [text[:2000]] * 20},
+        lambda text: {"rows": [{"a": text[:99], "b": text[:99]}] * 30},
+        lambda text: {"quotes": [{"id": text[:99], "carrier": text[:99]}], "select": "s"},
+        lambda text: {"options": [{"id": 1, "label": text}]},
+        lambda text: {"__proto__": {"x": text}, "constructor": text, "toString": text},
+        lambda text: {"cost": text, "currency": text[:99], "created_at": text},
+        lambda text: {"nested": {"more": {"again": [[text], [text]]}}},
+        lambda text: {"deep": deep, "text": text},
+    ]
+    return [{"text": text[:500], "data": shape(text)} for text in MARKUP for shape in shapes]
+
+
+async def test_a_hundred_hostile_payloads_run_nothing_and_the_next_card_shows(
+    new_world: NewWorld,
+) -> None:
+    world = await new_world(limit_messages_per_s=0)
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    dialogs: list[str] = []
+    phone.on("dialog", lambda dialog: dialogs.append(dialog.message))
+
+    for payload in hostile_payloads():
+        record = await agent.send(type="contextual_update", **payload)
+        assert record["type"] == "contextual_update", record
+    for text in MARKUP:
+        option = {"id": text[:99], "label": text}
+        await agent.call("companion_choose", title=text, options=[option])
+        await agent.call("companion_form", title=text, schema={"properties": {text[:99]: {}}})
+        await agent.call(text[:60] or "x", a=text)
+    await agent.update("at_last", {"carrier": "FedEx"})
+
+    await expect(phone.get_by_role("heading", name="At last")).to_be_visible()
+    assert dialogs == []
+    assert not await is_too_wide(phone)
+    # The world adds: no script error, no report of the policy, no foreign request.
+
+
+async def test_rows_by_the_thousand_are_shown_in_steps(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.update("stock", {"rows": [{"at": number, "n": 1} for number in range(3000)]})
+
+    await expect(phone.get_by_role("row")).to_have_count(25)
+    await phone.get_by_role("button", name="Show more").tap()
+
+    await expect(phone.get_by_role("row")).to_have_count(201)
+    assert not await is_too_wide(phone)
+
+
+async def filled_phone(world: World, agent: Agent, **options: Any) -> Page:
+    phone = await world.phone(agent, **options)
+    await agent.update("quote_ready", QUOTES)
+    await agent.update(
+        "everything",
+        {
+            "cost": 12.5, "currency": "USD", "created_at": "2026-11-23T10:00:00Z", "ok": True,
+            "site": "https://example.com", "paint": "#336699", "tags": ["a", "b"],
+            "rows": [{"day": "Mon", "n": 1}, {"day": "Tue", "n": 2}],
+            "nested": {"a": {"b": {"c": 1}}},
+        },
+    )  # fmt: skip
+    await agent.send(type="agent_response", agent_response_event={"agent_response": "Here it is."})
+    await agent.call("companion_confirm", title="Print it?", text="Costs $12.50")
+    await agent.call("companion_choose", title="Which?", options=["A", "B"], multiple=True)
+    schema = {
+        "properties": {
+            "name": {"type": "string", "description": "As on the door"},
+            "size": {"enum": ["S", "M"]},
+            "gift": {"type": "boolean"},
+        },
+        "required": ["name"],
+    }
+    await agent.call("companion_form", title="Where to?", schema=schema)
+    await expect(phone.get_by_role("article")).to_have_count(5)
+    await phone.get_by_role("button", name="FedEx Ground").tap()
+    await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible()
+    return phone
+
+
+LOOKS: list[dict[str, str]] = [
+    {"color_scheme": "light"},
+    {"color_scheme": "dark"},
+    {"forced_colors": "active"},
+    {"contrast": "more"},
+]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+async def test_the_phone_page_has_no_accessibility_fault(
+    world: World, look: dict[str, str]
+) -> None:
+    phone = await filled_phone(world, await world.agent(), **look, reduced_motion="reduce")
+    assert await accessibility_faults(phone) == []
+
+    await phone.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+    assert await accessibility_faults(phone) == []
+    assert not await is_too_wide(phone)
+
+
+@pytest.mark.parametrize("look", LOOKS[:3], ids=str)
+async def test_the_other_pages_have_no_accessibility_fault(
+    world: World, look: dict[str, str]
+) -> None:
+    agent = await world.agent()
+    await world.phone(agent)
+    await agent.update("quote_ready", QUOTES)
+    token, admin = world.server.token(), world.server.token("local", "admin")
+    pages = {
+        "/": "Sign in",
+        f"/#token={token}": "Untitled session",
+        f"/sessions/{agent.session_id}/pair#token={token}": "Scan with the phone",
+        f"/admin?session={agent.session_id}#token={admin}": "contextual_update",
+        "/c": "Type your code",
+        "/p": "No session on this phone",
+    }
+    for path, text in pages.items():
+        for width in (1280, 320):
+            page = await world.page(
+                **look, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+            )
+            await page.goto(world.server.url + path)
+            await expect(page.get_by_text(text).first).to_be_visible()
+            assert await accessibility_faults(page) == [], path
+            assert not await is_too_wide(page), (path, width)
+            await page.context.close()
+
+
+async def test_a_phone_on_a_slow_network_loads_little(world: World) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    phone = await world.page(**PIXEL)
+    asked: list[str] = []
+    phone.on("request", lambda request: asked.append(request.url))
+    await phone.goto(opened["url"])
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
+    await world.connected(phone)
+    files = [url for url in asked if "/pair" not in url]
+    size = 0
+    async with aiohttp.ClientSession(auto_decompress=False) as http:
+        for url in files:
+            async with http.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
+                size += len(await answer.read())
+                assert answer.headers.get("Content-Encoding") == "gzip", url
+
+    assert len(asked) <= 20
+    assert size <= 40 * 1024
+
+
+async def test_modules_are_fetched_in_one_step(world: World) -> None:
+    """Every module a page imports is named by its `modulepreload` links."""
+    for path in ("/ui", "/", "/sessions/x/pair", "/admin"):
+        page = await world.page()
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        await page.goto(world.server.url + path)
+        await page.wait_for_load_state("networkidle")
+        named = await page.evaluate(
+            "() => [...document.querySelectorAll('link[rel=modulepreload], script[src]')]"
+            ".map((each) => each.href || each.src)"
+        )
+        modules = [url for url in asked if url.endswith(".js")]
+        assert set(modules) == set(named), path
+
+
+async def test_pages_are_the_same_bytes_for_any_session(world: World) -> None:
+    async with aiohttp.ClientSession() as http:
+        for paths in (["/sessions/a/pair", "/sessions/b/pair"], ["/ui?session_id=a", "/p", "/c"]):
+            bodies = set()
+            for path in paths:
+                async with http.get(world.server.url + path) as answer:
+                    assert answer.status == 200
+                    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+                    assert "trusted-types 'none'" in answer.headers["Content-Security-Policy"]
+                    bodies.add(await answer.read())
+            assert len(bodies) == 1
+
+
+async def test_files_outside_the_folder_are_not_served(world: World) -> None:
+    async with aiohttp.ClientSession() as http:
+        for path in ("../setup.cfg", "%2e%2e/setup.cfg", "..%2fsetup.cfg", "js", "", "js/no.js"):
+            async with http.get(f"{world.server.url}/static/{path}") as answer:
+                assert answer.status in (403, 404), path
+
+
+async def test_a_file_is_fetched_again_only_when_it_changed(world: World) -> None:
+    async with aiohttp.ClientSession() as http:
+        url = f"{world.server.url}/static/css/base.css"
+        async with http.get(url) as answer:
+            etag = answer.headers["ETag"]
+            assert answer.content_type == "text/css"
+        async with http.get(url, headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 304
+
+
+async def test_the_session_manager_makes_names_exports_and_ends(world: World) -> None:
+    desk = await world.page()
+    await desk.goto(f"{world.server.url}/#token={world.server.token()}")
+    await expect(desk.get_by_text("No session yet")).to_be_visible()
+    await desk.get_by_role("button", name="New session").click()
+    await expect(desk.get_by_role("heading", name="Untitled session")).to_be_visible()
+
+    await desk.get_by_text("More", exact=True).click()
+    await desk.get_by_role("button", name="Rename").click()
+    await desk.get_by_role("textbox", name="Name").fill("Parcel to Denver")
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_role("heading", name="Parcel to Denver")).to_be_visible()
+
+    session_id = str(await desk.locator("code").first.text_content())
+    agent = await world.agent(session_id)
+    await agent.update("quote_ready", QUOTES)
+    await expect(desk.get_by_text("1 agent")).to_be_visible()
+    if not await desk.get_by_role("button", name="Export").is_visible():
+        await desk.get_by_text("More", exact=True).click()
+    async with desk.expect_download() as download:
+        await desk.get_by_role("button", name="Export").click()
+    path = await (await download.value).path()
+    [record] = [json.loads(line) for line in path.read_text().splitlines()]
+    assert record["text"] == "quote_ready"
+
+    await desk.get_by_role("button", name="End", exact=True).click()
+    await desk.get_by_role("dialog").get_by_role("button", name="End session").click()
+    await expect(desk.get_by_text("No session yet")).to_be_visible()
+
+
+async def test_the_inspector_tells_how_long_a_tap_took(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
+    await phone.get_by_role("button", name="A", exact=True).tap()
+    await agent.result(call)
+    desk = await world.page(viewport={"width": 1280, "height": 800})
+    admin = world.server.token("local", "admin")
+    await desk.goto(f"{world.server.url}/admin#token={admin}")
+    await desk.get_by_role("button", name="alice").click()
+
+    await desk.get_by_role("button", name="client_tool_call").click()
+    await expect(desk.get_by_text("call to answer")).to_be_visible()
+    await expect(desk.get_by_label("Payload", exact=True)).to_contain_text(call)
+    await desk.get_by_label("state", exact=True).check()
+    await expect(desk.get_by_role("button", name="client_tool_call")).to_be_hidden()
+    assert "kinds=state" in desk.url
+    await desk.get_by_label("state", exact=True).uncheck()
+
+    await agent.update("live", {"a": 1})
+    await expect(desk.get_by_role("button", name="contextual_update")).to_be_visible()
+    await desk.get_by_text("Send as agent").click()
+    await desk.get_by_role("button", name="Send", exact=True).click()
+    await expect(phone.get_by_text("$12.99")).to_be_visible()
