@@ -51,6 +51,14 @@ TAIL_BYTES: Final = 64 * 1024
 READ_ANEW_S: Final = 0.5
 """How long to wait before a session that could not be read is tried again."""
 
+MAX_LATER: Final = 1024
+"""How many may wait for a session that is being read anew."""
+
+CHANGES_NOTHING: Final = (
+    protocol.StateGet, protocol.Screen, protocol.Rendered, protocol.ScreenCommand,
+    protocol.UserActivity,
+)
+
 Answer = Callable[[bytes], None]
 Refuse = Callable[[CompanionError], None]
 
@@ -155,7 +163,8 @@ class Live:
             CompanionError: refused at once; nothing has changed.
         """
         if self._is_reading_anew:
-            raise Unavailable("The session is being read anew; send the same requestId again.")
+            self._ask_later(command, sender, request_id, connection, answer, refuse)
+            return
         at_ms = self.now_ms()
         if request_id is not None:
             known = self._requests.get((sender.key, request_id))
@@ -182,6 +191,31 @@ class Live:
             case Passing():
                 self._pass(decision, sender, at_ms, request_id, connection, answer, refuse)
         self.active(at_ms)
+
+    def _ask_later(
+        self,
+        command: Command,
+        sender: Sender,
+        request_id: str | None,
+        connection: Connection | None,
+        answer: Answer | None,
+        refuse: Refuse | None,
+    ) -> None:
+        """Let what changes nothing wait for the moment that reading the session anew takes."""
+        if not isinstance(command, CHANGES_NOTHING) or len(self._line) >= MAX_LATER:
+            raise Unavailable("The session is being read anew; send the same requestId again.")
+        tell = _refuser(self, connection, request_id, None, refuse)
+
+        def deliver(body: bytes) -> None:
+            try:
+                self.submit(
+                    command, sender, request_id,
+                    connection=connection, answer=answer, refuse=refuse,
+                )
+            except CompanionError as error:
+                tell(error)
+
+        self._append(Place(0, b"", deliver=deliver, refuse=tell))
 
     def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
         """Return the seq and type of what a requestId made; of a call also its result."""
@@ -376,8 +410,37 @@ class Live:
 
         `joined` holds the fields of `session_joined` that the session does not know.
         """
-        if self._is_reading_anew:
+        if not self._is_reading_anew:
+            self._append(self._newcomer(connection, after, epoch, joined))
+        elif len(self._line) >= MAX_LATER:
             raise Unavailable("The session is being read anew; come back.")
+        else:
+            self._append(
+                Place(
+                    0, b"", refuse=lambda error: _turn_away(connection),
+                    deliver=lambda body: self._join_now(connection, after, epoch, joined),
+                )
+            )
+            return
+        if connection.is_announced:
+            self._announce("joined", connection, self.now_ms())
+
+    def _join_now(
+        self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
+    ) -> None:
+        """Join in one's turn, before whatever else was said to this connection meanwhile."""
+        if connection.outbox.is_closed:
+            return
+        place = self._newcomer(connection, after, epoch, joined)
+        if place.deliver is not None:
+            place.deliver(place.body)
+        if connection.is_announced:
+            self._announce("joined", connection, self.now_ms())
+
+    def _newcomer(
+        self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
+    ) -> Place:
+        """Make somebody a member; return the place that tells it of the session as it is now."""
         at_ms = self.now_ms()
         session = self.session
         recovery = self._recovery(after, epoch)
@@ -419,12 +482,9 @@ class Live:
                 connection.is_subscribed = True
             self._follow.joined(self, connection)
 
-        def refuse(error: CompanionError) -> None:
-            connection.close(1013, "The server cannot store anything at the moment; come back.")
-
-        self._append(Place(0, body, deliver=deliver, refuse=refuse))
-        if connection.is_announced:
-            self._announce("joined", connection, at_ms)
+        return Place(
+            0, body, deliver=deliver, refuse=lambda error: _turn_away(connection)
+        )
 
     def leave(self, connection: Connection, event: str) -> None:
         """Take a connection out; `event` is `left` after a close frame, else `dropped`."""
@@ -485,7 +545,7 @@ class Live:
 
     def _append(self, place: Place) -> None:
         self._line.append(place)
-        if len(self._line) == 1:
+        if len(self._line) == 1 and not self._is_reading_anew:
             self._flush()
 
     def _settle(self, tip: Session, writing: Writing, error: Exception | None) -> None:
@@ -574,6 +634,10 @@ class Live:
             self._tell_records([Place(seq, body) for seq, body in found])
             self._flush()
             return
+        line, self._line = self._line, deque()
+        for place in line:
+            if place.refuse is not None:
+                place.refuse(Unavailable("The session is gone; come back."))
         self._send_away()
 
     def _send_away(self) -> None:
@@ -600,6 +664,10 @@ class Live:
             connection.outbox.push(Batch([*missed]), is_exempt=True)
         connection.is_subscribed = True
         return True
+
+
+def _turn_away(connection: Connection) -> None:
+    connection.close(1013, "The server cannot store anything at the moment; come back.")
 
 
 def _raw(body: bytes) -> Any:

@@ -213,6 +213,7 @@ class Client:
             self.user, self.user, 0, outbox,
         )
         self._live, self._connection, self.expected = live, connection, None
+        self._is_told = False
         self._after = after
         try:
             live.join(connection, after, self.world.store.epoch, {"created": False})
@@ -248,7 +249,8 @@ class Client:
         """Send a command as the gateway would take it from a frame."""
         if not self.is_on or self._live is None or self._connection is None:
             return
-        self.pending[request_id] = message
+        if message["type"] != "user_activity":
+            self.pending[request_id] = message
         connection, live = self._connection, self._live
         body = json.dumps({**message, "requestId": request_id})
         command, given = protocol.decode(protocol.parse(body))
@@ -268,6 +270,11 @@ class Client:
         message = msgspec.json.decode(payload)
         if message["type"] == "session_joined":
             self._joined(message)
+            self._is_told = True
+            return
+        assert self._is_told, "session_joined comes before all else"
+        if message["type"] == "state_snapshot":
+            self._check_snapshot(message)
         elif message["type"] == "error":
             request_id = message["requestId"]
             if message["code"] in FINAL_ERRORS:
@@ -289,6 +296,12 @@ class Client:
         else:
             self.expected = message["seq"] + 1
             self.position = message["seq"]
+
+    def _check_snapshot(self, message: Message) -> None:
+        self.pending.pop(message["requestId"], None)
+        if self._connection is not None and self._connection.is_subscribed:
+            shown = {key: entry["value"] for key, entry in message["state"].items()}
+            assert shown == self.state, "a snapshot showed another state than the records"
 
     def _record(self, record: Message, payload: bytes) -> None:
         assert self.joins, "session_joined comes first"
@@ -369,6 +382,7 @@ class Client:
             {"type": "state_update", "key": key, "value": rng.randrange(100)},
             {"type": "state_update", "key": key, "value": None, "if_revision": rng.randrange(30)},
             {"type": "state_delete", "key": key},
+            {"type": "state_get"},
         ]
         if self.role == "agent":
             choices.append(
@@ -377,6 +391,7 @@ class Client:
             )
             choices.append({"type": "client_tool_cancel", "tool_call_id": call})
         else:
+            choices.append({"type": "user_activity"})
             choices.append(
                 {"type": "client_tool_result", "tool_call_id": call, "result": '{"id": "a"}'}
             )
@@ -403,6 +418,9 @@ class World:
 
     def joined(self, live: Live, connection: Connection) -> None:
         assert connection.is_joined
+
+    def passed(self, live: Live, kind: str, fields: Message) -> None:
+        assert kind == "user_activity"
 
     def spawn(self, live: Live, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
