@@ -16,8 +16,10 @@ LEFT_BYTES = 100_000
 class SmallDisk:
     """`folder` is on it; between `fill` and `free` hardly anything can be written."""
 
-    def __init__(self, kind: Literal["tmpfs", "limit"] | str, scratch: Path) -> None:
+    def __init__(self, kind: Literal["tmpfs", "limit"] | str, scratch: Path, pid: int = 0) -> None:
         self._kind = kind
+        self.pid = pid
+        """Whose files may not grow where a limit stands for the disk; 0 is this process."""
         self.folder = scratch / "disk"
         self.folder.mkdir()
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -41,7 +43,7 @@ class SmallDisk:
         """Leave room for a few more commits at most."""
         if self._kind == "limit":
             # No file grows, and none is written to beyond its first pages.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, self._limits[1]))
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (8192, self._limits[1]))
             return
         left = os.statvfs(self.folder)
         with open(self.folder / "ballast", "wb") as ballast:
@@ -50,7 +52,7 @@ class SmallDisk:
     def free(self) -> None:
         """Give the room back."""
         if self._kind == "limit":
-            resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, self._limits)
         else:
             (self.folder / "ballast").unlink()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from server import Server, running
+from real_server import Server, running
 
 ROUNDS = 5
 

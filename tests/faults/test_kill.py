@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from server import Message, Server, joined, running
+from real_server import Message, Server, joined, running
 
 from companion_ws.core.session import Session, replay
 
