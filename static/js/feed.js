@@ -19,14 +19,17 @@ const SCREENS = "screens"
 
 /**
  * Show the session `target` ({sessionId, token, device}) in `page`.
- * `language` is {locale, words}; `onEnded(code, reason)` when it is over for good.
+ * `language` is {locale, name, words}; `speak(wanted)` gives another where the session
+ * names one.
  */
 export class Feed {
   #live
   #page
   #words
   #locale
-  #onEnded
+  #name
+  #speak
+  #spoken = null
   #items = new Map()
   #painted = new Map()
   #told = new Set()
@@ -40,11 +43,10 @@ export class Feed {
   #isEmbedded
   #wakeLock = null
 
-  constructor(page, target, language, onEnded) {
+  constructor(page, target, language, speak) {
     this.#page = page
-    this.#words = language.words
-    this.#locale = language.locale
-    this.#onEnded = onEnded
+    this.#use(language)
+    this.#speak = speak
     this.#isEmbedded = target.isEmbedded === true
     this.#live = new Live({
       ...target,
@@ -102,9 +104,29 @@ export class Feed {
     })
   }
 
+  #use({ words, locale, name }) {
+    this.#words = words
+    this.#locale = locale
+    this.#name = name
+  }
+
+  /** Speak as the session does, once it has said so. */
+  async #follow(wanted) {
+    if (!wanted || wanted === this.#spoken) return
+    this.#spoken = wanted
+    const language = await this.#speak([wanted])
+    if (language.name === this.#name && language.locale === this.#locale) return
+    this.#use(language)
+    this.#items.clear()
+    this.#painted.clear()
+    this.#build()
+    this.#paint()
+  }
+
   #paint() {
     const { session, status } = this.#live
     const words = this.#words
+    this.#follow(session.language)
     this.#page.title.textContent = session.title || words("companion")
     this.#page.lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words })
     this.#page.captions.show({ lines: session.lines, words })
@@ -142,7 +164,6 @@ export class Feed {
     this.#wakeLock?.release?.()
     this.#page.alarm.replaceChildren(terminal(status.code, this.session, this.#words, this.#isEmbedded))
     scrollTo({ top: 0 })
-    this.#onEnded(status.code)
   }
 
   #paintFeed() {

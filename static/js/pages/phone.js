@@ -21,15 +21,17 @@ for (const register of [defineCard, defineConversation, defineQuestion]) registe
 const query = new URLSearchParams(location.search)
 const isEmbedded = query.has("embed")
 document.documentElement.classList.toggle("is-embedded", isEmbedded)
-let language = await speak([query.get("lang"), ...navigator.languages])
+const wanted = [query.get("lang"), ...navigator.languages]
+const language = await speak([])
 const place = location.pathname.split("/").at(-1)
 
 if (place === "p") await takeScan()
 else if (place === "c") showCodeForm()
 else openSession()
 
-async function speak(wanted) {
-  const { locale, language: name } = choose(wanted)
+/** The page's language: what its address asks for, then the session, then the browser. */
+async function speak(session) {
+  const { locale, language: name } = choose([wanted[0], ...session, ...wanted.slice(1)])
   document.documentElement.lang = name
   document.documentElement.dir = directionOf(name)
   return { locale, name, words: await load(name) }
@@ -85,8 +87,7 @@ function showSession(sessionId, token) {
   history.replaceState(null, "", `ui?${kept}`)
   const page = { root, main: h("main", { class: "page" }) }
   const target = { sessionId, token, device: deviceName(), isEmbedded }
-  const feed = new Feed(page, target, language, () => {})
-  feed.start()
+  new Feed(page, target, language, speak).start()
   document.title = language.words("companion")
 }
 

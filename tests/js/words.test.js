@@ -1,0 +1,54 @@
+// The phone page in eight languages.
+
+import assert from "node:assert/strict"
+import { readdirSync } from "node:fs"
+import { test } from "node:test"
+
+import { canonical, choose, directionOf, english, load, sentenceKeys } from "../../static/js/words.js"
+
+const FOLDER = new URL("../../static/js/words/", import.meta.url)
+/** The product's name is the same everywhere. */
+const NAMES = new Set(["companion"])
+const blanksOf = (text) => [...text.matchAll(/\{(\w+)\}/g)].map((found) => found[1]).sort().join()
+
+for (const name of readdirSync(FOLDER)) {
+  test(`${name} has every sentence, with the same blanks`, async () => {
+    const { default: own } = await import(new URL(name, FOLDER))
+    const language = name.replace(".js", "")
+
+    assert.deepEqual(sentenceKeys.filter((key) => !NAMES.has(key) && !(key in own)), [])
+    assert.deepEqual(Object.keys(own).filter((key) => !sentenceKeys.includes(key)), [])
+    const words = await load(language)
+    for (const key of sentenceKeys) {
+      if (typeof own[key] === "string") {
+        const blanks = { n: 3, label: "", time: "", names: "", id: "" }
+        assert.ok(!words(key, blanks).includes("{"), key)
+        assert.equal(blanksOf(own[key]), blanksOf(englishOf(key)), key)
+      } else if (key in own) assert.ok(own[key].other, key)
+    }
+  })
+}
+
+function englishOf(key) {
+  return english(key, { n: "{n}", label: "{label}", time: "{time}", names: "{names}", id: "{id}" })
+}
+
+test("the session's language comes first, then the browser's, then English", () => {
+  assert.equal(choose(["de-AT", "fr"]).language, "de")
+  assert.equal(choose(["de-AT", "fr"]).locale, "de-AT")
+  assert.equal(choose([null, "tlh", "pt-BR"]).language, "pt")
+  assert.equal(choose(["tlh"]).language, "en")
+})
+
+test("a locale that is none breaks nothing", () => {
+  assert.equal(canonical("C"), null)
+  assert.equal(choose(["C", "en_US.UTF-8"]).locale, "en")
+})
+
+test("Arabic is written from right to left and counts in six ways", async () => {
+  const words = await load("ar")
+
+  assert.equal(directionOf("ar"), "rtl")
+  assert.equal(words("n_days", { n: 2 }), "يومان")
+  assert.match(words("n_days", { n: 5 }), /أيام/)
+})
