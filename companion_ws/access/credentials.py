@@ -44,6 +44,15 @@ _FORGET_OPEN_DOORS: Final = (
     "DELETE FROM sign_ins WHERE user = ?",
     "DELETE FROM answers WHERE user = ?",
 )
+_CLOSE_EVERY_DOOR: Final = (
+    "DELETE FROM tokens",
+    "DELETE FROM pairings",
+    "DELETE FROM codes",
+    "DELETE FROM claims",
+    "DELETE FROM sign_ins",
+    "DELETE FROM answers",
+    "DELETE FROM devices",
+)
 _PURGE: Final = (
     "DELETE FROM tokens WHERE expires_at_ms < ?",
     "DELETE FROM revocations WHERE until_ms < ?",
@@ -191,6 +200,13 @@ class Credentials:
             now + SESSION_TOKEN_MS,
             Statement("UPDATE devices SET revoked_at_ms = ? WHERE device_id = ?", (now, device_id)),
         )
+
+    async def close_every_door(self) -> None:
+        """Forget all tokens, devices, links and codes; for when the key was in other hands.
+
+        Whoever had the key could derive every ticket that was not used yet.
+        """
+        await self._database.transact(Statement(sql) for sql in _CLOSE_EVERY_DOOR)
 
     async def _revoke(
         self,

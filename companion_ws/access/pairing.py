@@ -30,6 +30,7 @@ from companion_ws.core.errors import (
     PairingExpired,
     PairingRefused,
     SessionNotFound,
+    TooManyRequests,
 )
 from companion_ws.database import Conflict, Database, Statement
 
@@ -42,6 +43,8 @@ CONFIRM_S: Final = 120.0
 """How long a device waits for the owner's yes."""
 TOKEN_LIFE_S: Final = 12 * 3600.0
 MAX_LABEL: Final = 100
+MAX_OPEN: Final = 1000
+"""Unused links of one session at a time; a page that redraws needs two."""
 
 _SESSION_IS_OPEN: Final = """
     EXISTS (SELECT 1 FROM sessions AS s WHERE s.session_id = {} AND s.ended_at_ms IS NULL)
@@ -169,12 +172,14 @@ class Pairing:
         Raises:
             SessionNotFound: the session is unknown or over.
             BadRequest: `ttl_s` is not between 1 and 900.
+            TooManyRequests: a thousand links of this session are unused.
         """
         if not 1 <= ttl_s <= MAX_TICKET_TTL_S:
             raise BadRequest(f"ttl_s is between 1 and {MAX_TICKET_TTL_S:.0f} seconds.")
         pairing_id = self._new_id()
         now = self._now_ms()
         expires_at_ms = now + int(ttl_s * 1000)
+        await self._check_room(session_id, now)
         await self._open(session_id, pairing_id, now, expires_at_ms)
         [(nonce, code_expires_at_ms)] = await self._database.read(
             "SELECT nonce, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
@@ -200,6 +205,19 @@ class Pairing:
             session_id=session_id,
             code_nonce=code_nonce,
         )
+
+    async def _check_room(self, session_id: str, now: int) -> None:
+        [(count, first_ms)] = await self._database.read(
+            """
+            SELECT count(*), min(expires_at_ms) FROM pairings
+            WHERE session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?
+            """,
+            (session_id, now),
+        )
+        if count >= MAX_OPEN:
+            raise TooManyRequests(
+                f"{MAX_OPEN} links of this session are unused.", retry_after_ms=first_ms - now
+            )
 
     async def _open(self, session_id: str, pairing_id: str, now: int, expires_at_ms: int) -> None:
         key = self._keys.derive("pairing")

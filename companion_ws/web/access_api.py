@@ -338,6 +338,7 @@ class AccessApi:
             raise Forbidden(str(refusal)) from None
         audit.warning("key_rotated", by=request[CLAIMS].user, compromise=compromise)
         if compromise:
+            await self._credentials.close_every_door()
             self._sessions.connections.close(4501, "The signing key was replaced.")
         return _json({"keys": len(self._keys.all)})
 

@@ -79,3 +79,5 @@ def answer_preflight(headers: CIMultiDict[str]) -> None:
     headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
     headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
     headers["Access-Control-Max-Age"] = str(PREFLIGHT_S)
+    # Chromium asks this when a page of the internet wants a server of the local network.
+    headers["Access-Control-Allow-Private-Network"] = "true"

@@ -190,6 +190,17 @@ async def test_a_link_that_is_sent_may_live_fifteen_minutes(access: Access) -> N
             await pairing.open(SESSION, ttl_s)
 
 
+async def test_a_session_has_a_thousand_unused_links_and_no_more(access: Access) -> None:
+    pairing = access.pairing()
+    for _ in range(10):
+        await asyncio.gather(*(pairing.open(SESSION) for _ in range(100)))
+    with pytest.raises(TooManyRequests) as refusal:
+        await pairing.open(SESSION)
+    assert refusal.value.details["retry_after_ms"] == 60_000
+    access.clock.pass_s(60)
+    await pairing.open(SESSION)
+
+
 async def test_an_unknown_or_ended_session_opens_no_door(access: Access) -> None:
     pairing = access.pairing()
     with pytest.raises(SessionNotFound):

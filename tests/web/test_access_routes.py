@@ -490,8 +490,10 @@ async def test_rotating_the_key_drops_nobody(
 
 
 async def test_after_a_compromise_everybody_is_out_within_a_second(
-    site: CompanionServer, alice: Caller, admin: Caller
+    site: CompanionServer, alice: Caller, admin: Caller, phone: Caller, session_id: str
 ) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    link = await admin.made("/sign-in-links")
     socket = await alice.join()
     began = time.monotonic()
     assert (await admin.ask("POST", "/keys", {"compromise": True}))[0] == 200
@@ -499,6 +501,9 @@ async def test_after_a_compromise_everybody_is_out_within_a_second(
     assert time.monotonic() - began < 1
     assert (await alice.ask("GET", "/me/sessions"))[0] == 401
     assert (await admin.ask("GET", "/tokens"))[0] == 401
+    for how in ({"ticket": ticket(opened)}, {"code": opened["code"]}):
+        assert (await phone.ask("POST", "/pair", how))[0] == 404
+    assert (await phone.ask("POST", "/sign-in", {"ticket": link["ticket"]}))[0] == 404
     fresh = Caller(alice.http, alice.url, site.token("alice"))
     assert (await fresh.ask("GET", "/me/sessions"))[0] == 200
 
