@@ -8,6 +8,7 @@ import re
 from typing import Any, Final
 
 import msgspec
+import structlog
 from aiohttp import web
 from msgspec import UNSET
 
@@ -45,6 +46,8 @@ from companion_ws.web.shapes import (
     body_of,
     query_of,
 )
+
+log = structlog.get_logger(__name__)
 
 MAX_PAGE: Final = 1000
 MAX_WAIT_S: Final = 130.0
@@ -185,9 +188,7 @@ class Api:
         return _json(_raw_state(states[summary.session_id]))
 
     async def get_key(self, request: web.Request) -> web.Response:
-        summary = await self._member(request)
-        states = await self._sessions.store.states([summary.session_id])
-        entry = states[summary.session_id].get(request.match_info["key"])
+        entry = await self._entry(request, request.match_info["key"])
         if entry is None:
             raise NotFound("There is no such key.")
         etag = f'"{entry[1]}"'
@@ -196,26 +197,45 @@ class Api:
         return _json(_raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
-        value = await read_json(request)
-        message = {
-            "type": "state_update",
-            "key": request.match_info["key"],
-            "value": value,
-            **_if_revision(request),
-        }
-        record = await self._change(request, message)
-        shown = {message["key"]: {"value": record["value"], "revision": record["revision"]}}
+        value, key = await read_json(request), request.match_info["key"]
+        expected = await self._expected(request, key)
+        record = await self._change(
+            request, {"type": "state_update", "key": key, "value": value, **expected}
+        )
+        shown = {key: {"value": record["value"], "revision": record["revision"]}}
         return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
 
     async def delete_key(self, request: web.Request) -> web.Response:
+        key = request.match_info["key"]
+        expected = await self._expected(request, key)
+        if not expected and await self._entry(request, key) is None:
+            raise NotFound("There is no such key.")
+        await self._change(request, {"type": "state_delete", "key": key, **expected})
+        return web.Response(status=204)
+
+    async def _entry(self, request: web.Request, key: str) -> tuple[bytes, int] | None:
         summary = await self._member(request)
         states = await self._sessions.store.states([summary.session_id])
-        key = request.match_info["key"]
-        precondition = _if_revision(request)
-        if key not in states[summary.session_id] and not precondition:
-            raise NotFound("There is no such key.")
-        await self._change(request, {"type": "state_delete", "key": key, **precondition})
-        return web.Response(status=204)
+        return states[summary.session_id].get(key)
+
+    async def _expected(self, request: web.Request, key: str) -> dict[str, int]:
+        """Return the precondition of a change as the protocol has it."""
+        if request.headers.get("If-None-Match", "").strip() == "*":
+            return {"if_revision": 0}
+        wanted = request.headers.get("If-Match", "").strip()
+        if not wanted:
+            return {}
+        tags = ["*"] if wanted == "*" else _tags(wanted)
+        if len(tags) == 1 and tags[0].isdigit() and len(tags[0]) < 16:
+            return {"if_revision": int(tags[0])}
+        entry = await self._entry(request, key)
+        value, revision = (None, 0) if entry is None else (msgspec.Raw(entry[0]), entry[1])
+        if entry is None or ("*" not in tags and str(revision) not in tags):
+            raise PreconditionFailed(
+                f"The key has revision {revision}.", key=key, value=value, revision=revision
+            )
+        # Whoever changes it between this look and the change is noticed by the change.
+        return {} if "*" in tags else {"if_revision": revision}
 
     async def _change(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -228,6 +248,10 @@ class Api:
     async def message(self, request: web.Request) -> web.Response:
         message = _object(await read_json(request))
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
+        key = request.headers.get("Idempotency-Key")
+        if key and message.get("requestId") is None:
+            # Stored with the record itself, so that a crash in between makes no second one.
+            message["requestId"] = key[-protocol.MAX_REQUEST_ID :]
 
         async def make(store: Store) -> Memory:
             return await self._submit(request, message)
@@ -296,13 +320,21 @@ async def owned(sessions: Sessions, request: web.Request) -> Summary:
     """
     summary = await _found(sessions, request)
     claims: Claims = request[CLAIMS]
-    is_owner = (
-        claims.kind == "admin"
-        or (claims.kind == "user" and summary.user == claims.user)
-        or (claims.kind == "service" and summary.service == claims.user)
-    )
-    if not is_owner:
+    if claims.kind == "service":
+        is_owner = summary.service == claims.user
+    else:
+        is_owner = summary.user == claims.user
+    if is_owner:
+        return summary
+    if claims.kind != "admin":
         raise SessionNotFound("There is no such session.")
+    log.info(
+        "admin_acts",
+        user=claims.user,
+        session_id=summary.session_id,
+        method=request.method,
+        path=request.path,
+    )
     return summary
 
 
@@ -382,14 +414,8 @@ def _etags(header: str | None) -> list[str]:
     return [part.strip().removeprefix("W/") for part in (header or "").split(",")]
 
 
-def _if_revision(request: web.Request) -> dict[str, int]:
-    """Return the precondition of a change as the protocol has it."""
-    if request.headers.get("If-None-Match", "").strip() == "*":
-        return {"if_revision": 0}
-    wanted = request.headers.get("If-Match")
-    if wanted is None or wanted.strip() == "*":
-        return {}
-    match = re.fullmatch(r'(?:W/)?"(\d{1,15})"', wanted.strip())
-    if match is None:
+def _tags(header: str) -> list[str]:
+    tags = [re.fullmatch(r'(?:W/)?"([^"]*)"', part.strip()) for part in header.split(",")]
+    if None in tags:
         raise BadRequest('If-Match is the ETag of an earlier answer, for instance "12".')
-    return {"if_revision": int(match[1])}
+    return [tag[1] for tag in tags if tag is not None]

@@ -1,0 +1,117 @@
+"""How long a session lives, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from running import Running
+
+
+async def test_a_session_warns_expires_and_is_gone(start: Any) -> None:
+    server = await start(session_ttl=0.6)
+    agent, screen = await server.pair_of()
+    await agent.say("state_update", key="k", value="precious")
+
+    for socket in (agent, screen):
+        warned = await socket.next_of("session_expiring")
+        assert "seq" not in warned
+        assert 0 < warned["expires_at"] - warned["timestamp"] <= 300
+        assert await socket.close_code() == 4510
+    assert (await server.http("GET", f"/sessions/{agent.session_id}")).status == 404
+    again = await server.join(session_id=agent.session_id)
+    assert again.joined["reason"] == "session_unavailable"
+    assert again.joined["state"] == {}
+    assert (await server.refusal(session_id=agent.session_id, strict=1)).code == 4504
+    await server.stop()
+    assert b"precious" not in b"".join(p.read_bytes() for p in server.config.data.iterdir())
+
+
+async def test_any_command_keeps_a_session_and_a_ping_does_not(start: Any) -> None:
+    server = await start(session_ttl=0.8)
+    kept, idle = await server.join(), await server.join()
+
+    async def ping() -> int | None:
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(idle.end())
+            while not closing.done():
+                await idle.send("ping")
+                await asyncio.sleep(0.05)
+        return closing.result().code
+
+    async def work() -> None:
+        for _ in range(4):
+            await kept.next_of("session_expiring")
+            await kept.say("state_get")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work())
+        pinged = group.create_task(ping())
+    assert pinged.result() == 4510
+    assert (await kept.say("contextual_update", text="x"))["seq"] == 1
+
+
+async def test_a_connection_that_merely_stays_open_is_no_activity(start: Any) -> None:
+    server = await start(session_ttl=0.5)
+    agent = await server.join()
+    assert await agent.close_code() == 4510
+
+
+async def test_ended_sessions_are_kept_readable_as_long_as_was_asked(start: Any) -> None:
+    server = await start(keep_ended="1h")
+    agent = await server.join()
+    await agent.say("contextual_update", text="x")
+    path = f"/sessions/{agent.session_id}"
+    assert (await server.http("DELETE", path)).status in (200, 204)
+    assert await agent.close_code() == 4510
+
+    assert (await server.http("GET", path)).body["ended_at"]
+    records = (await server.http("GET", f"{path}/records")).body["records"]
+    assert [record["type"] for record in records] == ["contextual_update", "session_ended"]
+    say = {"type": "contextual_update", "text": "x"}
+    late = await server.http("POST", f"{path}/messages", say)
+    assert (late.status, late.code) == (410, "session_ended")
+    assert (await server.http("PUT", f"{path}/state/k", 1)).status == 410
+    assert (await server.refusal(session_id=agent.session_id, strict=1)).code == 4504
+    assert (await server.join(session_id=agent.session_id)).joined["reason"]
+    await server.restart()
+    assert (await server.http("GET", f"{path}/records")).body["records"] == records
+    await server.restart(keep_ended=0, session_ttl=0.4)
+    while (await server.http("GET", path)).status != 404:
+        await asyncio.sleep(0.05)
+
+
+async def test_a_restart_gives_sessions_time_to_be_come_back_to(start: Any) -> None:
+    server = await start(session_ttl=0.8)
+    agent = await server.join()
+    await server.halt()
+    await asyncio.sleep(0.8)  # idle longer than the ttl, while nobody could come
+    await server.start()
+
+    back = await server.join(session_id=agent.session_id)
+    assert back.session_id == agent.session_id
+
+
+async def test_idle_sessions_nobody_has_loaded_since_a_restart_expire_too(start: Any) -> None:
+    server = await start(session_ttl=0.4)
+    session_id = await server.new_session()
+    await server.restart()
+
+    async with asyncio.timeout(5):
+        while (await server.http("GET", f"/sessions/{session_id}")).status != 404:
+            await asyncio.sleep(0.05)
+
+
+async def test_who_is_erased_leaves_nothing(server: Running) -> None:
+    agent = await server.join()
+    await agent.say("contextual_update", text="a secret of alice")
+    bob = await server.join(server.token("bob"))
+    exported = await server.http("GET", "/me/export")
+    assert "a secret of alice" in str(exported.body)
+    assert (await server.http("DELETE", "/me")).status in (200, 204)
+
+    assert (await agent.end()).code in (4501, 4510)
+    assert await bob.quiet() == []
+    await server.stop()
+    for path in server.config.data.iterdir():
+        assert b"a secret of alice" not in path.read_bytes(), path.name
