@@ -27,14 +27,13 @@ from companion_ws.core.errors import (
     SessionEnded,
     SessionForbidden,
     SessionNotFound,
-    TooManyConnections,
     Unauthenticated,
     Unavailable,
 )
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
-from companion_ws.web.joining import Join, check_once, read_join, role_of
+from companion_ws.web.joining import Join, check_once, check_room, read_join, role_of
 from companion_ws.web.middleware import carried_token
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.visit import CLOSE_S, Desk, Visit, until_closed
@@ -159,13 +158,13 @@ class Gateway:
                 raise SessionNotFound("There is no such session.")
         if claims.kind == "service":
             raise SessionForbidden("A service token opens sessions by POST /sessions.")
-        self._check_room(claims.user, None)
+        self._check_room(claims.user)
         summary = await self._sessions.create(claims.user)
         live = await self._sessions.open(summary.session_id)
         if live is None:
             raise Overloaded("The session could not be opened; come back.")
         # Others of this user may have come while the session was stored.
-        self._check_room(claims.user, None)
+        self._check_room(claims.user)
         return live, True, None if join.session_id is None else "session_unavailable"
 
     async def _own_session(self, claims: Claims, join: Join) -> Live:
@@ -177,15 +176,8 @@ class Gateway:
         self._check_room(live.row.user, live.session_id)
         return live
 
-    def _check_room(self, owner: str, session_id: str | None) -> None:
-        """Refuse a connection beyond the limits of its session and its owner."""
-        connections, config = self._sessions.connections, self._config
-        most = config.limit_connections_per_session
-        if session_id and most and len(connections.of_session(session_id)) >= most:
-            raise TooManyConnections(f"This session has {most} connections, which is the limit.")
-        most = config.limit_connections_per_user
-        if most and connections.count_of_owner(owner) >= most:
-            raise TooManyConnections(f"This user has {most} connections, which is the limit.")
+    def _check_room(self, owner: str, session_id: str | None = None) -> None:
+        check_room(self._sessions.connections, self._desk.config, owner, session_id)
 
     def _refuse(self, transport: asyncio.Transport, error: CompanionError) -> None:
         self._desk.metrics.refused(error.code)

@@ -8,8 +8,15 @@ from typing import Final, Literal, cast
 from aiohttp import web
 
 from companion_ws.access.tokens import Claims
-from companion_ws.core.errors import BadParameter, BadRequest, SessionForbidden
+from companion_ws.config import Config
+from companion_ws.core.errors import (
+    BadParameter,
+    BadRequest,
+    SessionForbidden,
+    TooManyConnections,
+)
 from companion_ws.core.protocol import MAX_INTEGER
+from companion_ws.sessions.connections import Connections
 
 ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
@@ -98,3 +105,19 @@ def role_of(claims: Claims, asked: Role | None) -> Role:
     if asked is not None and asked != own:
         raise SessionForbidden(f"This token joins as {own} only.")
     return own
+
+
+def check_room(
+    connections: Connections, config: Config, owner: str, session_id: str | None
+) -> None:
+    """Let one more connection in; what follows must not await before it is added.
+
+    Raises:
+        TooManyConnections: the session, or its owner, has as many as the limits allow.
+    """
+    most = config.limit_connections_per_session
+    if session_id and most and len(connections.of_session(session_id)) >= most:
+        raise TooManyConnections(f"This session has {most} connections, which is the limit.")
+    most = config.limit_connections_per_user
+    if most and connections.count_of_owner(owner) >= most:
+        raise TooManyConnections(f"This user has {most} connections, which is the limit.")

@@ -14,7 +14,7 @@ from aiohttp import web
 from companion_ws import __version__
 from companion_ws.access.tokens import Claims
 from companion_ws.config import Config
-from companion_ws.core.errors import BadRequest, CompanionError, TooManyRequests
+from companion_ws.core.errors import BadRequest, CompanionError
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -22,6 +22,7 @@ from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api import member
+from companion_ws.web.joining import check_room
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import MEMBER, Route
 from companion_ws.web.shapes import Reading, Records, query_of
@@ -71,7 +72,7 @@ class Stream:
         live = await self._sessions.open(session_id)
         if live is None:
             raise BadRequest("An ended session has no live stream; ask for JSON.")
-        self._check_room(live)
+        check_room(self._sessions.connections, self._config, live.row.user, session_id)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
@@ -85,15 +86,15 @@ class Stream:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection = self._connection(request[CLAIMS], live, transport)
-        await self._serve(live, connection, after, transport)
+        ending = asyncio.get_running_loop().call_later(
+            max(0.0, (request[CLAIMS].expires_at_ms - self._sessions.now_ms()) / 1000),
+            lambda: connection.close(4401, "The token has expired."),
+        )
+        try:
+            await self._serve(live, connection, after, transport)
+        finally:
+            ending.cancel()
         return response
-
-    def _check_room(self, live: Live) -> None:
-        most = self._config.limit_connections_per_session
-        if most and len(self._sessions.connections.of_session(live.session_id)) >= most:
-            raise TooManyRequests(
-                f"This session has {most} connections, which is the limit.", retry_after_ms=10_000
-            )
 
     def _connection(
         self, claims: Claims, live: Live, transport: asyncio.Transport
