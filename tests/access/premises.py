@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
@@ -57,7 +58,9 @@ class Access:
         devices = Devices(database, tokens, credentials, now_ms=clock)
         return cls(path, clock, keys, database, revocations, tokens, credentials, devices)
 
-    def pairing(self, mode: Literal["open", "confirm"] = "open") -> Pairing:
+    def pairing(
+        self, mode: Literal["open", "confirm"] = "open", **chances: Callable[..., Any]
+    ) -> Pairing:
         return Pairing(
             self.database,
             self.keys,
@@ -66,6 +69,7 @@ class Access:
             lambda: "https://pub.example",
             mode=mode,
             now_ms=self.clock,
+            **chances,
         )
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import uuid
 
 import pytest
@@ -199,6 +200,19 @@ async def test_a_session_has_a_thousand_unused_links_and_no_more(access: Access)
     assert refusal.value.details["retry_after_ms"] == 60_000
     access.clock.pass_s(60)
     await pairing.open(SESSION)
+
+
+async def test_two_sessions_never_have_the_same_code(access: Access) -> None:
+    await access.add_session(str(uuid.UUID(int=1)), "bob")
+    nonces = iter(["same", "same", "other"])
+    pairing = access.pairing(new_secret=lambda: next(nonces))
+    first = await pairing.open(SESSION)
+    second = await pairing.open(str(uuid.UUID(int=1)))
+    assert first.code != second.code
+    stuck = access.pairing(new_secret=lambda: "same")
+    await access.add_session(str(uuid.UUID(int=2)), "carol")
+    with pytest.raises(sqlite3.IntegrityError):
+        await stuck.open(str(uuid.UUID(int=2)))
 
 
 async def test_an_unknown_or_ended_session_opens_no_door(access: Access) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 import zxingcpp
 from PIL import Image
 
@@ -262,6 +263,29 @@ async def test_foreign_and_unknown_sessions_are_the_same_404(
         unknown = await bob.ask(method, f"/sessions/{uuid.uuid4()}{end}", body)
         assert foreign[0] == unknown[0] == 404
         assert foreign[1] == unknown[1]
+
+
+async def test_an_admin_s_steps_in_another_s_session_are_written_down(
+    alice: Caller, admin: Caller, session_id: str
+) -> None:
+    with structlog.testing.capture_logs() as events:
+        await admin.made(f"/sessions/{session_id}/pairings")
+        await alice.made(f"/sessions/{session_id}/pairings")
+    entered = [event for event in events if event["event"] == "admin_entered"]
+    assert [(event["by"], event["session_id"]) for event in entered] == [("local", session_id)]
+
+
+@pytest.mark.parametrize("settings", [{"keep_ended": "1h"}])
+async def test_an_ended_session_lets_nobody_in_any_more(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    assert (await alice.ask("DELETE", f"/sessions/{session_id}"))[0] == 204
+    for end in ("/pairings", "/tokens"):
+        status, problem, _ = await alice.ask("POST", f"/sessions/{session_id}{end}")
+        assert (status, problem["code"]) == (410, "session_ended")
+    for how in ({"ticket": ticket(opened)}, {"code": opened["code"]}):
+        assert (await phone.ask("POST", "/pair", how))[0] == 404
 
 
 # With confirmation.
