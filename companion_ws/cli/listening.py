@@ -24,7 +24,7 @@ from companion_ws.config import Config
 from companion_ws.control import DataLock, RunningServer
 from companion_ws.web.runner import Runner
 
-SHUTDOWN_S: Final = 4.0
+SHUTDOWN_S: Final = 2.0
 """How long requests under way may take when the server stops."""
 TUNNEL_WAIT_S: Final = 30.0
 """How long a tunnel may take to say its URL."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from companion_ws import ToolCall, ToolError, tool
 
@@ -33,13 +33,12 @@ class Quote(TypedDict):
 class Label(TypedDict):
     """A label that was made."""
 
-    label_id: str
-    tracking_number: str
     carrier: str
     service: str
-    from_zip: str
-    to_zip: str
-    weight: float
+    tracking_number: str
+    label_id: str
+    from_zip: NotRequired[str]
+    to_zip: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,6 @@ async def create_label(
     service: str,
     from_zip: str = "",
     to_zip: str = "",
-    weight: float = 1.0,
 ) -> Label:
     """Make the label of a quoted service and show it on the companion screen.
 
@@ -120,14 +118,13 @@ async def create_label(
     offer = _service(carrier, service)
     digits = int.from_bytes(hashlib.sha256(call.tool_call_id.encode()).digest()[:8])
     label = Label(
-        label_id=f"LBL-{digits % 10**6:06}",
-        tracking_number=_tracking_number(offer.carrier, digits),
         carrier=offer.carrier,
         service=offer.name,
-        from_zip=from_zip,
-        to_zip=to_zip,
-        weight=weight,
+        tracking_number=_tracking_number(offer.carrier, digits),
+        label_id=f"LBL-{digits % 10**6:06}",
     )
+    if from_zip and to_zip:
+        label |= {"from_zip": from_zip, "to_zip": to_zip}
     await call.contextual_update("label_created", label, context_id="shipping_label")
     await call.update_state("label", label)
     return label
@@ -186,6 +183,8 @@ def _service(carrier: str, service: str) -> Service:
 
 
 def _tracking_number(carrier: str, digits: int) -> str:
+    """Return it as carriers print it, in groups."""
+    text = f"{digits % 10**12:012}"
     if carrier == "UPS":
-        return f"1Z999AA1{digits % 10**10:010}"
-    return f"{digits % 10**12:012}"
+        return f"1Z 999 AA1 {text[2:4]} {text[4:8]} {text[8:]}"
+    return f"{text[:4]} {text[4:8]} {text[8:]}"

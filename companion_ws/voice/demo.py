@@ -79,7 +79,6 @@ class DemoAgent:
             service=quote["service"],
             from_zip=PARCEL["from_zip"],
             to_zip=PARCEL["to_zip"],
-            weight=PARCEL["weight"],
         )
         await self._say(
             f"Done. The tracking number is on your screen; it ends in"
