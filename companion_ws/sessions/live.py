@@ -140,6 +140,11 @@ class Live:
         """Whether nothing here waits and nobody listens."""
         return not self.members and not self._line and not self._is_reading_anew
 
+    @property
+    def is_disk_behind(self) -> bool:
+        """Whether so much waits for the disk that whoever has something there should wait."""
+        return self._database.is_full
+
     # Commands.
 
     def submit(

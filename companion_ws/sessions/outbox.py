@@ -12,6 +12,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+BURST_S: Final = 0.25
+"""How long a burst may stand over the bound: a commit's records leave in one write, and
+whoever reads takes them within moments."""
+BURST_FACTOR: Final = 4
+"""A burst this many times the bound is one too many, however short."""
 STALL_S: Final = 2.0
 """A receiver that takes nothing for this long is a slow consumer."""
 CLOSE_S: Final = 1.5
@@ -74,7 +79,8 @@ def event(seq: int | None, body: bytes) -> bytes:
 class Outbox:
     """What waits for one connection, bounded by `limit_bytes` (0: no limit).
 
-    `on_slow` is called once, when the bound is passed or nothing moves for STALL_S.
+    `on_slow` is called when more than the bound is left unread after a burst's time, at
+    once for several times the bound, and when nothing moves for STALL_S.
     """
 
     def __init__(
@@ -96,6 +102,8 @@ class Outbox:
         self._moved_at = self._loop.time()
         self._written_at = self._moved_at
         self._allowance = 0
+        self._exempt = 0
+        self._burst: asyncio.TimerHandle | None = None
         self.is_closed = False
         self.is_replaying = False
         """A replay is paced by its receiver and has patience of its own."""
@@ -106,6 +114,13 @@ class Outbox:
         if self._transport.is_closing():
             return 0
         return self._transport.get_write_buffer_size() + sum(map(len, self._pending))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether this receiver should not be given reasons for more, if that can wait."""
+        return bool(self._limit_bytes) and (
+            self._transport.get_write_buffer_size() > self._limit_bytes // 2 + self._allowance
+        )
 
     def push(self, batch: Batch, *, is_exempt: bool = False) -> None:
         """Queue a batch; it leaves at the end of this tick. Dropped once closed.
@@ -120,7 +135,7 @@ class Outbox:
             self._loop.call_soon(self._flush)
         self._pending.append(data)
         if is_exempt:
-            self._allowance += len(data)
+            self._exempt += len(data)
 
     def push_text(self, body: bytes, *, is_exempt: bool = False) -> None:
         """Queue one message that is no record."""
@@ -166,8 +181,6 @@ class Outbox:
             return
         size = self._transport.get_write_buffer_size()
         drained = self._written - size
-        if size == 0:
-            self._allowance = 0
         if size == 0 or drained != self._drained or self.is_replaying:
             self._drained = drained
             self._moved_at = now_s
@@ -183,9 +196,34 @@ class Outbox:
             return
         if self._as_events:
             data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._allowance and not self._transport.get_write_buffer_size():
+            self._allowance = 0
+        self._allowance += self._exempt
+        self._exempt = 0
         self._transport.write(data)
         self._written += len(data)
         self._written_at = self._loop.time()
-        size = self._transport.get_write_buffer_size()
-        if self._limit_bytes and size > self._limit_bytes + self._allowance:
+        if self._limit_bytes:
+            self._check_bound(self._transport.get_write_buffer_size())
+
+    def _check_bound(self, size: int) -> None:
+        if size <= self._limit_bytes + self._allowance:
+            return
+        if size > self._limit_bytes * BURST_FACTOR + self._allowance:
             self._on_slow(f"left {size} bytes unread")
+        elif self._burst is None:
+            taken = self._written - size
+            self._burst = self._loop.call_later(BURST_S, self._end_burst, taken)
+
+    def _end_burst(self, taken_before: int) -> None:
+        """Cut off who still has too much to read and did not take even the bound meanwhile."""
+        self._burst = None
+        if self.is_closed or self._transport.is_closing():
+            return
+        size = self._transport.get_write_buffer_size()
+        if size <= self._limit_bytes + self._allowance:
+            return
+        if self._written - size - taken_before < self._limit_bytes:
+            self._on_slow(f"left {size} bytes unread")
+        else:
+            self._check_bound(size)

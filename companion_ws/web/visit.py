@@ -36,6 +36,8 @@ EXPIRING_S: Final = 300.0
 """How long before its end a session token is told to renew. Source: contract section 2."""
 CLOSE_S: Final = 1.5
 """How long a peer has to answer our close frame."""
+PACE_S: Final = 0.005
+"""How often to look whether a peer has read what it caused."""
 
 log = structlog.get_logger(__name__)
 
@@ -185,11 +187,19 @@ class Visit:
                     return "dropped"
 
     async def _keep_room(self) -> None:
-        """Read on only when the disk keeps up. Source: house.md "The line", rule 7."""
-        connection = self.connection
-        while connection.is_ahead and not connection.outbox.is_closed:
-            connection.room.clear()
-            await connection.room.wait()
+        """Read on only when the disk keeps up, and when it has read what it caused.
+
+        Source: house.md "The line", rule 7.
+        """
+        connection, outbox = self.connection, self.connection.outbox
+        while not outbox.is_closed:
+            if connection.is_ahead or (connection.ahead and self._live.is_disk_behind):
+                connection.room.clear()
+                await connection.room.wait()
+            elif outbox.is_crowded:
+                await asyncio.sleep(PACE_S)
+            else:
+                return
 
     async def _take(self, message: WSMessage) -> None:
         parsed = None
