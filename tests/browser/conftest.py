@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -224,14 +225,8 @@ def scanned(screenshot: bytes) -> list[str]:
 
 
 def axe_source() -> str:
-    """Return the text of axe-core. Bring it with `npm pack axe-core` and set AXE_PATH."""
-    named = os.environ.get("AXE_PATH")
-    root = Path(__file__).resolve().parents[2]
-    places = [Path(named)] if named else [root / "node_modules/axe-core/axe.min.js"]
-    for place in places:
-        if place.is_file():
-            return place.read_text(encoding="utf-8")
-    raise AssertionError("axe-core is missing: npm pack axe-core, then AXE_PATH=…/axe.min.js")
+    """Return the text of axe-core."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
 async def accessibility_faults(page: Page) -> list[str]:
