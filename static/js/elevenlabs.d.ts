@@ -64,6 +64,7 @@ export declare class CompanionBridge {
   clientTools(own?: ClientTools): ClientTools
   attach(conversation: ConversationLike): void
   detach(): void
+  /** Over WebRTC the widget shows neither transcripts nor the end of a call. */
   attachWidget(element: HTMLElement): void
   stop(): void
 }

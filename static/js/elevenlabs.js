@@ -1,7 +1,7 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./connection.js"
-import { idFrom, resultOf } from "./core/protocol.js"
+import { decode, idFrom, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers after 18. */
@@ -47,6 +47,7 @@ export class CompanionBridge {
   #mailbox = new Mailbox()
   #calls = new Map()
   #ids = new WeakMap()
+  #overheard = []
   #joined = null
   #seq = null
   #epoch = null
@@ -149,19 +150,55 @@ export class CompanionBridge {
     this.#conversation = null
     this.#conversationId = null
     this.#sawEvents = false
+    this.#overheard = []
   }
 
   /**
-   * Join an `<elevenlabs-convai>` element: tools from its call event, updates by its own
-   * DOM events. Allow "contextual update" and "user message" events in the widget's settings.
+   * Join an `<elevenlabs-convai>` element: its tools are answered, and it tells its agent what
+   * screens do. The widget keeps `onMessage` and `onDisconnect` for itself, so what is said
+   * is read from its socket; over WebRTC it has none, and neither transcripts nor the end of a
+   * call are known here.
    */
   attachWidget(element) {
     this.#widget = element
+    // Without this the widget does not listen to the events it is told by.
+    if (!element.hasAttribute("allow-events")) element.setAttribute("allow-events", "true")
     element.addEventListener("elevenlabs-convai:call", (event) => {
-      const config = event.detail.config
-      Object.assign(config, this.options({ ...config }))
-      this.#flush()
+      this.detach()
+      const { config } = event.detail
+      const { clientTools, onConnect } = this.options({ ...config })
+      Object.assign(config, { clientTools, onConnect })
+      this.#overhearNextSocket()
     })
+  }
+
+  #overhearNextSocket() {
+    const Native = globalThis.WebSocket
+    const hear = (socket) => this.#overhear(socket)
+    globalThis.WebSocket = class extends Native {
+      constructor(address, protocols) {
+        super(address, protocols)
+        if (![protocols].flat().includes("convai")) return
+        globalThis.WebSocket = Native
+        hear(this)
+      }
+    }
+  }
+
+  #overhear(socket) {
+    socket.addEventListener("close", () => this.detach())
+    socket.addEventListener("message", (frame) => {
+      const event = decode(frame.data)
+      if (event?.type === "client_tool_call") this.#overheard.push(event.client_tool_call)
+      if (event) this.#relay(event)
+    })
+  }
+
+  /** The id of an overheard call: the widget's own copy of the parameters is another object. */
+  #claimId(name, parameters) {
+    const text = JSON.stringify(parameters)
+    const at = this.#overheard.findIndex((call) => call.tool_name === name && JSON.stringify(call.parameters) === text)
+    return at < 0 ? null : this.#overheard.splice(at, 1)[0].tool_call_id
   }
 
   /** Leave the session. */
@@ -204,7 +241,8 @@ export class CompanionBridge {
   }
 
   async #call(name, parameters) {
-    const id = this.#ids.get(parameters) ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
+    const known = this.#ids.get(parameters) ?? this.#claimId(name, parameters)
+    const id = known ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
     if (this.#ended) return this.#unreachable()
     const command = {
       type: "client_tool_call",

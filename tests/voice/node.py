@@ -31,10 +31,30 @@ def node_modules() -> Path:
         npm = shutil.which("npm") or "npm"
         install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run(install, cwd=made, check=True, capture_output=True, timeout=300)
+        _bundle_widget(Path(made))
         with suppress(OSError):  # somebody else was first
             Path(made).rename(folder)
             Path(made).mkdir()
     return folder
+
+
+def _bundle_widget(folder: Path) -> None:
+    """The widget comes as modules for a bundler; its React is Preact, and only one of it."""
+    (folder / "widget.mjs").write_text(
+        'import { registerWidget } from "@elevenlabs/convai-widget-core"\nregisterWidget()\n'
+    )
+    core = "node_modules/@elevenlabs/convai-widget-core/node_modules/preact"
+    preact = f"./{core if (folder / core).exists() else 'node_modules/preact'}"
+    aliases = {
+        "preact": preact,
+        "react": f"{preact}/compat",
+        "react-dom": f"{preact}/compat",
+        "react/jsx-runtime": f"{preact}/jsx-runtime",
+    }
+    command = ["node", "node_modules/esbuild/bin/esbuild", "widget.mjs", "--bundle"]
+    command += ["--format=esm", "--outfile=widget.js", '--define:process.env.NODE_ENV="production"']
+    command += [f"--alias:{name}={path}" for name, path in aliases.items()]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
 
 
 class NodeAgent:

@@ -41,11 +41,20 @@ async def shop() -> AsyncIterator[str]:
     async def client(request: web.Request) -> web.FileResponse:
         return web.FileResponse(library)
 
+    async def widget(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(node_modules() / "widget.js")
+
     async def page(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(HERE / "shop.html")
+        return web.FileResponse(HERE / f"{request.match_info['name']}.html")
 
     app = web.Application()
-    app.add_routes([web.get("/", page), web.get("/client.js", client)])
+    app.add_routes(
+        [
+            web.get("/client.js", client),
+            web.get("/widget.js", widget),
+            web.get("/{name}", page),
+        ]
+    )
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -60,8 +69,18 @@ async def companion_server(shop: str) -> AsyncIterator[CompanionServer]:
 
 
 @pytest.fixture
+def shown() -> str:
+    """Which page."""
+    return "shop"
+
+
+@pytest.fixture
 async def page(
-    shop: str, companion_server: CompanionServer, companion: CompanionClient, fake: FakeElevenLabs
+    shown: str,
+    shop: str,
+    companion_server: CompanionServer,
+    companion: CompanionClient,
+    fake: FakeElevenLabs,
 ) -> AsyncIterator[Page]:
     """The shop's page, with a session token of its own."""
     tokens = Tokens(Keys.load(companion_server.config.data, None))
@@ -72,27 +91,59 @@ async def page(
         page = await browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
-        await page.goto(f"{shop}/#{urlencode(options)}")
+        await page.goto(f"{shop}/{shown}#{urlencode(options)}")
         await page.wait_for_function("window.isReady")
         yield page
         assert faults == []
         await browser.close()
 
 
-@pytest.mark.parametrize("start", ["startPage", "startWidget"])
 async def test_the_agent_in_the_page_asks_and_the_phone_answers(
-    start: str, page: Page, fake: FakeElevenLabs, companion: CompanionClient, here: Phone
+    page: Page, fake: FakeElevenLabs, here: Phone
 ) -> None:
-    id = await page.evaluate(f"{start}()")
+    id = await page.evaluate("startPage()")
     said = await fake.next_conversation()
     assert said.id == id
     asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
     await here.choose("air")
-    assert (await asking).json == {**OPTIONS[0], "status": "chosen"}
+    assert (await asking).json["id"] == "air"
     await here.tap("selected", {"id": "air"}, "I take UPS Next Day")
     assert await said.user_messages.next() == "I take UPS Next Day"
     await here.client.contextual_update("address", {"city": "Berlin"})
     await said.contextual_updates.until(lambda update: update["text"].startswith("address"))
+
+
+@pytest.mark.parametrize("shown", ["widget"])
+async def test_the_real_widget_is_joined_to_the_session(
+    page: Page, fake: FakeElevenLabs, companion: CompanionClient, here: Phone
+) -> None:
+    box = page.locator("elevenlabs-convai textarea").first
+    await box.fill("I want to send a parcel")
+    await box.press("Enter")
+    said = await fake.next_conversation()
+    assert await said.user_messages.next() == "I want to send a parcel"
+    asking = asyncio.create_task(
+        said.call_tool("companion_choose", CHOICE, tool_call_id="of_the_widget")
+    )
+    assert (await here.question())["tool_call_id"] == "of_the_widget"
+    await here.choose("air")
+    assert (await asking).json["id"] == "air"
+    await here.say("and insure it")
+    assert await said.user_messages.next() == "and insure it"
+    await said.say("It is insured")
+    async with asyncio.timeout(10):
+        async for record in companion.records():
+            if record["type"] == "agent_response":
+                break
+    assert record["agent_response_event"]["agent_response"] == "It is insured"
+
+    await said.end()
+    await here.say("are you there?")
+    await page.wait_for_function("bridge.pending.length === 1")
+    await box.fill("one more thing")
+    await box.press("Enter")
+    again = await fake.next_conversation()
+    await again.user_messages.until(lambda text: text == "are you there?")
 
 
 async def test_a_screen_that_comes_late_is_heard(
