@@ -73,10 +73,14 @@ class Guard:
         """Return an application with these routes, `HEAD` beside each public `GET`."""
         app = web.Application(middlewares=[self._answer], client_max_size=self._limit_bytes)
         for route in routes:
-            added = app.router.add_route(route.method, route.path, route.handler)
-            self._routes[added] = route
+            methods = [route.method]
             if route.method == "GET" and not route.who and route.path != "/ws":
-                self._routes[app.router.add_route("HEAD", route.path, route.handler)] = route
+                methods.append("HEAD")
+            for method in methods:
+                added = app.router.add_route(
+                    method, route.path, route.handler, expect_handler=_expect
+                )
+                self._routes[added] = route
         app.on_response_prepare.append(self._secure)
         return app
 
@@ -199,6 +203,15 @@ class Guard:
             headers.share(response.headers, origin)
             if _is_preflight(request):
                 headers.answer_preflight(response.headers)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Say that a body may come; aiohttp's own answer to other wishes repeats them."""
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        return problems.problem(417, "expectation_failed", "Only 100-continue can be expected.")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+    return None
 
 
 def _explained(response: web.StreamResponse) -> web.StreamResponse:

@@ -426,6 +426,19 @@ async def test_a_stranger_s_body_is_not_read(companion_server: CompanionServer) 
     assert b"Connection: close" in answer
 
 
+async def test_a_body_that_waits_for_leave_gets_it_and_other_wishes_are_not_repeated(
+    companion_server: CompanionServer, http: aiohttp.ClientSession
+) -> None:
+    headers = bearer(companion_server.token())
+    url = companion_server.url + "/sessions"
+    status, _, _ = await ask(http, url, "POST", headers=headers, data=b"{}", expect100=True)
+    assert status == 201
+    status, answered, body = await ask(http, url, "POST", headers={"Expect": "canary-1"})
+    assert (status, json.loads(body)["code"]) == (417, "expectation_failed")
+    assert b"canary" not in body
+    assert_secure(answered)
+
+
 async def test_a_body_that_drips_is_given_up_on(
     companion_server: CompanionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
