@@ -115,7 +115,7 @@ class Api:
 
     async def list_all(self, request: web.Request) -> web.Response:
         query = query_of(request.query, UserPage)
-        return await self._listed(query, query.user)
+        return await self._listed(query, query.user or None)
 
     async def list_own(self, request: web.Request) -> web.Response:
         return await self._listed(query_of(request.query, Page), request[CLAIMS].user)
@@ -124,7 +124,7 @@ class Api:
         limit = min(query.limit, MAX_PAGE)
         found = await self._sessions.listed(
             user=user,
-            conversation_id=query.conversation_id,
+            conversation_id=query.conversation_id or None,
             before=_cursor(query.cursor),
             limit=limit + 1,
         )
@@ -364,7 +364,7 @@ def _role(request: web.Request, claims: Claims) -> Any:
     role = query_of(request.query, Acting).role
     if claims.kind != "session":
         return role or "agent"
-    if role is not None and role != claims.role:
+    if role and role != claims.role:
         raise SessionForbidden(f"This token acts as {claims.role} only.")
     if claims.role is None:
         raise Forbidden("This token has no role.")
@@ -400,7 +400,7 @@ def _cursor_text(summary: Summary) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _cursor(text: str | None) -> tuple[int, str] | None:
+def _cursor(text: str) -> tuple[int, str] | None:
     if not text:
         return None
     try:

@@ -86,7 +86,7 @@ class Documents:
 
 def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     """Return an OpenAPI 3.1 document of the routes."""
-    routes = [route for route in routes if "{path" not in route.path]
+    routes = [route for route in routes if _is_described(route)]
     types = [kind for route in routes for kind in (route.body, route.answer) if _is_struct(kind)]
     types += [kind for route in routes for kind in _inner(route.answer)]
     _, schemas = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
@@ -111,6 +111,11 @@ def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     }
 
 
+def _is_described(route: Route) -> bool:
+    """Leave out files and the WebSocket, which AsyncAPI describes."""
+    return "{path" not in route.path and route.path != "/ws"
+
+
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
@@ -129,7 +134,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary or f"{route.method} {route.path}",
         "operationId": _operation_id(route),
         "parameters": [*_path_parameters(route), *_query_parameters(route)],
-        "responses": {str(route.status): _answer(route), "default": _problem()},
+        "responses": {str(route.status): _answer(route), "default": _problem(route)},
     }
     if route.who:
         operation["security"] = [{"token": []}]
@@ -179,10 +184,11 @@ def _answer(route: Route) -> dict[str, Any]:
     return answer
 
 
-def _problem() -> dict[str, Any]:
+def _problem(route: Route) -> dict[str, Any]:
+    schemas = {"application/problem+json": _schema(Problem)}
     return {
         "description": "Refused: " + ", ".join(sorted(ERRORS)),
-        "content": {"application/problem+json": {"schema": _schema(Problem)}},
+        "content": {media: {"schema": schemas.get(media, {})} for media in route.refusals},
     }
 
 

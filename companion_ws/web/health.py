@@ -8,6 +8,7 @@ from companion_ws.core.errors import Unavailable
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
 from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.shapes import Status
 
 
 class Health:
@@ -19,10 +20,12 @@ class Health:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/healthz", PUBLIC, self.lives, summary="The process answers"),
-            Route("GET", "/readyz", PUBLIC, self.ready, summary="The database takes writes"),
+            Route("GET", "/healthz", PUBLIC, self.lives, summary="The process answers",
+                  answer=Status),
+            Route("GET", "/readyz", PUBLIC, self.ready, summary="The database takes writes",
+                  answer=Status),
             Route("GET", "/metrics", PUBLIC, self.figures, admin=True,
-                  summary="Figures in Prometheus' exposition format"),
+                  summary="Figures in Prometheus' exposition format", media="text/plain"),
         ]
 
     async def lives(self, request: web.Request) -> web.Response:

@@ -28,7 +28,7 @@ from companion_ws.voice.mcp import (
 )
 from companion_ws.voice.pulled import PulledAgent
 from companion_ws.web.middleware import CLAIMS
-from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.routes import Route
 from companion_ws.web.webhooks import wait_s
 
 ASK_TIMEOUT_MS: Final = 25_000
@@ -47,14 +47,9 @@ class McpRoute:
         """Return the routes of this file."""
         who = frozenset({"user", "admin", "session"})
         return [
-            Route("POST", "/mcp", who, self.take, summary="Model Context Protocol, five tools."),
-            Route("GET", "/mcp", PUBLIC, self.refuse, summary="No stream is offered."),
-            Route("DELETE", "/mcp", PUBLIC, self.refuse, summary="No MCP session is kept."),
+            Route("POST", "/mcp", who, self.take, summary="Model Context Protocol, five tools.",
+                  answer=dict[str, Any], refusals=("application/problem+json", "application/json")),
         ]
-
-    async def refuse(self, request: web.Request) -> web.Response:
-        """Say that only POST is answered here, as the transport asks for."""
-        return web.Response(status=405, headers={"Allow": "POST"})
 
     async def take(self, request: web.Request) -> web.Response:
         """Answer one JSON-RPC message, or a batch of them as old clients send."""

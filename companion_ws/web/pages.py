@@ -130,11 +130,17 @@ class Pages:
             "/sessions/{session_id}/pair": "pair.html",
         }
         return [
-            *(Route("GET", path, PUBLIC, self._page(name)) for path, name in pages.items()),
-            Route("GET", "/admin", PUBLIC, self._page("admin.html"), admin=True),
+            *(
+                Route("GET", path, PUBLIC, self._page(name), summary=f"Page {path}",
+                      media="text/html")
+                for path, name in pages.items()
+            ),
+            Route("GET", "/admin", PUBLIC, self._page("admin.html"), admin=True,
+                  summary="Page /admin", media="text/html"),
             Route("GET", "/static/{path:.+}", PUBLIC, self._static),
-            Route("GET", "/brand/logo", PUBLIC, self._logo),
-            Route("GET", "/favicon.ico", PUBLIC, self._favicon),
+            Route("GET", "/brand/logo", PUBLIC, self._logo, summary="The logo of the branding",
+                  media="image/*"),
+            Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
         ]
 
     def _page(self, name: str) -> _Handler:

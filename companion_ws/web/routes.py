@@ -43,3 +43,5 @@ class Route:
     answer: Any = None
     status: int = 200
     media: str = "application/json"
+    refusals: tuple[str, ...] = ("application/problem+json",)
+    """What a refusal may come as."""

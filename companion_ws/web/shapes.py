@@ -34,40 +34,40 @@ class Naming(Struct, kw_only=True):
     """What to call a session, and the language it speaks; null for none in particular."""
 
     title: Title | None = None
-    language: Language | None | UnsetType = UNSET
+    language: Language | UnsetType | None = UNSET
 
 
 class Page(Struct, kw_only=True):
     """Which part of a list; `cursor` is the `next` of the answer before."""
 
     limit: Annotated[int, Meta(ge=1)] = 50
-    cursor: str | None = None
-    conversation_id: str | None = None
+    cursor: str = ""
+    conversation_id: str = ""
 
 
 class UserPage(Page, kw_only=True):
     """Which part of the list of all sessions."""
 
-    user: str | None = None
+    user: str = ""
 
 
 class Sending(Struct, kw_only=True):
     """Whom a command comes from, and how long to wait for a tool's result, in seconds."""
 
-    role: Role | None = None
+    role: Role | UnsetType = UNSET
     wait: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Acting(Struct, kw_only=True):
     """Whom a change comes from."""
 
-    role: Role | None = None
+    role: Role | UnsetType = UNSET
 
 
 class Reading(Struct, kw_only=True):
     """Records after a seq."""
 
-    after: Seq | None = None
+    after: Seq | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1)] = 100
 
 
@@ -159,12 +159,14 @@ def body_of(value: Any, kind: type[T]) -> T:
 
 
 def query_of(query: Any, kind: type[T]) -> T:
-    """Return query parameters as `kind`; empty ones count as absent.
+    """Return query parameters as `kind`; empty ones count as absent, twice is once too often.
 
     Raises:
         BadRequest: one is malformed.
     """
     given = {name: text for name, text in query.items() if text != ""}
+    if len(query) > len(set(query)):
+        raise BadRequest("A parameter is there more than once.")
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:

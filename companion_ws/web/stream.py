@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from companion_ws import __version__
 from companion_ws.access.tokens import Claims
@@ -68,7 +69,8 @@ class Stream:
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
         after = _last_event(request.headers.get("Last-Event-ID"))
         if after is None:
-            after = query_of(request.query, Reading).after
+            wanted = query_of(request.query, Reading).after
+            after = None if wanted is UNSET else wanted
         live = await self._sessions.open(session_id)
         if live is None:
             raise BadRequest("An ended session has no live stream; ask for JSON.")

@@ -42,6 +42,7 @@ from companion_ws.voice.phone import (
     ToolRequest,
     binding_of,
     initiation,
+    language_of,
     post_call_binding,
     post_call_update,
     signature_holds,
@@ -243,11 +244,10 @@ class Webhooks:
         return _live(await self._sessions.summary(rows[0][0])) if rows else None
 
     async def _create(self, binding: Binding, body: dict[str, Any]) -> Summary:
-        language = body.get("language")
         return await self._sessions.create(
             self._config.elevenlabs_user,
             title=f"Call from {binding.caller_id}" if binding.names_a_caller else "Call",
-            language=language if isinstance(language, str) and language else None,
+            language=language_of(body),
         )
 
     async def _bind(self, summary: Summary, binding: Binding) -> None:
