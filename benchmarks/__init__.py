@@ -1,0 +1,1 @@
+"""How much work one processor second does, compared with plain aiohttp."""

@@ -1,0 +1,86 @@
+"""The two servers that are compared, each in a process of its own.
+
+`plain` is what one writes first with aiohttp: it keeps nothing and awaits
+`send_str` for one receiver after the other. `product` is the application with
+durability `power` and its limits on, at rates that do not stop the generator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from aiohttp import WSMsgType, web
+
+from companion_ws import Config, create_app
+
+RATE = 1_000_000.0
+"""Messages per second a connection may send: counted, never reached."""
+
+
+async def plain_app() -> web.Application:
+    """Return a server that passes every message on to everybody in its room."""
+    rooms: defaultdict[str, list[web.WebSocketResponse]] = defaultdict(list)
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(compress=False)
+        await ws.prepare(request)
+        room = rooms[request.query["session_id"]]
+        room.append(ws)
+        await ws.send_str("{}")
+        async for message in ws:
+            if message.type is WSMsgType.TEXT:
+                for member in room:
+                    await member.send_str(message.data)
+        room.remove(ws)
+        return ws
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    return app
+
+
+async def product_app(data: Path) -> web.Application:
+    """Return the product; every limit is checked, the rates are out of reach."""
+    return await create_app(
+        Config(
+            data=data,
+            limit_messages_per_s=RATE,
+            limit_burst=int(RATE),
+            limit_connections_per_session=1000,
+            limit_connections_per_user=100_000,
+            limit_sessions_per_user=100_000,
+        )
+    )
+
+
+async def serve(kind: str, data: Path) -> None:
+    """Serve until stdin is closed; print the port first."""
+    app = await (plain_app() if kind == "plain" else product_app(data))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await runner.cleanup()
+
+
+def main() -> None:
+    """Run `servers.py KIND LOOP [DATA]`."""
+    kind, loop, *rest = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(rest[0]) if rest else Path(scratch)
+        if loop == "uvloop":
+            import uvloop
+
+            uvloop.run(serve(kind, data))
+        else:
+            asyncio.run(serve(kind, data))
+
+
+if __name__ == "__main__":
+    main()
