@@ -259,13 +259,17 @@ class Store:
         before: tuple[int, str] | None = None,
         limit: int = 50,
     ) -> list[Row]:
-        """Return sessions, newest first, from before `(created_at_ms, session_id)`."""
+        """Return sessions, newest first, from before `(created_at_ms, session_id)`.
+
+        `conversation_id` may be a telephone call's sid as well.
+        """
         at_ms, session_id = before or (2**62, "")
         return [
             Row(*columns)
             for columns in await self._database.read(
                 f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
-                " WHERE (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR conversation_id = ?2)"
+                " WHERE (?1 IS NULL OR user = ?1)"
+                " AND (?2 IS NULL OR conversation_id = ?2 OR call_sid = ?2)"
                 " AND (created_at_ms, session_id) < (?3, ?4)"
                 " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?5",
                 (user, conversation_id, at_ms, session_id, limit),

@@ -166,6 +166,7 @@ class Attachment:
             self.conversation_id = event.get("conversation_id")
             self._conversation_loop = loop
             self._sum_up()
+            self._heard.put_nowait({"language": _language_of(self._conversation)})
             self._is_here.set()
         self._heard.put_nowait(told)
 
@@ -190,11 +191,20 @@ class Attachment:
         while True:
             told = await self._heard.get()
             try:
-                await self._companion.send(told)
+                if "type" in told:
+                    await self._companion.send(told)
+                else:
+                    await self._speak(told["language"])
             except CompanionClosed:
                 return
             except CompanionError as error:
-                log.warning("The session did not take %s: %s", told["type"], error.message)
+                log.warning("The session did not take %s: %s", told, error.message)
+
+    async def _speak(self, language: str | None) -> None:
+        """Sentences that the server makes are spoken in the language of the conversation."""
+        if language and language != self._companion.joined.get("language"):
+            path = f"/sessions/{self._companion.session_id}"
+            await self._companion.http("PATCH", path, {"language": language})
 
     async def _read_records(self) -> None:
         while True:
@@ -250,6 +260,14 @@ class Attachment:
             self._mail_came.clear()
             if self._mailbox.first() is None:
                 await self._mail_came.wait()
+
+
+def _language_of(conversation: Any) -> str | None:
+    """Return the language the conversation was begun in, where its initiation names one."""
+    override = conversation.config.conversation_config_override
+    agent = override.get("agent") if isinstance(override, dict) else None
+    language = agent.get("language") if isinstance(agent, dict) else None
+    return language if isinstance(language, str) else None
 
 
 def letter_of(record: Mapping[str, Any]) -> Letter | None:

@@ -20,6 +20,8 @@ from companion_ws.core.phrases import spoken_code
 SIGNATURE_TOLERANCE_S: Final = 30 * 60
 """How old, or how far ahead, a signed post-call request may be."""
 
+MAX_LANGUAGE_CHARS: Final = 35
+"""What BCP 47 allows for."""
 MAX_ID_CHARS: Final = 2048
 """The longest of them is a session token."""
 
@@ -82,6 +84,16 @@ def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
         candidates += [place.get(field) for place in places for field in field_names]
         found[name] = next((str(value) for value in candidates if _is_id(value)), "")
     return Binding(**found)
+
+
+def language_of(body: Mapping[str, Any]) -> str | None:
+    """Return the language an initiation names, at its top or as an override; else None."""
+    data = _object(body.get("conversation_initiation_client_data")) or body
+    override = _object(_object(data.get("conversation_config_override")).get("agent"))
+    for language in (body.get("language"), override.get("language")):
+        if isinstance(language, str) and 0 < len(language) <= MAX_LANGUAGE_CHARS:
+            return language
+    return None
 
 
 def _is_id(value: Any) -> bool:

@@ -315,6 +315,49 @@ async def test_a_form_written_as_text_reaches_the_screen_as_a_schema(
         assert (await asking).json == {"status": "submitted", "values": {"city": "Berlin"}}
 
 
+@both
+async def test_what_the_server_says_is_in_the_language_of_the_conversation(
+    kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient
+) -> None:
+    agent = Agent(kind, sdk, fake, companion)
+    agent.conversation.config.conversation_config_override = {"agent": {"language": "de"}}
+    async with agent:
+        await record_of(companion, "conversation_initiation_metadata")
+        async with asyncio.timeout(5):
+            while True:
+                path = f"/sessions/{companion.session_id}"
+                if (await companion.http("GET", path))["language"] == "de":
+                    break
+        result = await agent.said.call_tool("companion_choose", CHOICE)
+        assert "Begleitbildschirm" in result.json["say"]
+
+
+async def test_a_conversation_on_a_loop_of_its_own_is_served_there(
+    fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient, here: Phone
+) -> None:
+    agent = Agent("async", sdk, fake, companion)
+
+    def elsewhere() -> None:
+        async def talk() -> None:
+            # Its events belong to the loop they are made on.
+            agent.conversation._should_stop = asyncio.Event()
+            await agent.conversation.start_session()
+            await agent.conversation.wait_for_session_end()
+
+        asyncio.run(talk())
+
+    talking = asyncio.create_task(asyncio.to_thread(elsewhere))
+    said = await fake.next_conversation()
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+    await here.choose("air")
+    assert (await asking).json == CHOSEN
+    await here.say("thanks")
+    assert await said.user_messages.next() == "thanks"
+    await said.end()
+    await talking
+    agent.attachment.close()
+
+
 async def test_many_tools_at_once_are_answered_each(
     fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient
 ) -> None:

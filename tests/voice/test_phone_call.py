@@ -71,6 +71,22 @@ async def test_the_agent_on_the_telephone_asks_and_the_screen_answers(
 
 
 @both
+async def test_both_ids_of_a_call_find_its_session(
+    flat: bool, companion_server: CompanionServer
+) -> None:
+    async with calling(companion_server, flat=flat) as call, aiohttp.ClientSession() as http:
+        await call.tool("wait_for_companion", {"seconds": 0})
+        headers = {"Authorization": f"Bearer {companion_server.token('root', 'admin')}"}
+        for id in (call.conversation_id, call.call_sid):
+            path = f"{companion_server.url}/sessions?conversation_id={id}"
+            async with http.get(path, headers=headers) as answer:
+                found = (await answer.json())["sessions"]
+            assert [each["session_id"] for each in found] == [
+                call.variables["companion_session_id"]
+            ]
+
+
+@both
 async def test_a_server_tool_answers_the_telephone(
     flat: bool, companion_server: CompanionServer
 ) -> None:
