@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from peer import Peer
 
-from companion_ws import client as client_module
+from companion_ws.client import incoming
 from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed
 from companion_ws.core.errors import (
     BodyTooLarge,
@@ -124,7 +124,7 @@ async def test_records_begin_at_the_join_however_late_they_are_read(
 async def test_a_slow_reader_fetches_what_the_client_no_longer_keeps(
     peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_KEPT", 5)
+    monkeypatch.setattr(incoming, "MAX_KEPT", 5)
     async with connect() as companion:
         records = companion.records()
         for n in range(40):

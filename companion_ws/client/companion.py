@@ -1,0 +1,399 @@
+"""What a program uses of a session: say, ask, and hear, whatever the connection does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import aiohttp
+
+from companion_ws.client.incoming import Incoming
+from companion_ws.client.link import Link, Token
+from companion_ws.client.outgoing import CompanionClosed, Outgoing, error_of, json_text
+from companion_ws.core.errors import InvalidMessage, Unavailable
+from companion_ws.core.view import Message
+
+Role = Literal["agent", "ui", "observer"]
+
+log = logging.getLogger(__name__)
+
+
+class ToolFailed(Exception):
+    """A tool answered with an error; `result` is its parsed result."""
+
+    def __init__(self, tool_name: str, result: Any) -> None:
+        super().__init__(f"{tool_name}: {result}")
+        self.tool_name = tool_name
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """How a phone joins: a link to scan or send, a code to type at `code_url` or to say."""
+
+    pairing_id: str
+    url: str
+    url_expires_at: int
+    code: str
+    code_expires_at: int
+    code_url: str
+
+
+class CompanionClient:
+    """One member of a session, as agent, screen or observer.
+
+    `url` is the server's (`http://localhost:8000`); `token` a token, or a function
+    that fetches one and is asked again when it has expired. Without `session_id` a
+    session is made. `after` asks for the records after that one first. `tools`
+    are the tool names a screen answers (none: any); `device` is what others see.
+
+    Entering connects and waits for the session; afterwards the client reconnects by
+    itself until it is left or the server says not to. Everything lives on the event loop
+    that entered it; other threads use `asyncio.run_coroutine_threadsafe(…, companion.loop)`.
+
+    Raises (entering):
+        CompanionClosed: the server refuses this client for good.
+        ConnectionError: nobody answered within `open_timeout_s`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token,
+        session_id: str | None = None,
+        role: Role | None = "agent",
+        device: str | None = None,
+        tools: Iterable[str] = (),
+        after: int | None = None,
+        open_timeout_s: float = 20.0,
+    ) -> None:
+        self._url = re.sub(r"^ws(s?)://", r"http\1://", url.rstrip("/"))
+        self._token = token
+        self._joining = {
+            "session_id": session_id,
+            "role": role,
+            "device": device,
+            "tools": ",".join(tools) or None,
+        }
+        self._open_timeout_s = open_timeout_s
+        self._incoming = Incoming(after, self._log_after)
+        self._outgoing = Outgoing()
+        self._view = self._incoming.view
+        self._first: Message = {}
+        self._is_left = False
+
+    # Coming and going.
+
+    async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
+        self._http = aiohttp.ClientSession()
+        self._link = Link(
+            self._url, self._token, self._joining, self._http, self._incoming, self._outgoing
+        )
+        self._task = self.loop.create_task(self._live(), name="companion-client")
+        try:
+            async with asyncio.timeout(self._open_timeout_s):
+                await self._incoming.wait_for(lambda: bool(self._view.joined))
+        except TimeoutError:
+            await self.close()
+            raise ConnectionError(f"No session at {self._url}: {self._link.trouble}.") from None
+        except BaseException:
+            await self.close()
+            raise
+        self._first = self._view.joined
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the session; what was not acknowledged by now is given up."""
+        self._is_left = True
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        await self._http.close()
+
+    async def _live(self) -> None:
+        closed = CompanionClosed(1000, "the client left")
+        try:
+            closed = await self._link.stay()
+        except Exception as error:
+            log.exception("The client failed")
+            closed = CompanionClosed(None, f"the client failed: {error!r}")
+        finally:
+            self._incoming.end(closed, is_left=self._is_left)
+            self._outgoing.end(closed)
+
+    # What it knows.
+
+    @property
+    def session_id(self) -> str:
+        """The session this client is in; not always the one that was asked for."""
+        return self._view.session_id or ""
+
+    @property
+    def created(self) -> bool:
+        """Whether the first join made a new session."""
+        return bool(self._first["created"])
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is another session than the one asked for: `session_unavailable`, or None."""
+        reason: str | None = self._first["reason"]
+        return reason
+
+    @property
+    def joined(self) -> Message:
+        """The newest `session_joined`, as the server sent it."""
+        return self._view.joined
+
+    @property
+    def epoch(self) -> str | None:
+        """Names the server's log; it changes when a backup is restored."""
+        return self._view.epoch
+
+    @property
+    def seq(self) -> int:
+        """Of the last record received."""
+        return self._view.seq
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The session's state as this client last heard it: key to value."""
+        return {key: entry["value"] for key, entry in self._view.state.items()}
+
+    def revision(self, key: str) -> int:
+        """Return the revision of a key as last heard, 0 where it is absent; for `if_revision`."""
+        return int(self._view.state.get(key, {"revision": 0})["revision"])
+
+    @property
+    def presence(self) -> list[Message]:
+        """Who is connected, this client included."""
+        return list(self._view.presence.values())
+
+    @property
+    def screens(self) -> list[Message]:
+        """Those in `presence` that are screens."""
+        return [entry for entry in self.presence if entry["role"] == "ui"]
+
+    # What it can say.
+
+    async def contextual_update(
+        self,
+        text: str,
+        data: Any = None,
+        *,
+        ui: Mapping[str, Any] | None = None,
+        context_id: str | None = None,
+    ) -> Message:
+        """Tell everyone in the session; return the record once it is stored.
+
+        An update with a `context_id` replaces the card of the one before it.
+        """
+        return await self._ask(
+            "contextual_update", text=text, data=data, ui=ui, context_id=context_id
+        )
+
+    async def set_state(self, key: str, value: Any, if_revision: int | None = None) -> Message:
+        """Set a key; return its `state_updated` record.
+
+        Raises:
+            RevisionConflict: `if_revision` (0: only if absent) does not hold;
+                `details` are the current `value` and `revision`.
+        """
+        command: Message = {"type": "state_update", "key": key, "value": value}
+        return _answer(await self.send(_with(command, if_revision=if_revision)))
+
+    async def delete_state(self, key: str, if_revision: int | None = None) -> Message:
+        """Remove a key; return its `state_deleted` record.
+
+        Raises:
+            RevisionConflict: as `set_state`.
+        """
+        return await self._ask("state_delete", key=key, if_revision=if_revision)
+
+    async def get_state(self, key: str | None = None) -> Any:
+        """Ask the server: the value of `key` (None where absent), or all values by key."""
+        answer = await self._ask("state_get", key=key)
+        values = {name: entry["value"] for name, entry in answer["state"].items()}
+        return values if key is None else values.get(key)
+
+    async def user_message(self, text: str, in_reply_to: str | None = None) -> Message:
+        """Say something as the person; return the record."""
+        return await self._ask("user_message", text=text, in_reply_to=in_reply_to)
+
+    async def call_tool(
+        self, tool_name: str, /, *, timeout_ms: int | None = None, **parameters: Any
+    ) -> Any:
+        """Call a server tool or ask the screens; return the parsed result.
+
+        There is one within `timeout_ms` (server default 18,000) of the call being stored, also
+        when no screen is there: `{"status": "no_screen", "say": "…", …}`.
+
+        Raises:
+            ToolFailed: the result says `is_error`.
+        """
+        record = await self.call(tool_name, parameters, timeout_ms=timeout_ms)
+        result = _parsed(record["result"])
+        if record["is_error"]:
+            raise ToolFailed(tool_name, result)
+        return result
+
+    async def call(
+        self,
+        tool_name: str,
+        parameters: Mapping[str, Any],
+        *,
+        tool_call_id: str | None = None,
+        timeout_ms: int | None = None,
+    ) -> Message:
+        """Call a tool; return the `client_tool_result` record.
+
+        The same `tool_call_id` is one call, however often it is made.
+        """
+        call_id = tool_call_id or uuid.uuid4().hex
+        call = {"tool_name": tool_name, "tool_call_id": call_id, "parameters": parameters}
+        return await self._outgoing.call(call_id, _with(call, timeout_ms=timeout_ms))
+
+    async def answer_tool(self, tool_call_id: str, result: Any, is_error: bool = False) -> Message:
+        """Answer a call, as a screen does; what is not a string is sent as its JSON text.
+
+        Returns the `client_tool_result` record, or `user_message` where the agent had been
+        released before.
+
+        Raises:
+            ToolClosed: somebody was first.
+        """
+        text = result if isinstance(result, str) else json_text(result)
+        return await self._ask(
+            "client_tool_result", tool_call_id=tool_call_id, result=text, is_error=is_error
+        )
+
+    async def cancel_tool(self, tool_call_id: str) -> Message:
+        """Withdraw a call of this agent's."""
+        return await self._ask("client_tool_cancel", tool_call_id=tool_call_id)
+
+    async def send(self, command: Mapping[str, Any]) -> Message | None:
+        """Send any command; return what the server answers, None for what it only passes on.
+
+        A record comes once it is stored. An answer that says `duplicate` counts like the first.
+
+        Raises:
+            CompanionError: what the server answered, by its code.
+            CompanionClosed: the session cannot be reached any more.
+        """
+        return await self._outgoing.say(command)
+
+    async def pair(self, ttl_s: int | None = None) -> Invitation:
+        """Open a pairing for this session: a link and a code for a phone.
+
+        Raises:
+            CompanionError: the server refused, by its code.
+        """
+        body = {} if ttl_s is None else {"ttl_s": ttl_s}
+        answer = await self.http("POST", f"/sessions/{self.session_id}/pairings", body)
+        return Invitation(**{field.name: answer[field.name] for field in fields(Invitation)})
+
+    async def http(self, method: str, path: str, body: Any = None) -> Any:
+        """Use a route of the server with this client's token; return the JSON it answers.
+
+        Raises:
+            CompanionError: the problem it answered, by its code.
+            Unavailable: the server could not be reached.
+        """
+        headers = {"Authorization": f"Bearer {self._link.token}"}
+        try:
+            async with self._http.request(
+                method, self._url + path, json=body, headers=headers
+            ) as response:
+                answer = await response.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unavailable(f"{method} {path}: {error}") from error
+        if response.status >= 400:
+            problem = answer if isinstance(answer, dict) else {}
+            raise error_of(problem.get("code"), problem.get("detail") or response.reason or "", {})
+        return answer
+
+    # What it hears.
+
+    def records(self) -> AsyncIterator[Message]:
+        """Yield every record from the first join on, in order, each once.
+
+        Own records are among them. A client that was away for so long that the
+        server's log was trimmed goes on from the snapshot (`joined["recovery"]` says so).
+
+        Raises:
+            SlowConsumer: this reader fell behind what the server still has.
+            CompanionClosed: the server ended it; all records before were yielded.
+        """
+        return self._incoming.records()
+
+    def messages(self) -> AsyncIterator[Message]:
+        """Yield every message from now on as it arrives, records and others, repeats included.
+
+        Raises:
+            SlowConsumer: this reader fell ten thousand messages behind.
+            CompanionClosed: the server ended it.
+        """
+        return self._incoming.messages()
+
+    async def wait_for_screen(self, timeout: float | None = None) -> Message:
+        """Wait until a screen is connected; return its presence entry.
+
+        Raises:
+            TimeoutError: none came within `timeout` seconds.
+        """
+        await self.wait_until(lambda companion: bool(companion.screens), timeout)
+        return self.screens[0]
+
+    async def wait_until(
+        self, holds: Callable[[CompanionClient], bool], timeout: float | None = None
+    ) -> None:
+        """Wait until `holds(self)`, asked after everything that arrives.
+
+        Raises:
+            TimeoutError: it did not within `timeout` seconds.
+            CompanionClosed: it is over, and it does not hold.
+        """
+        async with asyncio.timeout(timeout):
+            await self._incoming.wait_for(lambda: holds(self))
+
+    async def _ask(self, kind: str, **given: Any) -> Message:
+        return _answer(await self.send(_with({"type": kind}, **given)))
+
+    async def _log_after(self, after: int, limit: int) -> list[Message]:
+        path = f"/sessions/{self.session_id}/records?after={after}&limit={limit}"
+        records: list[Message] = (await self.http("GET", path))["records"]
+        return records
+
+
+def _with(command: Message, **optional: Any) -> Message:
+    return {**command, **{name: value for name, value in optional.items() if value is not None}}
+
+
+def _answer(answer: Message | None) -> Message:
+    if answer is None:
+        raise InvalidMessage("This command has no answer.")
+    return answer
+
+
+def _parsed(result: str) -> Any:
+    try:
+        return json.loads(result)
+    except ValueError:
+        return result
