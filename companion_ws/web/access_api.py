@@ -132,22 +132,24 @@ class AccessApi:
 
             if wanted.claim is not None:
                 entered = await self._pairing.claim(wanted.claim, also=also)
-            else:
-                entered = await self._pairing.redeem(
-                    ticket=wanted.ticket,
-                    code=wanted.code,
-                    device=wanted.device,
-                    source=request[CLIENT],
-                    also=also,
-                )
                 if isinstance(entered, Waiting):
-                    self._ask_owner(entered)
+                    raise _StillWaiting(_memory_of(entered))
+                return _memory_of(entered)
+            entered = await self._pairing.redeem(
+                ticket=wanted.ticket,
+                code=wanted.code,
+                device=wanted.device,
+                source=request[CLIENT],
+                also=also,
+            )
+            if isinstance(entered, Waiting):
+                self._ask_owner(entered)
             return _memory_of(entered)
 
-        if wanted.claim is not None:
-            # Asking again is no repeat: the answer changes when the owner has spoken.
-            return await self._entered(await make(lambda memory, user, session_id: []))
-        return await self._idempotency.once(request, make, self._entered)
+        try:
+            return await self._idempotency.once(request, make, self._entered)
+        except _StillWaiting as waiting:
+            return await self._entered(waiting.memory)
 
     async def _entered(self, memory: Memory) -> web.Response:
         if "claims" in memory:
@@ -400,6 +402,14 @@ class AccessApi:
                 what=request.path.split("/", 3)[-1],
             )
         return summary
+
+
+class _StillWaiting(Exception):
+    """Nothing was made: the next repeat may be answered otherwise, so this one is not kept."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
 
 
 def may_manage(claims: Claims, summary: Summary) -> bool:

@@ -186,6 +186,7 @@ async def test_a_link_that_is_sent_may_live_fifteen_minutes(access: Access) -> N
     opened = await pairing.open(SESSION, 900)
     access.clock.pass_s(899)
     await paired(pairing, opened)
+    assert (await pairing.open(SESSION, 1)).url_expires_at_ms == access.clock() + 1000
     for ttl_s in (0, 0.5, -1, 901, float("nan")):
         with pytest.raises(BadRequest):
             await pairing.open(SESSION, ttl_s)

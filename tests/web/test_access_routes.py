@@ -332,6 +332,26 @@ async def test_with_confirmation_the_owner_decides(
 
 
 @pytest.mark.parametrize("settings", [{"pairing": "confirm"}])
+async def test_a_phone_that_never_heard_the_yes_asks_again_with_the_same_key(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    first, second = "k" * 22, "l" * 22
+    asked = {"ticket": ticket(opened)}
+    waiting = [await phone.ask("POST", "/pair", asked, key=first) for _ in range(2)]
+    assert [status for status, _, _ in waiting] == [202, 202]
+    assert waiting[0][1] == waiting[1][1]
+    claim = {"claim": waiting[0][1]["claim"]}
+    assert (await phone.ask("POST", "/pair", claim, key=second))[0] == 202
+    path = f"/sessions/{session_id}/pairings/{opened['pairing_id']}"
+    assert (await alice.ask("POST", path, {"allow": True}))[0] == 204
+    paired = [await phone.made("/pair", claim, key=second) for _ in range(2)]
+    assert paired[0] == paired[1]
+    assert len((await alice.ask("GET", "/me/devices"))[1]["devices"]) == 1
+    assert (await phone.ask("POST", "/pair", claim))[0] == 410
+
+
+@pytest.mark.parametrize("settings", [{"pairing": "confirm"}])
 async def test_an_invented_claim_is_over(phone: Caller) -> None:
     status, problem, _ = await phone.ask("POST", "/pair", {"claim": "A" * 22})
     assert (status, problem["code"]) == (410, "pairing_expired")
