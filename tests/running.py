@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -169,6 +170,9 @@ class Running(CompanionServer):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await asyncio.gather(*(socket.leave() for socket in self._sockets))
         await self.http_session.close()
         await super().__aexit__(kind, error, traceback)
 

@@ -276,7 +276,11 @@ class Sessions:
     async def summary(self, session_id: str) -> Summary | None:
         """Return a session without its log, ended ones included while they are kept."""
         row = await self.store.row(session_id)
-        return None if row is None else self._summary(row)
+        return None if row is None or self._is_gone(row) else self._summary(row)
+
+    def _is_gone(self, row: Row) -> bool:
+        # Its sockets are closed before its rows are deleted; nobody should see the difference.
+        return row.ended_at_ms is not None and not self.rules.keep_ended_s
 
     def _summary(self, row: Row) -> Summary:
         live = self._lives.get(row.session_id)
@@ -307,7 +311,7 @@ class Sessions:
         rows = await self.store.listed(
             user=user, conversation_id=conversation_id, before=before, limit=limit
         )
-        return [self._summary(row) for row in rows]
+        return [self._summary(row) for row in rows if not self._is_gone(row)]
 
     async def find(
         self, *, conversation_id: str | None = None, call_sid: str | None = None
