@@ -11,14 +11,14 @@ import pytest
 from aiohttp.test_utils import TestServer
 from peer import Peer
 
-from companion_ws.client import incoming
-from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed
+from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed, incoming, outgoing
 from companion_ws.core.errors import (
     BodyTooLarge,
     InvalidMessage,
     RevisionConflict,
     SlowConsumer,
     ToolClosed,
+    Unavailable,
 )
 
 Connect = Callable[..., CompanionClient]
@@ -35,7 +35,8 @@ async def connect(peer: Peer) -> AsyncIterator[Connect]:
     await server.start_server()
 
     def make(**options: Any) -> CompanionClient:
-        return CompanionClient(str(server.make_url("")), **{"token": "t", **options})
+        url = str(server.make_url("")).replace("http", options.pop("url_scheme", "http"), 1)
+        return CompanionClient(url, **{"token": "t", **options})
 
     yield make
     await server.close()
@@ -414,3 +415,74 @@ async def test_a_refusal_that_does_not_say_of_what_repeats_what_is_on_its_way(
         await asyncio.wait_for(asyncio.gather(*updates), 5)
 
     assert sorted(record["text"] for record in peer.log) == [str(n) for n in range(5)]
+
+
+async def test_a_server_that_cannot_store_is_asked_again(
+    peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(message: dict[str, Any], ws: Any) -> bool:
+        error = {"type": "error", "code": "unavailable", "message": "The disk is full."}
+        peer.soon(ws.send_json({**error, "requestId": message["requestId"]}))
+        return True
+
+    def refuse_once(message: dict[str, Any], ws: Any) -> bool:
+        peer.on_command = lambda *_: False
+        return refuse(message, ws)
+
+    async with connect() as companion:
+        peer.on_command = refuse_once
+        assert (await asyncio.wait_for(companion.contextual_update("kept"), 10))["seq"] == 1
+        monkeypatch.setattr(outgoing, "UNAVAILABLE_RETRIES", 0)
+        peer.on_command = refuse
+        with pytest.raises(Unavailable):
+            await companion.contextual_update("given up")
+
+
+async def test_two_who_make_the_same_call_share_its_result(peer: Peer, connect: Connect) -> None:
+    async with connect() as companion:
+        first, second, gone = (
+            asyncio.create_task(companion.call("weigh", {}, tool_call_id="c1")) for _ in range(3)
+        )
+        await companion.wait_until(lambda c: c.seq == 1, 5)
+        gone.cancel()
+        result = {"type": "client_tool_result", "tool_call_id": "c1", "is_error": False}
+        await peer.tell(peer.append({**result, "result": "4.2"}))
+
+        assert await first == await second
+        assert [message["type"] for message in peer.received] == ["client_tool_call"]
+
+
+async def test_a_reader_who_forgets_to_read_is_told_so(
+    peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "MAX_UNREAD", 3)
+    async with connect() as companion:
+        messages = companion.messages()
+        first = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0)
+        for n in range(9):
+            await companion.contextual_update(str(n))
+        await first
+        with pytest.raises(SlowConsumer):
+            _ = [message async for message in messages]
+
+
+async def test_what_is_no_message_is_no_end(peer: Peer, connect: Connect) -> None:
+    async with connect(url_scheme="ws") as companion:
+        for ws in list(peer.sockets):
+            await ws.send_str("not JSON")
+        assert (await companion.contextual_update("still here"))["seq"] == 1
+        assert len(peer.joins) == 2
+
+
+async def test_leaving_ends_everything_that_waits(peer: Peer, connect: Connect) -> None:
+    peer.on_command = lambda *_: True
+    async with connect() as companion:
+        waiting = asyncio.create_task(companion.contextual_update("never answered"))
+        listening = asyncio.create_task(anext(companion.messages(), None))
+        reading = asyncio.create_task(anext(companion.records(), None))
+        await asyncio.sleep(0)
+    with pytest.raises(CompanionClosed):
+        await waiting
+    assert await reading is None
+    assert await listening is None
