@@ -42,6 +42,7 @@ export class Feed {
   #frame = null
   #isEmbedded
   #wakeLock = null
+  #surfaces = null
 
   constructor(page, target, language, speak) {
     this.#page = page
@@ -119,6 +120,7 @@ export class Feed {
     this.#use(language)
     this.#items.clear()
     this.#painted.clear()
+    this.#surfaces = null
     this.#build()
     this.#paint()
   }
@@ -241,7 +243,7 @@ export class Feed {
       const timestamp = entry.record.timestamp
       const time = { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
       this.#show(item.node, { ...entry.model, time, words: this.#words })
-      if (entry.record.ui || entry.model.ui) this.#drawSurface(item, entry)
+      if (entry.record.ui || entry.model.ui) this.#drawSurface(item, entry, time)
       if (isNewRecord) this.#rendered(entry)
     }
     return item.node
@@ -257,18 +259,21 @@ export class Feed {
   }
 
   /** A card of its own design: its painter is fetched when the first one comes. */
-  async #drawSurface(item, entry) {
-    const { surfaceOf } = await import("./a2ui/surface.js")
-    const extra = surfaceOf(entry.record.ui ?? entry.model.ui, {
+  async #drawSurface(item, entry, time) {
+    this.#surfaces ??= import("./a2ui/surfaces.js").then(({ Surfaces }) => new Surfaces({
       locale: this.#locale,
       words: this.#words,
-      act: (action) => this.#live.act({ type: "ui_action", ...action }, entry.key),
-    })
-    const { timestamp } = entry.record
-    const time = { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
+      act: (command) => this.#live.act(command, `surface:${command.surface_id}`),
+    }))
+    const surfaces = await this.#surfaces
+    // Later records change what earlier ones made, so they are taken in the order of the log.
+    const { seq } = entry.record
+    const records = this.session.cards.map((card) => card.record).filter((each) => each.ui && each.seq <= seq)
+    for (const each of records.sort((a, b) => a.seq - b.seq)) surfaces.take(each.seq, each.ui)
+    const extra = surfaces.take(seq, entry.record.ui ?? entry.model.ui)
     if (!extra) return
     const { view } = entry.model
-    const model = view ? { ...entry.model, view: { ...view, blocks: [] } } : { ...entry.model, blocks: [] }
+    const model = view ? { ...entry.model, view: { ...view, blocks: [] } } : { ...entry.model, blocks: [], choices: null }
     this.#show(item.node, { ...model, time, words: this.#words, extra })
   }
 

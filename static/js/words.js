@@ -37,6 +37,7 @@ const ENGLISH = {
   declined: "Declined",
   withdrawn: "No longer needed",
   closed: "Closed",
+  close: "Close",
   failed: "Could not be answered",
   answered: "Answered",
   answered_elsewhere: "Answered on another device",

@@ -104,7 +104,9 @@ class Agent:
         return await self.hears(lambda each: each.get("requestId") == message["requestId"])
 
     async def update(self, text: str, data: Any = None, **more: Any) -> Message:
-        return await self.send(type="contextual_update", text=text, data=data or {}, **more)
+        record = await self.send(type="contextual_update", text=text, data=data or {}, **more)
+        assert record["type"] == "contextual_update", record
+        return record
 
     async def call(self, name: str, **parameters: Any) -> str:
         """Call a client tool; returns its id."""

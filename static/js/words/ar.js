@@ -36,6 +36,7 @@ export default {
   declined: "تم الرفض",
   withdrawn: "لم يعد مطلوبًا",
   closed: "مغلق",
+  close: "إغلاق",
   failed: "تعذرت الإجابة",
   answered: "تمت الإجابة",
   answered_elsewhere: "تمت الإجابة من جهاز آخر",

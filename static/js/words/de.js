@@ -36,6 +36,7 @@ export default {
   declined: "Abgelehnt",
   withdrawn: "Nicht mehr nötig",
   closed: "Geschlossen",
+  close: "Schließen",
   failed: "Konnte nicht beantwortet werden",
   answered: "Beantwortet",
   answered_elsewhere: "Auf einem anderen Gerät beantwortet",

@@ -36,6 +36,7 @@ export default {
   declined: "Rechazado",
   withdrawn: "Ya no hace falta",
   closed: "Cerrado",
+  close: "Cerrar",
   failed: "No se pudo responder",
   answered: "Respondido",
   answered_elsewhere: "Respondido en otro dispositivo",

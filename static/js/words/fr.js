@@ -36,6 +36,7 @@ export default {
   declined: "Refusé",
   withdrawn: "Plus nécessaire",
   closed: "Fermé",
+  close: "Fermer",
   failed: "Sans réponse possible",
   answered: "Répondu",
   answered_elsewhere: "Répondu sur un autre appareil",

@@ -36,6 +36,7 @@ export default {
   declined: "Rifiutato",
   withdrawn: "Non serve più",
   closed: "Chiuso",
+  close: "Chiudi",
   failed: "Non è stato possibile rispondere",
   answered: "Risposto",
   answered_elsewhere: "Risposto su un altro dispositivo",

@@ -36,6 +36,7 @@ export default {
   declined: "Recusado",
   withdrawn: "Não é mais preciso",
   closed: "Fechado",
+  close: "Fechar",
   failed: "Não foi possível responder",
   answered: "Respondido",
   answered_elsewhere: "Respondido em outro aparelho",

@@ -36,6 +36,7 @@ export default {
   declined: "已拒绝",
   withdrawn: "不再需要",
   closed: "已关闭",
+  close: "关闭",
   failed: "无法回答",
   answered: "已回答",
   answered_elsewhere: "已在另一台设备上回答",
