@@ -97,7 +97,7 @@ def _admin_url(
     if admin:
         return f"http://127.0.0.1:{admin[0].getsockname()[1]}"
     bound = main[0].getsockname()[0]
-    host = bound if is_loopback(bound) else "::1" if ":" in bound else "127.0.0.1"
+    host = bound if is_loopback(bound) else "127.0.0.1"
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{shown}:{config.port}"
 
@@ -118,7 +118,8 @@ def _bind(host: str, port: int, flag: str) -> list[socket.socket]:
             bound.append(held)
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # Alone, `::` takes IPv4 too; beside an IPv4 socket it would be in its way.
+                held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
             held.bind((address[0], port or bound[0].getsockname()[1], *address[2:]))
             held.setblocking(False)
     except OSError as error:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 RUN = Path(__file__).parents[2] / "run.py"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
