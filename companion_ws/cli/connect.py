@@ -51,7 +51,9 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 def connect(
     url: str | None, token: str | None, strict: bool, data: Path, **join: str | int | None
 ) -> None:
-    """Print every message as one JSON line; send each JSON line of stdin.
+    """Join a session with JSON lines.
+
+    Every message is printed as one line, each line of stdin is sent.
 
     When stdin ends, it leaves as soon as everything sent is answered; a stdin that
     was empty from the start (</dev/null) is no reason to leave. It leaves with 1

@@ -17,7 +17,7 @@ from companion_ws.control import reach
 
 @click.group()
 def db() -> None:
-    """Check or copy the database, also while a server runs."""
+    """Check or copy the database."""
 
 
 @db.command()

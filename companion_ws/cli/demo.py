@@ -37,9 +37,9 @@ from companion_ws.voice.demo import DemoAgent
 def demo(
     context: click.Context, lan: bool, public_url: str | None, port: int, pace_s: float, once: bool
 ) -> None:
-    """See it work: an agent sells shipping, your phone or browser is its screen.
+    """See it work, with no account anywhere.
 
-    Everything lies in a temporary folder and is gone afterwards.
+    A simulated agent sells shipping, your phone or browser is its screen. Everything lies in a temporary folder and is gone afterwards.
     """
     chosen = context.get_parameter_source("port") is ParameterSource.COMMANDLINE
     logs.set_up()

@@ -41,8 +41,9 @@ class Finding(NamedTuple):
 @click.command()
 @data_option
 def doctor(data: Path) -> None:
-    """Check versions, data folder, key, database, clock, addresses and the running server.
+    """Look for what needs mending.
 
+    Versions, data folder, key, database, clock, addresses, the running server.
     Leaves with 1 when something needs mending.
     """
     run(_doctor(environment_config(data)))

@@ -28,9 +28,9 @@ RELOAD_POLL_S: Final = 0.5
 @click.command()
 @setting_options
 def serve(**values: Any) -> None:
-    """Start the server (what happens without a command, too).
+    """Start the server.
 
-    Every option is also a variable: the option wins over the environment, the
+    That is what happens without a command, too. Every option is also a variable: the option wins over the environment, the
     environment over the default. Secrets are variables only; docs/operations.md
     lists them.
     """

@@ -97,7 +97,10 @@ def export(session_id: str, data: Path) -> None:
 @click.argument("data_json", required=False, metavar="[JSON]")
 @data_option
 def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
-    """Send a contextual update to everyone in a session; print its record."""
+    """Send an update to everyone in a session.
+
+    Prints its record, once stored.
+    """
     message: dict[str, Any] = {"type": "contextual_update", "text": text}
     if data_json is not None:
         try:
@@ -119,7 +122,10 @@ def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
 @json_option
 @data_option
 def watch(session_id: str, as_json: bool, data: Path) -> None:
-    """Print what happens in a session, from its first record on, until Ctrl-C."""
+    """Print what happens in a session.
+
+    From its first record on, until Ctrl-C.
+    """
 
     async def work() -> None:
         async with _running(environment_config(data)) as server:
@@ -149,7 +155,10 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
 @click.option("--keep", is_flag=True, help="Stay and answer every question, not only the first.")
 @data_option
 def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
-    """Be a screen without a screen: answer the agent's question with CHOICE."""
+    """Be a screen without a screen.
+
+    Answers the agent's question with CHOICE.
+    """
 
     async def work() -> None:
         async with _running(environment_config(data)) as server:

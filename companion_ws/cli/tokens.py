@@ -99,7 +99,10 @@ def rotate(compromise: bool, data: Path) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Print the link, open no browser.")
 @data_option
 def open_(only_print: bool, data: Path) -> None:
-    """Print a sign-in link (one use, 10 minutes) and open it in the browser."""
+    """Print and open a sign-in link.
+
+    It is good once, for ten minutes, and gives an admin session on this machine.
+    """
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
