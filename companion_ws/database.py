@@ -56,6 +56,8 @@ class Unit:
     settle: Settle
     rows: dict[str, list[Params]] = field(default_factory=dict)
     guards: frozenset[str] = frozenset()
+    seal: Callable[[], None] | None = None
+    """Called when the writer takes it: the last moment to fill in rows."""
     size_bytes: int = 0
     taken: bool = False
     """Whether the writer has it; from then on nothing may be added."""
@@ -220,6 +222,8 @@ class Database:
             batch, self._waiting = self._waiting, []
             for unit in batch:
                 unit.taken = True
+                if unit.seal is not None:
+                    unit.seal()
             try:
                 fates = await loop.run_in_executor(self._executor, self._commit, batch)
             except sqlite3.Error as error:

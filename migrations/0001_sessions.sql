@@ -19,7 +19,9 @@ CREATE TABLE sessions (
     ended_at_ms       INTEGER,
     seq               INTEGER NOT NULL DEFAULT 0,   -- of the newest record
     first_seq         INTEGER NOT NULL DEFAULT 1,   -- of the oldest record kept
-    log_bytes         INTEGER NOT NULL DEFAULT 0    -- of the records kept
+    log_bytes         INTEGER NOT NULL DEFAULT 0,   -- of the records kept
+    cards             TEXT NOT NULL DEFAULT '[]'    -- seqs of what a late screen is shown, as JSON;
+                                                    -- their records outlive the trimming of others
 ) STRICT;
 CREATE INDEX sessions_by_user ON sessions (user, created_at_ms);
 CREATE INDEX sessions_by_age ON sessions (created_at_ms, session_id);
@@ -37,13 +39,12 @@ CREATE TABLE records (
 
 CREATE TABLE requests (
     session_id TEXT NOT NULL,
+    seq        INTEGER NOT NULL,           -- of the record it made
     sender     TEXT NOT NULL,              -- user, role and device, as JSON
     request_id TEXT NOT NULL,
-    seq        INTEGER NOT NULL,           -- of the record it made
     type       TEXT NOT NULL,              -- of that record, for when it has been trimmed
-    PRIMARY KEY (session_id, sender, request_id)
+    PRIMARY KEY (session_id, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX requests_by_seq ON requests (session_id, seq);
 
 CREATE TABLE state (
     session_id TEXT NOT NULL,
@@ -51,14 +52,7 @@ CREATE TABLE state (
     value      BLOB,                       -- compact JSON; NULL once deleted
     revision   INTEGER NOT NULL,           -- the seq that set it
     PRIMARY KEY (session_id, key)
-) STRICT;
-
-CREATE TABLE cards (
-    session_id TEXT NOT NULL,
-    seq        INTEGER NOT NULL,           -- of a contextual update that a late screen is shown
-    body       BLOB NOT NULL,
-    PRIMARY KEY (session_id, seq)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE calls (
     session_id   TEXT NOT NULL,

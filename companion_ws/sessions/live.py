@@ -42,7 +42,7 @@ from companion_ws.core.session import (
 from companion_ws.database import Database
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.outbox import Batch
-from companion_ws.sessions.store import Store, Stored, Writing
+from companion_ws.sessions.store import KEPT_REQUESTS, TRIM_RECORDS, Store, Stored, Writing
 
 TAIL_RECORDS: Final = 64
 TAIL_BYTES: Final = 64 * 1024
@@ -263,15 +263,17 @@ class Live:
                 "sender": shown,
             }
         )
-        dropped = apply(session, event, body, at_ms)
+        apply(session, event, body, at_ms)
+        first_seq = session.first_seq
         trimmed = trim(session, self._limits)
         request = None
         if request_id is not None:
             request = (sender.key, request_id)
             self._requests[request] = (session.seq, event.type)
-        writing.record(session, event, body, at_ms, request, dropped)
-        if trimmed:
+        writing.record(session, event, body, at_ms, request)
+        if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
             writing.trim(session)
+            self._forget_requests(session.seq - KEPT_REQUESTS)
         self._database.note_bytes(writing.unit, len(body))
         place = Place(session.seq, body, event, connection, answer, refuse)
         if connection is not None:
@@ -280,6 +282,15 @@ class Live:
             place.deliver = _then(answer, lambda body: connection.went(size_bytes))
             place.refuse = _refuser(self, connection, request_id, size_bytes, refuse)
         self._line.append(place)
+
+    def _forget_requests(self, before: int) -> None:
+        """Forget requestIds as the disk does, oldest first."""
+        requests = self._requests
+        while requests:
+            oldest = next(iter(requests))
+            if requests[oldest][0] >= before:
+                return
+            del requests[oldest]
 
     def _open_writing(self) -> Writing:
         """Return the unit to add to: the one that waits, or a new one."""

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final
 
 from companion_ws.core.session import Entry, Event, Session
@@ -16,19 +17,17 @@ KEPT_REQUESTS: Final = 10_000
 """requestIds remembered per session at least. Source: contract section 2."""
 
 _ADVANCE: Final = """
-    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?
+    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
 _BIND: Final = "UPDATE sessions SET conversation_id = ? WHERE session_id = ?"
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
 _RECORD: Final = "INSERT INTO records (session_id, seq, body) VALUES (?, ?, ?)"
 _REQUEST: Final = (
-    "INSERT INTO requests (session_id, sender, request_id, seq, type) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO requests (session_id, seq, sender, request_id, type) VALUES (?, ?, ?, ?, ?)"
 )
 _STATE: Final = """
     INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
-_CARD: Final = "INSERT INTO cards (session_id, seq, body) VALUES (?, ?, ?)"
-_DROP_CARD: Final = "DELETE FROM cards WHERE session_id = ? AND seq = ?"
 _CALL: Final = """
     INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
         asked_at_ms, deadline_ms, result_seq, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -36,16 +35,17 @@ _CALL: Final = """
         body = excluded.body"""
 _DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
-_TRIM: Final = "DELETE FROM records WHERE session_id = ? AND seq < ?"
+_TRIM: Final = (
+    "DELETE FROM records WHERE session_id = ? AND seq < ?"
+    " AND seq NOT IN (SELECT value FROM json_each(?))"
+)
 _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
 
-_ORDER: Final = (
-    _ADVANCE, _BIND, _END, _RECORD, _REQUEST, _STATE, _CARD, _DROP_CARD, _CALL, _DUE, _DONE, _TRIM,
-    _TRIM_REQUESTS,
-)
-"""What makes comes before what removes, so that units of a batch may be merged."""
+TRIM_RECORDS: Final = 32
+"""Records beyond the limits are not shown any more, and are removed so many at a time."""
 
-_TABLES: Final = ("records", "requests", "state", "cards", "calls", "due", "trail", "sessions")
+_GUARDS: Final = frozenset({_ADVANCE})
+_TABLES: Final = ("records", "requests", "state", "calls", "due", "trail", "sessions")
 
 _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
     last_active_at_ms, ended_at_ms, seq, conversation_id"""
@@ -77,17 +77,33 @@ class Stored:
 
 
 class Writing:
-    """A unit that records of one session are added to until the writer takes it."""
+    """A unit that records of one session are added to until the writer takes it.
+
+    Units of a batch are merged, and SQL texts run in the order in which they
+    come up first. So whoever adds what removes names what makes before it.
+    """
 
     def __init__(self, session: Session, settle: Callable[[Exception | None], None]) -> None:
-        self.unit = Unit(settle=settle, guards=frozenset({_ADVANCE}))
-        for sql in _ORDER:
-            self.unit.rows[sql] = []
+        # One row for the whole unit, filled in when the writer takes it.
+        self._advance: list[Any] = []
+        self._session = session
         self._id = session.session_id
-        # One row for the whole unit; it is brought up to date with each record.
-        self._advance: list[Any] = [0, 0, 0, session.session_id, session.seq]
-        self.unit.rows[_ADVANCE].append(self._advance)
+        self._first = session.seq
+        self._records: list[Params] = []
+        self.unit = Unit(
+            settle=settle,
+            rows={_ADVANCE: [self._advance], _RECORD: self._records},
+            guards=_GUARDS,
+            seal=self._seal,
+        )
         self.last_seq = session.seq
+
+    def _seal(self) -> None:
+        session = self._session
+        self._advance[:] = (
+            session.seq, session.first_seq, session.log_bytes, _listed(session.cards),
+            self._id, self._first,
+        )
 
     def record(
         self,
@@ -96,53 +112,59 @@ class Writing:
         body: bytes,
         at_ms: int,
         request: tuple[str, str] | None,
-        dropped_cards: tuple[int, ...],
     ) -> None:
         """Add a record that `session` already holds, with everything it changes."""
-        rows, seq = self.unit.rows, session.seq
+        seq, kind = session.seq, event.type
         self.last_seq = seq
-        self._advance[:3] = [seq, session.first_seq, session.log_bytes]
-        rows[_RECORD].append((self._id, seq, body))
+        self._records.append((self._id, seq, body))
         if request is not None:
-            rows[_REQUEST].append((self._id, *request, seq, event.type))
-        match event.type:
+            self.unit.add(_REQUEST, (self._id, seq, *request, kind))
+        if kind == "contextual_update":
+            return  # It stands in the log, and which cards are shown in the session's row.
+        add = self.unit.add
+        match kind:
             case "state_updated":
                 key = event.fields["key"]
-                rows[_STATE].append((self._id, key, session.state[key].value, seq))
+                add(_STATE, (self._id, key, session.state[key].value, seq))
             case "state_deleted":
-                rows[_STATE].append((self._id, event.fields["key"], None, seq))
-            case "contextual_update":
-                rows[_CARD].append((self._id, seq, body))
-                rows[_DROP_CARD].extend((self._id, card) for card in dropped_cards)
+                add(_STATE, (self._id, event.fields["key"], None, seq))
             case "client_tool_call":
                 call = session.calls[event.fields["client_tool_call"].tool_call_id]
                 self._call(call)
                 if call.deadline_ms is not None:
-                    rows[_DUE].append((self._id, "deadline", call.tool_call_id, call.deadline_ms))
+                    add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
                 call = session.calls[event.fields["tool_call_id"]]
                 self._call(call)
-                rows[_DONE].append((self._id, "deadline", call.tool_call_id))
+                self.unit.rows.setdefault(_DUE, [])
+                add(_DONE, (self._id, "deadline", call.tool_call_id))
             case "conversation_initiation_metadata":
-                rows[_BIND].append((session.conversation_id, self._id))
+                add(_BIND, (session.conversation_id, self._id))
             case "session_ended":
-                rows[_END].append((at_ms, self._id))
+                add(_END, (at_ms, self._id))
             case "user_message" if "result" in event.fields:
                 self._call(session.calls[event.fields["in_reply_to"]])
 
     def trim(self, session: Session) -> None:
-        """Remove the records before the first one kept, and requestIds long past."""
-        self.unit.rows[_TRIM][:] = [(self._id, session.first_seq)]
+        """Remove the records before the first one kept, but for cards, and requestIds long past."""
+        self.unit.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
         if session.seq > KEPT_REQUESTS:
-            self.unit.rows[_TRIM_REQUESTS][:] = [(self._id, session.seq - KEPT_REQUESTS)]
+            self.unit.rows.setdefault(_REQUEST, [])
+            self.unit.rows[_TRIM_REQUESTS] = [(self._id, session.seq - KEPT_REQUESTS)]
 
     def _call(self, call: Call) -> None:
-        self.unit.rows[_CALL].append(
+        self.unit.add(
+            _CALL,
             (
                 self._id, call.tool_call_id, call.seq, call.tool_name, call.handled_by,
                 call.status, call.asked_at_ms, call.deadline_ms, call.result_seq, call.body,
-            )
+            ),
         )
+
+
+def _listed(seqs: Iterable[int]) -> str:
+    """Return seqs as the JSON text that `json_each` reads."""
+    return f"[{','.join(map(str, seqs))}]"
 
 
 class Store:
@@ -186,9 +208,9 @@ class Store:
         row = await self.row(session_id)
         if row is None:
             return None
-        [(seq, first_seq)] = await read(
-            "SELECT seq, first_seq FROM sessions WHERE session_id = ?", (session_id,)
-        ) or [(0, 1)]
+        [(seq, first_seq, cards)] = await read(
+            "SELECT seq, first_seq, cards FROM sessions WHERE session_id = ?", (session_id,)
+        ) or [(0, 1, "[]")]
         session = Session(
             session_id, row.user, row.language, seq=seq, first_seq=first_seq,
             conversation_id=row.conversation_id,
@@ -203,7 +225,9 @@ class Store:
             session.state[key] = Entry(value, revision)
             session.state_bytes += len(json.dumps(key, ensure_ascii=False).encode()) + len(value)
         for card_seq, body in await read(
-            "SELECT seq, body FROM cards WHERE session_id = ? ORDER BY seq", (session_id,)
+            "SELECT seq, body FROM records WHERE session_id = ?"
+            " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            (session_id, cards),
         ):
             session.cards[card_seq] = (json.loads(body).get("context_id"), body)
             session.cards_bytes += len(body)
@@ -222,7 +246,7 @@ class Store:
         )
         session.log_bytes = sum(session.sizes)
         requests = {
-            (sender, request_id): (request_seq, kind)
+            (intern(sender), request_id): (request_seq, intern(kind))
             for sender, request_id, request_seq, kind in await read(
                 "SELECT sender, request_id, seq, type FROM requests"
                 " WHERE session_id = ? ORDER BY seq",
@@ -236,8 +260,9 @@ class Store:
     ) -> list[tuple[int, bytes]]:
         """Return at most `count` records after `after`, about `size_bytes` of them at most."""
         rows = await self._database.read(
-            "SELECT seq, body FROM records WHERE session_id = ? AND seq > ? AND seq <= ?"
-            " ORDER BY seq LIMIT ?",
+            "SELECT seq, body FROM records WHERE session_id = ?1 AND seq > ?2 AND seq <= ?3"
+            " AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?1)"
+            " ORDER BY seq LIMIT ?4",
             (session_id, after, up_to, count),
         )
         if not size_bytes:
