@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -173,14 +174,17 @@ async def _stdin_lines() -> AsyncIterator[str]:
     lines: asyncio.Queue[str | None] = asyncio.Queue()
 
     def read() -> None:
-        # A thread of our own, a daemon: reading cannot be cancelled, and must not keep us here.
-        with suppress(RuntimeError, ValueError):
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
+        rest = b""
+        with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            while block := os.read(sys.stdin.fileno(), 65_536):
+                *whole, rest = (rest + block).split(b"\n")
+                for line in whole:
+                    loop.call_soon_threadsafe(lines.put_nowait, line.decode(errors="replace"))
+            loop.call_soon_threadsafe(lines.put_nowait, rest.decode(errors="replace"))
             loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    import threading
-
+    # A thread of our own, a daemon, on the bare descriptor: reading cannot be
+    # cancelled, and must not keep us here.
     threading.Thread(target=read, daemon=True, name="stdin").start()
     while (line := await lines.get()) is not None:
         if line.strip():
