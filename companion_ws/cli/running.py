@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import aiohttp
 import click
 
+from companion_ws import logs
 from companion_ws.access.keys import StartRefused
 from companion_ws.client import CompanionClosed
 from companion_ws.control import DataInUse
@@ -20,6 +22,10 @@ from companion_ws.core.errors import CompanionError
 
 def run(work: Coroutine[Any, Any, int | None]) -> None:
     """Run a verb to its end and leave with its exit code; Ctrl-C leaves with 130."""
+    root = logging.getLogger()
+    if not root.handlers:  # a verb's output is its answer: stdout is no place for log lines
+        logs.set_up()
+        root.setLevel(logging.ERROR)
     sys.exit(finish(work))
 
 
