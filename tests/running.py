@@ -16,7 +16,7 @@ from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.testing.server import CompanionServer
 
-WAIT_S = 8.0
+WAIT_S = 20.0
 """Longer than anything a test waits for that happens at all."""
 
 Message = dict[str, Any]

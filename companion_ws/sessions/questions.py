@@ -25,7 +25,7 @@ from companion_ws.core.tool_calls import Call
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.tools import ServerTool, ToolCall, patience_s, run_tool
 
-SECOND_LOOK_S: Final = 0.8
+SECOND_LOOK_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is seen whether somebody who may come still may: ways in close by themselves."""

