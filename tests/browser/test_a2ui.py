@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
-from .conftest import Agent, NewWorld, World, accessibility_faults, is_too_wide
+from .conftest import Agent, NewWorld, World, accessibility_faults, is_too_wide, npm_package
 
 pytestmark = pytest.mark.browser
 CATALOG = "https://a2ui.org/specification/v0_9/catalogs/basic/catalog.json"
 
 
 def gallery() -> list[Path]:
-    """The official examples. Bring them with `npm pack @a2ui/web_core` and set A2UI_PATH."""
-    root = Path(__file__).resolve().parents[2] / "node_modules/@a2ui/web_core"
-    folder = Path(os.environ.get("A2UI_PATH", root)) / "src/v0_9/schemas/catalogs/basic/examples"
-    found = sorted(folder.glob("*.json"))
-    assert found, "The gallery is missing: npm pack @a2ui/web_core, then A2UI_PATH=…/package"
+    """The official examples of the basic catalog."""
+    package = npm_package("@a2ui/web_core", "0.11.0")
+    found = sorted((package / "src/v0_9/schemas/catalogs/basic/examples").glob("*.json"))
+    assert len(found) >= 36
     return found
 
 
