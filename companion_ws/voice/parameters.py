@@ -1,4 +1,4 @@
-"""Parameters as an agent can write them: what its tool schema cannot nest comes as JSON text."""
+"""What an agent's call becomes in the session: its parameters, and how long the agent waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any, Final
 
 _NESTED: Final = frozenset({"schema", "data", "ui", "options"})
 """Parameters of the companion tools that are objects or lists of any shape."""
+
+
+SHOW_MS: Final = 3_000
+"""Showing asks nothing, so the agent need not wait until somebody opens the screen."""
+
+
+def patience_ms(tool_name: str, longest_ms: int) -> int:
+    """Return how long the agent waits for a tool, `longest_ms` at most."""
+    return min(longest_ms, SHOW_MS) if tool_name == "companion_show" else longest_ms
 
 
 def unfolded(tool_name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -121,19 +121,22 @@ class PulledAgent:
                 await self._tell(session_id, seq)
             return events
 
-    async def wait(self, session_id: str, timeout_s: float) -> list[dict[str, Any]]:
+    async def wait(
+        self, session_id: str, timeout_s: float, is_gone: Callable[[], bool]
+    ) -> list[dict[str, Any]]:
         """Return what screens did since the last time; wait for the first if there is none.
 
-        Empty when `timeout_s` is over.
+        Empty when `timeout_s` is over, or when `is_gone()` says that nobody would hear
+        it: then it is kept for the next time.
         """
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + timeout_s
         while True:
             live = await self._live(session_id)
             seq = live.told
-            events = await self.news(session_id)
+            events = [] if is_gone() else await self.news(session_id)
             left_s = ends_s - loop.time()
-            if events or left_s <= 0:
+            if events or left_s <= 0 or is_gone():
                 return events
             await self._sessions.wait_beyond(session_id, seq, left_s)
 

@@ -14,7 +14,7 @@ from companion_ws.core.errors import CompanionError
 from companion_ws.core.phrases import phrase
 from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
 
-from .parameters import unfolded
+from .parameters import patience_ms, unfolded
 
 ANSWER_WITHIN_S: Final = 19.0
 """The session answers after 18 s at the latest, ElevenLabs gives up after 20 s."""
@@ -55,7 +55,7 @@ class SessionCalls:
             tool_name,
             given,
             tool_call_id=parameters.get("tool_call_id"),
-            timeout_ms=self._timeout_ms,
+            timeout_ms=patience_ms(tool_name, self._timeout_ms),
         )
         try:
             asked = asyncio.run_coroutine_threadsafe(call, self._companion.loop)

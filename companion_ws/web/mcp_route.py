@@ -26,10 +26,11 @@ from companion_ws.voice.mcp import (
     question,
     tool_result,
 )
+from companion_ws.voice.parameters import patience_ms, unfolded
 from companion_ws.voice.pulled import PulledAgent
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import Route
-from companion_ws.web.webhooks import wait_s
+from companion_ws.web.webhooks import is_gone, wait_s
 
 ASK_TIMEOUT_MS: Final = 25_000
 """Below the 30 s ElevenLabs gives an MCP tool."""
@@ -47,8 +48,15 @@ class McpRoute:
         """Return the routes of this file."""
         who = frozenset({"user", "admin", "session"})
         return [
-            Route("POST", "/mcp", who, self.take, summary="Model Context Protocol, five tools.",
-                  answer=dict[str, Any], refusals=("application/problem+json", "application/json")),
+            Route(
+                "POST",
+                "/mcp",
+                who,
+                self.take,
+                summary="Model Context Protocol, five tools.",
+                answer=dict[str, Any],
+                refusals=("application/problem+json", "application/json"),
+            ),
         ]
 
     async def take(self, request: web.Request) -> web.Response:
@@ -71,7 +79,7 @@ class McpRoute:
             name: str, arguments: dict[str, Any], meta: dict[str, Any]
         ) -> dict[str, Any]:
             session_id = await self._session_id(request, meta)
-            return await self._call(session_id, request[CLAIMS].user, name, arguments)
+            return await self._call(request, session_id, name, arguments)
 
         try:
             return await answer_to(message, request.headers, call_tool), 200
@@ -99,13 +107,16 @@ class McpRoute:
         return named
 
     async def _call(
-        self, session_id: str, user: str, name: str, arguments: dict[str, Any]
+        self, request: web.Request, session_id: str, name: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
+        user = request[CLAIMS].user
         try:
-            value, is_error, call_id = await self._do(session_id, user, name, arguments)
-            if isinstance(value, dict) and value.get("events"):
-                events = value.pop("events")
+            if name == "wait_for_companion":
+                seconds = wait_s(arguments)
+                events = await self._pulled.wait(session_id, seconds, lambda: is_gone(request))
+                value, is_error = {"status": "news" if events else "waiting"}, False
             else:
+                value, is_error, call_id = await self._do(session_id, user, name, arguments)
                 events = await self._pulled.news(session_id, but=call_id)
             screens = await self._pulled.screens(session_id)
         except SessionNotFound as error:
@@ -121,24 +132,22 @@ class McpRoute:
         self, session_id: str, user: str, name: str, arguments: dict[str, Any]
     ) -> tuple[Any, bool, str | None]:
         """Return the value, whether it is an error, and the call it was an answer to."""
-        sender = Sender("agent", user)
         match name:
             case "get_state":
                 key = arguments.get("key")
                 return await self._sessions.get_session_state(session_id, key), False, None
             case "set_state":
                 command = {**_only_state(arguments), "type": "state_update"}
+                sender = Sender("agent", user)
                 record = await self._sessions.submit(session_id, command, sender)
                 return {"revision": record["revision"]}, False, None
-            case "wait_for_companion":
-                events = await self._pulled.wait(session_id, wait_s(arguments))
-                return {"status": "news" if events else "waiting", "events": events}, False, None
             case "show":
-                tool_name, parameters = "companion_show", arguments
+                tool_name, parameters = "companion_show", unfolded("companion_show", arguments)
             case _:
                 tool_name, parameters = question(arguments)
+        timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)
         answer = await self._pulled.ask(
-            session_id, user, tool_name, parameters, timeout_ms=ASK_TIMEOUT_MS
+            session_id, user, tool_name, parameters, timeout_ms=timeout_ms
         )
         return _value(answer.result), answer.is_error, answer.tool_call_id
 

@@ -32,11 +32,11 @@ from companion_ws.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from companion_ws.core.protocol import Name, parse
+from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS, Name, parse
 from companion_ws.core.session import Sender
 from companion_ws.database import Database, Statement
 from companion_ws.sessions.sessions import Sessions, Summary
-from companion_ws.voice.parameters import unfolded
+from companion_ws.voice.parameters import patience_ms, unfolded
 from companion_ws.voice.phone import (
     Binding,
     ToolRequest,
@@ -64,6 +64,8 @@ WAIT_DEFAULT_S: Final = 18.0
 """Below the 20 s a webhook tool waits by default."""
 WAIT_MAX_S: Final = 280.0
 """Below the 300 s a webhook tool waits at most."""
+NOBODY_MS: Final = 9_000
+"""A question on the telephone, where silence is long, while nobody has opened the screen."""
 FETCH_TIMEOUT_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
@@ -142,25 +144,16 @@ class Webhooks:
         asked = tool_request(
             request.match_info["name"], request.headers, _object(await request.read())
         )
-        summary = await self._find(asked.binding) or await self._create(asked.binding, {})
-        await self._bind(summary, asked.binding)
-        if asked.tool_name == "wait_for_companion":
-            return await self._wait(summary.session_id, asked)
         try:
-            tool_name = msgspec.convert(asked.tool_name, Name)
-            answer = await self._pulled.ask(
-                summary.session_id,
-                summary.user,
-                tool_name,
-                unfolded(tool_name, asked.parameters),
-                tool_call_id=asked.tool_call_id,
-            )
-            result, is_error, call_id = answer.result, answer.is_error, answer.tool_call_id
+            summary = await self._find(asked.binding) or await self._create(asked.binding, {})
+            await self._bind(summary, asked.binding)
+            if asked.tool_name == "wait_for_companion":
+                return await self._wait(request, summary.session_id, asked)
+            return await self._ask(request, summary, asked)
         except (CompanionError, msgspec.ValidationError) as error:
             log.warning("webhook_tool_refused", tool=asked.tool_name, reason=str(error))
             said = {"status": "refused", "say": "That did not work.", "reason": str(error)}
-            result, is_error, call_id = json.dumps(said), True, None
-        return await self._reply(summary.session_id, result, is_error, but=call_id)
+            return web.json_response(tool_reply(json.dumps(said), True, [], []))
 
     async def post_call(self, request: web.Request) -> web.Response:
         """Tell the session that its call is over. A repeated request changes nothing."""
@@ -276,18 +269,38 @@ class Webhooks:
 
     # Answers.
 
-    async def _wait(self, session_id: str, asked: ToolRequest) -> web.Response:
-        events = await self._pulled.wait(session_id, wait_s(asked.parameters))
+    async def _ask(
+        self, request: web.Request, summary: Summary, asked: ToolRequest
+    ) -> web.Response:
+        session_id, tool_name = summary.session_id, msgspec.convert(asked.tool_name, Name)
+        here = await self._pulled.screens(session_id)
+        answer = await self._pulled.ask(
+            session_id,
+            summary.user,
+            tool_name,
+            unfolded(tool_name, asked.parameters),
+            tool_call_id=asked.tool_call_id,
+            timeout_ms=patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS),
+        )
+        events = []
+        if not is_gone(request):
+            events = await self._pulled.news(session_id, but=answer.tool_call_id)
+        screens = await self._pulled.screens(session_id)
+        return web.json_response(tool_reply(answer.result, answer.is_error, events, screens))
+
+    async def _wait(
+        self, request: web.Request, session_id: str, asked: ToolRequest
+    ) -> web.Response:
+        seconds = wait_s(asked.parameters)
+        events = await self._pulled.wait(session_id, seconds, lambda: is_gone(request))
         result = {"status": "news" if events else "waiting"}
         screens = await self._pulled.screens(session_id)
         return web.json_response(tool_reply(json.dumps(result), False, events, screens))
 
-    async def _reply(
-        self, session_id: str, result: str, is_error: bool, but: str | None
-    ) -> web.Response:
-        events = await self._pulled.news(session_id, but=but)
-        screens = await self._pulled.screens(session_id)
-        return web.json_response(tool_reply(result, is_error, events, screens))
+
+def is_gone(request: web.Request) -> bool:
+    """Whether whoever asked has hung up, so that an answer would be lost."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def wait_s(parameters: dict[str, Any]) -> float:

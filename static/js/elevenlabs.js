@@ -4,9 +4,12 @@ import { Connection } from "./connection.js"
 import { decode, idFrom, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
 
-/** ElevenLabs gives up on a client tool after 20 s; the session answers after 18. */
+/** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
 const ANSWER_WITHIN_MS = 19_000
-const SESSION_ANSWERS_MS = 18_000
+/** The longest a session lets a call wait. */
+const MOST_MS = 120_000
+/** Showing asks nothing, so the agent need not wait until somebody opens the screen. */
+const SHOW_MS = 3000
 /** An update waits this long for a newer one of its context: bursts confuse the model. */
 const SETTLE_MS = 150
 const RETRY_MS = 500
@@ -250,7 +253,7 @@ export class CompanionBridge {
         tool_name: name,
         tool_call_id: id,
         parameters: unfolded(name, parameters),
-        timeout_ms: Math.max(1000, Math.min(SESSION_ANSWERS_MS, this.#options.answerWithinMs - 1000)),
+        timeout_ms: this.#patienceMs(name),
       },
     }
     const call = { command, question: parameters.title ?? name, released: false }
@@ -262,6 +265,11 @@ export class CompanionBridge {
     }, this.#options.answerWithinMs)
     this.#connection.send(command, `call:${id}`)
     return answer
+  }
+
+  #patienceMs(name) {
+    const longest = Math.max(1000, Math.min(MOST_MS, this.#options.answerWithinMs - 1000))
+    return name === "companion_show" ? Math.min(longest, SHOW_MS) : longest
   }
 
   #unreachable() {
