@@ -19,7 +19,7 @@ from functools import singledispatch
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
@@ -49,11 +49,12 @@ class Sender:
     user: str
     connection_id: str | None = None
     device_id: str | None = None
+    key: str = field(init=False, compare=False, repr=False)
+    """What a requestId belongs to: the connection does not count, the device does."""
 
-    @property
-    def key(self) -> str:
-        """What a requestId belongs to: the connection does not count, the device does."""
-        return encode([self.user, self.role, self.device_id]).decode()
+    def __post_init__(self) -> None:
+        key = encode([self.user, self.role, self.device_id]).decode()
+        object.__setattr__(self, "key", key)
 
     def shown(self) -> dict[str, str | None]:
         return {"role": self.role, "user": self.user, "connection_id": self.connection_id}
@@ -129,23 +130,20 @@ class Session:
 # What `decide` answers with.
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """A fact that is to become a record: its type and its own fields."""
 
     type: str
     fields: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """This was done before: answer with the records of these seqs."""
 
     seqs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Passing:
+class Passing(Struct, frozen=True):
     """Told to who is there in these roles, never recorded."""
 
     type: str
@@ -153,8 +151,7 @@ class Passing:
     roles: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """Told to the sender alone."""
 
     type: str
@@ -189,8 +186,7 @@ class EndSession(Command, frozen=True, kw_only=True):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """What a decision may look at besides the session."""
 
     session: Session

@@ -50,10 +50,10 @@ class Connection:
     ahead: int = 0
     ahead_bytes: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    sender: Sender = field(init=False)
 
-    @property
-    def sender(self) -> Sender:
-        return Sender(self.role, self.user, self.connection_id, self.device_id)
+    def __post_init__(self) -> None:
+        self.sender = Sender(self.role, self.user, self.connection_id, self.device_id)
 
     @property
     def is_screen(self) -> bool:

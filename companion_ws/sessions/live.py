@@ -17,10 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
@@ -75,20 +74,22 @@ class Followed(Protocol):
     def spawn(self, live: Live, what: Any) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Place:
+class Place(Struct, eq=False):
     """One place in the line.
 
     `seq` is 0 for what is no record. `deliver` runs when its turn comes,
-    `refuse` if it never will.
+    `refuse` if it never will. A record that came by a `connection` counts as
+    `size_bytes` there until then.
     """
 
     seq: int
     body: bytes
     event: Event | None = None
-    sender: Connection | None = None
     deliver: Answer | None = None
     refuse: Refuse | None = None
+    connection: Connection | None = None
+    request_id: str | None = None
+    size_bytes: int = 0
 
 
 class Live:
@@ -209,7 +210,7 @@ class Live:
         """Let what changes nothing wait for the moment that reading the session anew takes."""
         if not isinstance(command, CHANGES_NOTHING) or len(self._line) >= MAX_LATER:
             raise Unavailable("The session is being read anew; send the same requestId again.")
-        tell = _refuser(self, connection, request_id, None, refuse)
+        tell = _refuser(self, connection, request_id, refuse)
 
         def deliver(body: bytes) -> None:
             try:
@@ -275,13 +276,12 @@ class Live:
             writing.trim(session)
             self._forget_requests(session.seq - KEPT_REQUESTS)
         self._database.note_bytes(writing.unit, len(body))
-        place = Place(session.seq, body, event, connection, answer, refuse)
         if connection is not None:
             connection.ahead += 1
             connection.ahead_bytes += size_bytes
-            place.deliver = _then(answer, lambda body: connection.went(size_bytes))
-            place.refuse = _refuser(self, connection, request_id, size_bytes, refuse)
-        self._line.append(place)
+        self._line.append(
+            Place(session.seq, body, event, answer, refuse, connection, request_id, size_bytes)
+        )
 
     def _forget_requests(self, before: int) -> None:
         """Forget requestIds as the disk does, oldest first."""
@@ -329,7 +329,7 @@ class Live:
                 for seq, kind in stored.items():
                     tell(seq, await self._stored_again(seq, kind, request_id))
             except CompanionError as error:
-                _refuser(self, connection, request_id, None, refuse)(error)
+                _refuser(self, connection, request_id, refuse)(error)
 
         if stored:
             self._follow.spawn(self, tell_stored())
@@ -373,7 +373,7 @@ class Live:
         self._append(
             Place(
                 0, body, deliver=deliver,
-                refuse=_refuser(self, connection, request_id, None, refuse),
+                refuse=_refuser(self, connection, request_id, refuse),
             )
         )
 
@@ -602,6 +602,8 @@ class Live:
             if member.is_subscribed:
                 member.outbox.push(batch)
         for place in run:
+            if place.connection is not None:
+                place.connection.went(place.size_bytes)
             if place.deliver is not None:
                 place.deliver(place.body)
             if place.event is not None:
@@ -624,6 +626,9 @@ class Live:
         reason = Unavailable("Not known to be stored; send the same requestId again.")
         reason.__cause__ = error
         for place in line:
+            if place.connection is not None:
+                place.connection.went(place.size_bytes)
+                _refuser(self, place.connection, place.request_id, None)(reason)
             if place.refuse is not None:
                 place.refuse(reason)
         self._follow.spawn(self, self._read_anew())
@@ -690,30 +695,16 @@ def _raw(body: bytes) -> Any:
     return Raw(body)
 
 
-def _then(first: Answer | None, second: Answer) -> Answer:
-    if first is None:
-        return second
-
-    def both(body: bytes) -> None:
-        first(body)
-        second(body)
-
-    return both
-
-
 def _refuser(
     live: Live,
     connection: Connection | None,
     request_id: str | None,
-    size_bytes: int | None,
     refuse: Refuse | None,
 ) -> Refuse:
     """Return what tells a sender that its command is not known to be stored."""
 
     def tell(error: CompanionError) -> None:
         if connection is not None:
-            if size_bytes is not None:
-                connection.went(size_bytes)
             connection.outbox.push_text(
                 protocol.error_message(error, request_id, live.session_id, live.now_ms())
             )
