@@ -161,3 +161,28 @@ async def test_cards_of_a_late_screen_stay_within_128_kib(start: Any) -> None:
 
     late = await server.join(session_id=agent.session_id, role="ui")
     assert [card["context_id"] for card in late.joined["cards"]] == ["c2", "c3"]
+
+
+async def test_cards_and_questions_outlive_the_trimming_of_their_records(start: Any) -> None:
+    server = await start(limit_records=3)
+    agent, _ = await server.pair_of()
+    for number in range(5):
+        await agent.say("contextual_update", text=str(number), context_id=f"c{number % 4}")
+    question = await agent.call("t1")
+    for number in range(20):
+        await agent.say("state_update", key="k", value=number)
+
+    late = await server.join(session_id=agent.session_id, role="ui")
+    for _ in range(2):
+        assert [card["text"] for card in late.joined["cards"]] == ["1", "2", "3", "4"]
+        [open_call] = late.joined["open_calls"]
+        assert open_call["client_tool_call"] == question["client_tool_call"]
+        assert late.joined["first_seq"] == 24
+        await server.restart()
+        late = await server.join(session_id=agent.session_id, role="ui")
+    await late.say("contextual_update", text="new", context_id="c2")
+    for number in range(5):
+        await late.say("state_update", key="k", value=number)
+    await server.restart()
+    late = await server.join(session_id=agent.session_id, role="ui", after=0)
+    assert [card["text"] for card in late.joined["cards"]] == ["1", "3", "4", "new"]
