@@ -113,7 +113,9 @@ async def create_app(config: Config) -> web.Application:
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
         _Keys(database, credentials), metrics, now_ms, new_id,
     )
-    desk = Desk(sessions, devices, pairing.answer, config, metrics, new_id)
+    desk = Desk(
+        sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id
+    )
     gateway = Gateway(tokens, desk)
     idempotency = Idempotency(Answers(database, keys))
     pulled = PulledAgent(sessions, database)
@@ -123,7 +125,7 @@ async def create_app(config: Config) -> web.Application:
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
-        Stream(sessions, config, new_id),
+        Stream(sessions, tokens, config, new_id),
         Health(database, metrics),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled),

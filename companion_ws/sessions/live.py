@@ -410,12 +410,12 @@ class Live:
     ) -> None:
         """Tell a sender that its command was refused, behind what it may rest on."""
         body = protocol.error_message(error, request_id, self.session_id, self.now_ms())
-        self._append(
-            Place(
-                0, body, deliver=connection.outbox.push_text,
-                refuse=lambda _: connection.outbox.push_text(body),
-            )
-        )
+        self.tell_one(connection, body)
+
+    def tell_one(self, connection: Connection, body: bytes) -> None:
+        """Tell one alone something that is no record, in its turn: after `session_joined`."""
+        push = connection.outbox.push_text
+        self._append(Place(0, body, deliver=push, refuse=lambda _: push(body)))
 
     # Who is here.
 

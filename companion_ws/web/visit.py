@@ -39,6 +39,9 @@ CLOSE_S: Final = 1.5
 PACE_S: Final = 0.005
 """How often to look whether a peer has read what it caused."""
 
+AWAITED: Final = (TokenRenew, PairingAnswer)
+"""Commands that wait for something else than their turn in the line."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -59,6 +62,7 @@ class Desk:
     sessions: Sessions
     devices: PairedDevices
     answer_pairing: Callable[[str, str, bool], Awaitable[None]]
+    waiting_devices: Callable[[str], Awaitable[list[dict[str, Any]]]]
     config: Config
     metrics: Metrics
     new_id: Callable[[], str]
@@ -133,6 +137,7 @@ class Visit:
             self._watch_token()
             if self._after is not None:
                 catching_up = asyncio.create_task(self._catch_up(self._after))
+            await self._tell_who_waits()
             event = await self._read(ws)
         except CompanionError as error:
             connection.close(error.close_code or 1013, error.message)
@@ -172,8 +177,11 @@ class Visit:
             match message.type:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     if not connection.outbox.is_closed:
-                        await self._take(message)
-                        await self._keep_room()
+                        unfinished = self._take(message)
+                        if unfinished is not None:
+                            await unfinished
+                        if self._has_no_room():
+                            await self._keep_room()
                 case WSMsgType.CLOSE:
                     if connection.close_code is None:
                         connection.close_code = message.data
@@ -186,22 +194,30 @@ class Visit:
                     connection.close_code = connection.close_code or ws.close_code
                     return "dropped"
 
-    async def _keep_room(self) -> None:
-        """Read on only when the disk keeps up, and when it has read what it caused.
+    def _has_no_room(self) -> bool:
+        """Whether the disk should catch up first, or the peer read what it caused.
 
         Source: house.md "The line", rule 7.
         """
-        connection, outbox = self.connection, self.connection.outbox
-        while not outbox.is_closed:
-            if connection.is_ahead or (connection.ahead and self._live.is_disk_behind):
-                connection.room.clear()
-                await connection.room.wait()
-            elif outbox.is_crowded:
+        connection = self.connection
+        return (
+            connection.is_ahead
+            or (connection.ahead > 0 and self._live.is_disk_behind)
+            or connection.outbox.is_crowded
+        )
+
+    async def _keep_room(self) -> None:
+        """Read on only when there is room again."""
+        connection = self.connection
+        while self._has_no_room() and not connection.outbox.is_closed:
+            if connection.outbox.is_crowded:
                 await asyncio.sleep(PACE_S)
             else:
-                return
+                connection.room.clear()
+                await connection.room.wait()
 
-    async def _take(self, message: WSMessage) -> None:
+    def _take(self, message: WSMessage) -> Awaitable[None] | None:
+        """Do what a message asks for; return what is left to be awaited of a rare one."""
         parsed = None
         try:
             self._check_rate()
@@ -209,7 +225,18 @@ class Visit:
                 raise InvalidMessage("Send text frames; binary ones are not read.")
             parsed = protocol.parse(message.data)
             command, request_id = protocol.decode(parsed)
-            await self._do(command, request_id, len(message.data))
+            if isinstance(command, AWAITED):
+                return self._do(command, request_id)
+            if isinstance(command, Ping):
+                self._say("pong", request_id)
+                return None
+            connection = self.connection
+            self._live.submit(
+                command, connection.sender, request_id,
+                connection=connection, size_bytes=len(message.data),
+            )
+            if isinstance(command, Rendered):
+                return self._measure(command.of_seq)
         except TooManyRequests as error:
             # Read all the same: who sent it has to know which one to send again.
             with contextlib.suppress(InvalidMessage):
@@ -217,22 +244,16 @@ class Visit:
             self._refused(error, protocol.request_id_of(parsed))
         except CompanionError as error:
             self._refused(error, protocol.request_id_of(parsed))
+        return None
 
-    async def _do(self, command: protocol.Command, request_id: str | None, size: int) -> None:
-        match command:
-            case Ping():
-                self._say("pong", request_id)
-            case TokenRenew():
+    async def _do(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
+        try:
+            if isinstance(command, TokenRenew):
                 await self._renew(request_id)
-            case PairingAnswer():
+            else:
                 await self._allow(command)
-            case _:
-                self._live.submit(
-                    command, self.connection.sender, request_id,
-                    connection=self.connection, size_bytes=size,
-                )
-                if isinstance(command, Rendered):
-                    await self._measure(command.of_seq)
+        except CompanionError as error:
+            self._refused(error, request_id)
 
     def _check_rate(self) -> None:
         retry_after_ms = self._rate.retry_after_ms()
@@ -252,12 +273,18 @@ class Visit:
         self._watch_token()
         self._say("token_renewed", request_id, token=token, expires_at=claims.expires_at_ms)
 
+    def _is_owner(self) -> bool:
+        claims, row = self._claims, self._live.row
+        return claims.kind != "session" and claims.user in (row.user, row.service)
+
+    async def _tell_who_waits(self) -> None:
+        """Show an owner who comes, or comes back, the devices that wait for a yes."""
+        if self._desk.config.pairing == "confirm" and self._is_owner():
+            for request in await self._desk.waiting_devices(self._live.session_id):
+                self._say("pairing_request", None, **request)
+
     async def _allow(self, command: PairingAnswer) -> None:
-        claims = self._claims
-        is_owner = claims.kind != "session" and (
-            claims.user == self._live.row.user or claims.user == self._live.row.service
-        )
-        if not is_owner:
+        if not self._is_owner():
             raise Forbidden("Only the session's owner answers a pairing.")
         self._live.active(self._sessions.now_ms())
         await self._desk.answer_pairing(
@@ -265,7 +292,10 @@ class Visit:
         )
 
     async def _measure(self, of_seq: int) -> None:
-        body = await self._live.record_text(of_seq)
+        try:
+            body = await self._live.record_text(of_seq)
+        except CompanionError:
+            return  # A figure less; the disk is looked after elsewhere.
         if body is not None:
             appended_ms = protocol.parse(body)["timestamp"]
             self._desk.metrics.rendered((self._sessions.now_ms() - appended_ms) / 1000)
@@ -311,7 +341,7 @@ class Visit:
         }
         if request_id is not None:
             message["requestId"] = request_id
-        self.connection.outbox.push_text(encode(message))
+        self._live.tell_one(self.connection, encode(message))
 
     def _trail(self, event: str) -> None:
         connection = self.connection
