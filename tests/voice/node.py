@@ -97,7 +97,7 @@ class NodeAgent:
     async def says(self, key: str) -> Any:
         """Return the next thing said under `key`."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while line := await self._process.stdout.readline():
                 try:
                     message = json.loads(line)

@@ -102,7 +102,7 @@ async def test_the_agent_in_the_page_asks_and_the_phone_answers(
     page: Page, fake: FakeElevenLabs, here: Phone
 ) -> None:
     id = await page.evaluate("startPage()")
-    said = await fake.next_conversation()
+    said = await fake.next_conversation(40)
     assert said.id == id
     asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
     await here.choose("air")
@@ -120,7 +120,7 @@ async def test_the_real_widget_is_joined_to_the_session(
     box = page.locator("elevenlabs-convai textarea").first
     await box.fill("I want to send a parcel")
     await box.press("Enter")
-    said = await fake.next_conversation()
+    said = await fake.next_conversation(40)
     assert await said.user_messages.next() == "I want to send a parcel"
     asking = asyncio.create_task(
         said.call_tool("companion_choose", CHOICE, tool_call_id="of_the_widget")
@@ -142,7 +142,7 @@ async def test_the_real_widget_is_joined_to_the_session(
     await page.wait_for_function("bridge.pending.length === 1")
     await box.fill("one more thing")
     await box.press("Enter")
-    again = await fake.next_conversation()
+    again = await fake.next_conversation(40)
     await again.user_messages.until(lambda text: text == "are you there?")
 
 
@@ -150,7 +150,7 @@ async def test_a_screen_that_comes_late_is_heard(
     page: Page, fake: FakeElevenLabs, companion: CompanionClient, companion_server: CompanionServer
 ) -> None:
     await page.evaluate("startPage()")
-    said = await fake.next_conversation()
+    said = await fake.next_conversation(40)
     result = await said.call_tool("companion_choose", CHOICE)
     assert result.json["status"] == "no_screen"
     async with screen(companion_server, companion.session_id) as late:
@@ -162,7 +162,7 @@ async def test_the_server_goes_away_in_between_and_the_answer_still_arrives(
     page: Page, fake: FakeElevenLabs, companion_server: CompanionServer, here: Phone
 ) -> None:
     await page.evaluate("startPage()")
-    said = await fake.next_conversation()
+    said = await fake.next_conversation(40)
     asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
     await here.question()
     await companion_server.stop()

@@ -117,7 +117,7 @@ async def test_what_the_agent_was_not_told_waits_for_its_next_conversation(
 ) -> None:
     await agent.order("end", "ended")
     await here.say("are you there?")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await agent.order("pending", "pending") != ["are you there?"]:
             pass
     await agent.order("start", "started")
@@ -168,7 +168,7 @@ async def test_while_the_server_is_away_the_agent_is_answered_and_hears_the_rest
     said: FakeConversation, companion_server: CompanionServer, here: Phone
 ) -> None:
     await companion_server.stop()
-    result = await said.call_tool("companion_choose", CHOICE, timeout_s=3)
+    result = await said.call_tool("companion_choose", CHOICE, timeout_s=15)
     assert result.json["status"] == "unreachable"
     assert not result.is_error
     await companion_server.start()

@@ -39,7 +39,7 @@ class Running:
     async def says(self, pattern: str) -> re.Match[str]:
         """Return the match in the first line that has one."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := await self.process.stdout.readline():
                 if found := re.search(pattern, line.decode()):
                     return found
@@ -89,7 +89,7 @@ async def test_python_agent(
         ELEVENLABS_AGENT_ID="agent",
     )
     ticket = (await running.says(r"/p#(\S+)"))[1]
-    said = await fake.next_conversation(20)
+    said = await fake.next_conversation(60)
     async with await Phone.pair(companion_server.url, ticket) as phone:
         assert said.dynamic_variables["companion_session_id"] == phone.client.session_id
         asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
@@ -131,7 +131,7 @@ async def test_shop(fake: FakeElevenLabs, start: Start) -> None:
             assert link is not None
             ticket = (await link.get_attribute("href") or "").split("#")[1]
             await page.click("#talk")
-            said = await fake.next_conversation()
+            said = await fake.next_conversation(40)
             async with await Phone.pair(server.url, ticket) as phone:
                 asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
                 await phone.choose("a")
