@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import io
 import json
 import secrets
 import time
@@ -131,7 +132,9 @@ class PhoneCall:
 
     async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> Body:
         headers = {"Content-Type": "application/json", **headers}
-        async with self._http.post(self._url + path, data=body, headers=headers) as answer:
+        async with self._http.post(
+            self._url + path, data=io.BytesIO(body), headers=headers
+        ) as answer:
             if answer.status != 200:
                 raise aiohttp.ClientResponseError(
                     answer.request_info,

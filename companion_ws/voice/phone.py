@@ -22,6 +22,8 @@ SIGNATURE_TOLERANCE_S: Final = 30 * 60
 
 MAX_LANGUAGE_CHARS: Final = 35
 """What BCP 47 allows for."""
+MAX_SUMMARY_CHARS: Final = 4_000
+"""Of what ElevenLabs says a call was about, as much as a card can show."""
 MAX_ID_CHARS: Final = 2048
 """The longest of them is a session token."""
 
@@ -230,9 +232,10 @@ def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, A
         return None
     conversation_id = str(data.get("conversation_id") or "")
     analysis, metadata = _object(data.get("analysis")), _object(data.get("metadata"))
+    summary = str(analysis.get("transcript_summary") or "")
     told = {
         "conversation_id": conversation_id,
-        "summary": analysis.get("transcript_summary") if with_summary else None,
+        "summary": summary[:MAX_SUMMARY_CHARS] if with_summary and summary else None,
         "successful": analysis.get("call_successful"),
         "duration_s": metadata.get("call_duration_secs"),
         "reason": data.get("failure_reason"),

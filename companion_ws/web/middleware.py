@@ -130,7 +130,10 @@ class Guard:
         if route.who:
             request[CLAIMS] = self._authenticated(request, route)
         if request.method in _BODY_METHODS:
-            await self._read_body(request)
+            most = max(self._limit_bytes, route.body_bytes) if self._limit_bytes else 0
+            if most > self._limit_bytes:
+                request = request.clone(client_max_size=most)
+            await self._read_body(request, most)
         return await handler(request)
 
     def _check_host(self, request: web.Request) -> None:
@@ -169,10 +172,10 @@ class Guard:
             raise Forbidden("This token may not use this route.")
         return claims
 
-    async def _read_body(self, request: web.Request) -> None:
+    async def _read_body(self, request: web.Request, limit_bytes: int) -> None:
         """Read the whole body, which handlers then find read, within its time and its limit."""
-        most = self._limit_bytes or float("inf")
-        too_large = BodyTooLarge(f"A body has at most {self._limit_bytes} bytes here.")
+        most = limit_bytes or float("inf")
+        too_large = BodyTooLarge(f"A body has at most {limit_bytes} bytes here.")
         if (request.content_length or 0) > most:
             raise too_large
         try:
@@ -182,6 +185,8 @@ class Guard:
             raise web.HTTPRequestTimeout from None
         except web.HTTPRequestEntityTooLarge:
             raise too_large from None
+        except web.RequestPayloadError:
+            raise BadRequest("The body is not what its headers say.") from None
         if len(body) > most:  # Mounted in another application, whose own limit is looser.
             raise too_large
 

@@ -29,7 +29,8 @@ class Route:
     `admin` routes answer a peer on this machine only. `summary`, `body`,
     `query`, `answer` (msgspec types; the body's is the one that validates)
     and `status` describe it in the OpenAPI document. `media` is what an
-    answer that is no JSON comes as.
+    answer that is no JSON comes as. `body_bytes` is how large a body may be where
+    the limit of messages is too small for what others send.
     """
 
     method: str
@@ -43,5 +44,6 @@ class Route:
     answer: Any = None
     status: int = 200
     media: str = "application/json"
+    body_bytes: int = 0
     refusals: tuple[str, ...] = ("application/problem+json",)
     """What a refusal may come as."""

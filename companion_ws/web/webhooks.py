@@ -66,6 +66,8 @@ WAIT_MAX_S: Final = 280.0
 """Below the 300 s a webhook tool waits at most."""
 NOBODY_MS: Final = 9_000
 """A question on the telephone, where silence is long, while nobody has opened the screen."""
+POST_CALL_BYTES: Final = 4 * 1024 * 1024
+"""A transcript of an hour with its tool calls; a refusal would be retried, then switched off."""
 FETCH_TIMEOUT_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
@@ -103,7 +105,7 @@ class Webhooks:
                 summary="An agent with no connection calls a tool.",
             ),
             Route(
-                "POST", "/elevenlabs/post-call", PUBLIC, self.post_call,
+                "POST", "/elevenlabs/post-call", PUBLIC, self.post_call, body_bytes=POST_CALL_BYTES,
                 summary="A conversation has ended.",
             ),
             Route(

@@ -264,6 +264,18 @@ async def test_the_end_of_the_call_is_told_once(companion_server: CompanionServe
         assert ended[0]["data"]["summary"] == "The caller chose a rate."
 
 
+async def test_the_transcript_of_a_long_call_is_no_message_too_large(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        assert await call.hang_up(summary="x" * 1_000_000) == {"status": "received"}
+        session_id = call.variables["companion_session_id"]
+        record = (await companion_server.sessions.records(session_id, 0, 1000))[-1]
+        assert record["data"]["summary"] == "x" * 4_000
+        with pytest.raises((aiohttp.ClientResponseError, aiohttp.ClientConnectionError)):
+            await call.hang_up(summary="x" * 5_000_000)
+
+
 async def test_an_end_of_a_call_nobody_knows_is_taken_without_a_word(
     companion_server: CompanionServer,
 ) -> None:
