@@ -16,6 +16,7 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from companion_ws import Config, create_app
+from companion_ws.cli.serve import collect_seldom
 
 RATE = 1_000_000.0
 """Messages per second a connection may send: counted, never reached."""
@@ -72,6 +73,8 @@ async def serve(kind: str, data: Path) -> None:
 def main() -> None:
     """Run `servers.py KIND LOOP [DATA]`."""
     kind, loop, *rest = sys.argv[1:]
+    if kind == "product":
+        collect_seldom()  # as `companion-ws serve` does
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(rest[0]) if rest else Path(scratch)
         if loop == "uvloop":
