@@ -70,9 +70,8 @@ def companion_tools(
 
     Works with `Conversation` and `AsyncConversation`, whatever thread they call from.
     """
-    from .elevenlabs_sdk import CompanionTools
-
-    return CompanionTools(names, SessionCalls(companion, answer_within_s))
+    tools: ClientTools = _sdk().CompanionTools(names, SessionCalls(companion, answer_within_s))
+    return tools
 
 
 def attach(
@@ -104,8 +103,7 @@ class Attachment:
         companion: CompanionClient,
         previous: Attachment | None,
     ) -> None:
-        from . import elevenlabs_sdk as sdk
-
+        sdk = _sdk()
         self.conversation_id: str | None = None
         """ElevenLabs' id, once the conversation has begun."""
         self._sdk = sdk
@@ -260,6 +258,15 @@ class Attachment:
             self._mail_came.clear()
             if self._mailbox.first() is None:
                 await self._mail_came.wait()
+
+
+def _sdk() -> Any:
+    """Return what touches the SDK. Raises `ImportError` with what to install."""
+    try:
+        from . import elevenlabs_sdk
+    except ImportError as missing:
+        raise ImportError(f'pip install "companion-ws[elevenlabs]" ({missing})') from missing
+    return elevenlabs_sdk
 
 
 def _language_of(conversation: Any) -> str | None:
