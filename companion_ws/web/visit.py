@@ -91,10 +91,9 @@ class Visit:
         self._after = None if created else join.after
         self._epoch = join.epoch
         self._live = live
-        self._rate = Rate(
-            config.limit_messages_per_s,
-            config.limit_burst if config.limit_messages_per_s else 0,
-        )
+        # A burst without a limit is no limit at all.
+        per_s = config.limit_messages_per_s if config.limit_burst else 0
+        self._rate = Rate(per_s, config.limit_burst)
         outbox = Outbox(
             transport,
             config.limit_outbox_bytes,

@@ -101,8 +101,11 @@ async def test_a_hundred_refusals_are_borne_and_one_more_closes_4429(start: Any)
     assert await agent.close_code() == 4429
 
 
-async def test_zero_messages_a_second_means_no_limit_and_no_burst(start: Any) -> None:
-    server = await start(limit_messages_per_s=0, limit_burst=5)
+@pytest.mark.parametrize(("per_s", "burst"), [(0, 5), (5, 0)])
+async def test_zero_messages_a_second_or_a_burst_of_zero_means_no_limit(
+    start: Any, per_s: int, burst: int
+) -> None:
+    server = await start(limit_messages_per_s=per_s, limit_burst=burst)
     agent = await server.join()
     for number in range(300):
         await agent.send("ping", requestId=str(number))

@@ -56,6 +56,14 @@ async def test_an_absent_body_is_an_empty_object(server: Running) -> None:
         assert answer.code in {"invalid_message", "bad_request"}
 
 
+async def test_a_body_that_is_not_what_its_headers_say_is_a_bad_request(server: Running) -> None:
+    for encoding in ("gzip", "deflate"):
+        answer = await server.http(
+            "POST", "/sessions", data=b"no such thing", headers={"Content-Encoding": encoding}
+        )
+        assert (answer.status, answer.code) == (400, "bad_request")
+
+
 async def test_a_service_names_the_owner(server: Running) -> None:
     shop = server.token("shop", "service")
     assert (await server.http("POST", "/sessions", {}, token=shop)).status == 400
