@@ -296,3 +296,30 @@ def test_a_changed_file_restarts_the_server(start: Start, tmp_path: Path) -> Non
     served.until("ready at")
     served.until("Phones cannot")
     assert served.stop() == 0
+
+
+async def test_a_tool_that_hangs_and_a_stream_that_is_not_read_delay_no_stop(
+    start: Start, program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_tools.py").write_text(
+        "import time\nfrom companion_ws import tool\n\n"
+        "@tool\ndef hang() -> int:\n    time.sleep(100)\n    return 1\n"
+    )
+    served = start("--tools", "slow_tools", PYTHONPATH=str(tmp_path))
+    token = (await asyncio.to_thread(program.lines, "token", "create", "--user", "alice"))[0]
+    headers = {"Authorization": f"Bearer {token}"}
+    call = {"tool_name": "hang", "tool_call_id": "c1", "parameters": {}, "timeout_ms": 100_000}
+    async with aiohttp.ClientSession(served.url, headers=headers) as http:
+        async with http.post("/sessions") as response:
+            session = f"/sessions/{(await response.json())['session_id']}"
+        stream = await http.get(f"{session}/records", headers={"Accept": "text/event-stream"})
+        body = {"type": "client_tool_call", "client_tool_call": call}
+        hanging = asyncio.ensure_future(http.post(f"{session}/messages?wait=100", json=body))
+        await stream.content.readuntil(b"client_tool_call")
+        began_s = time.monotonic()
+        assert await asyncio.to_thread(served.stop) == 0
+        assert time.monotonic() - began_s < 10
+        with pytest.raises(aiohttp.ClientError):
+            await hanging
+        stream.close()
+    assert "Traceback" not in "".join(served.errors)
