@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from struct import Struct
 from typing import Final
 
 BURST_S: Final = 0.25
@@ -25,15 +26,23 @@ SEND_BUFFER_BYTES: Final = 128 * 1024
 """What is asked of the kernel, which doubles it: with megabytes there, no limit here would hold."""
 
 
-def frame(payload: bytes, opcode: int = 0x1) -> bytes:
-    """Return an unmasked, unfragmented WebSocket frame. Source: RFC 6455 section 5.2."""
-    size = len(payload)
-    first = bytes((0x80 | opcode,))
+_SHORT: Final = Struct(">BB")
+_MEDIUM: Final = Struct(">BBH")
+_LONG: Final = Struct(">BBQ")
+
+
+def header(size: int, opcode: int = 0x1) -> bytes:
+    """Return the header of an unmasked, unfragmented frame. Source: RFC 6455 section 5.2."""
     if size < 126:
-        return first + bytes((size,)) + payload
+        return _SHORT.pack(0x80 | opcode, size)
     if size < 65536:
-        return first + b"\x7e" + size.to_bytes(2, "big") + payload
-    return first + b"\x7f" + size.to_bytes(8, "big") + payload
+        return _MEDIUM.pack(0x80 | opcode, 126, size)
+    return _LONG.pack(0x80 | opcode, 127, size)
+
+
+def frame(payload: bytes, opcode: int = 0x1) -> bytes:
+    """Return a whole WebSocket frame."""
+    return header(len(payload), opcode) + payload
 
 
 def close_frame(code: int, reason: str) -> bytes:
@@ -59,7 +68,11 @@ class Batch:
     def frames(self) -> bytes:
         """WebSocket text frames."""
         if self._frames is None:
-            self._frames = b"".join([frame(body) for _, body in self.messages])
+            parts = []
+            for _, body in self.messages:
+                parts.append(header(len(body)))
+                parts.append(body)
+            self._frames = b"".join(parts)
         return self._frames
 
     @property
