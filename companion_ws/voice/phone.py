@@ -76,6 +76,19 @@ class ToolRequest:
     binding: Binding
 
 
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """What an agent knows of its screen when a call begins; as it stands, it has none."""
+
+    session_id: str = ""
+    session_token: str = ""
+    code: str = ""
+    code_url: str = ""
+    link: str = ""
+    is_screen_here: bool = False
+    summary: str = ""
+
+
 def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
     """Return who is calling: from headers, the body, or the dynamic variables in it."""
     variables = body.get("dynamic_variables")
@@ -125,16 +138,7 @@ def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolR
     return ToolRequest(tool_name, plain, tool_call_id, binding)
 
 
-def initiation(
-    *,
-    session_id: str,
-    session_token: str,
-    code: str,
-    code_url: str,
-    link: str,
-    is_screen_here: bool,
-    summary: str,
-) -> dict[str, Any]:
+def initiation(variables: Variables) -> dict[str, Any]:
     """Return the answer to the initiation webhook: every dynamic variable, always.
 
     ElevenLabs refuses a call whose agent uses a variable that is missing. What begins
@@ -143,14 +147,14 @@ def initiation(
     return {
         "type": "conversation_initiation_client_data",
         "dynamic_variables": {
-            "companion_session_id": session_id,
-            "secret__companion_session": session_token,
-            "companion_pairing_code": code,
-            "companion_pairing_code_spoken": spoken_code(code),
-            "companion_pairing_url": code_url,
-            "companion_pairing_link": link,
-            "companion_screen_connected": is_screen_here,
-            "companion_summary": summary,
+            "companion_session_id": variables.session_id,
+            "secret__companion_session": variables.session_token,
+            "companion_pairing_code": variables.code,
+            "companion_pairing_code_spoken": spoken_code(variables.code),
+            "companion_pairing_url": variables.code_url,
+            "companion_pairing_link": variables.link,
+            "companion_screen_connected": variables.is_screen_here,
+            "companion_summary": variables.summary,
         },
     }
 

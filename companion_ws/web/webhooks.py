@@ -40,6 +40,7 @@ from companion_ws.voice.parameters import patience_ms, unfolded
 from companion_ws.voice.phone import (
     Binding,
     ToolRequest,
+    Variables,
     binding_of,
     initiation,
     language_of,
@@ -118,7 +119,15 @@ class Webhooks:
         """Make or find the session of a call; answer its dynamic variables."""
         self._check_secret(request)
         body = _object(await request.read())
-        binding = binding_of(request.headers, body)
+        try:
+            variables = await self._begin(binding_of(request.headers, body), body)
+        except CompanionError as error:
+            # Without an answer the call itself would fail; it goes on by voice alone.
+            log.warning("call_without_session", code=error.code, reason=error.message)
+            variables = Variables()
+        return web.json_response(initiation(variables))
+
+    async def _begin(self, binding: Binding, body: dict[str, Any]) -> Variables:
         found = await self._find(binding)
         summary = found or await self._create(binding, body)
         await self._bind(summary, binding)
@@ -127,17 +136,14 @@ class Webhooks:
         token, _ = self._tokens.issue(
             "session", summary.user, SESSION_TOKEN_S, session_id=summary.session_id, role="agent"
         )
-        screens = await self._pulled.screens(summary.session_id)
-        return web.json_response(
-            initiation(
-                session_id=summary.session_id,
-                session_token=token,
-                code=opened.code,
-                code_url=opened.code_url,
-                link=opened.url,
-                is_screen_here=bool(screens),
-                summary=summary_text(state, []),
-            )
+        return Variables(
+            session_id=summary.session_id,
+            session_token=token,
+            code=opened.code,
+            code_url=opened.code_url,
+            link=opened.url,
+            is_screen_here=bool(await self._pulled.screens(summary.session_id)),
+            summary=summary_text(state, []),
         )
 
     async def tool(self, request: web.Request) -> web.Response:

@@ -136,6 +136,16 @@ async def test_without_a_screen_the_agent_gets_something_to_say_and_the_late_ans
         assert await said.user_messages.next() == "About “Which?”: UPS Next Day."
 
 
+@pytest.mark.parametrize("answer_within_ms", [2500])
+async def test_a_screen_that_does_not_answer_releases_the_agent_in_time(
+    said: FakeConversation, here: Phone
+) -> None:
+    result = await said.call_tool("companion_choose", CHOICE, timeout_s=15)
+    assert result.json["status"] == "no_answer"
+    await here.choose("ground")
+    assert await said.user_messages.next() == "About “Which?”: FedEx Ground."
+
+
 async def test_two_screens_answer_and_the_agent_hears_the_first(
     said: FakeConversation,
     companion_server: CompanionServer,

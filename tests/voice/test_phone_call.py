@@ -294,6 +294,18 @@ async def test_a_signature_of_another_hour_is_refused(
             await call.hang_up(at_s=time.time() + off_s)
 
 
+async def test_a_call_goes_on_by_voice_where_no_session_can_be_had() -> None:
+    settings = {"elevenlabs_tool_secret": TOOL_SECRET, "limit_sessions_per_user": 1}
+    async with CompanionServer(**settings) as server:
+        async with calling(server) as first, screen_of(server, first):
+            async with calling(server, caller_id="+15550777") as second:
+                assert second.variables.keys() == first.variables.keys()
+                assert second.variables["companion_session_id"] == ""
+                reply = await second.tool("companion_choose", CHOICE)
+                assert reply["is_error"]
+                assert reply["say"]
+
+
 async def test_a_wrong_secret_changes_nothing(companion_server: CompanionServer) -> None:
     for secret in ("", "wrong", "ü"):
         with pytest.raises(aiohttp.ClientResponseError, match="401"):
