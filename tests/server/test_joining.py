@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
 
@@ -74,6 +75,34 @@ async def test_an_id_that_cannot_be_joined_gives_a_new_session_in_the_same_words
         said.append(set(joined))
         assert (await socket.say("contextual_update", text="x"))["seq"] == 1
     assert all(keys == said[0] for keys in said)
+
+
+async def test_the_log_names_the_cause_that_nobody_is_told(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    foreign = await server.join(server.token("bob"))
+    await server.join(session_id=foreign.session_id)
+    await server.join(session_id=str(uuid.uuid4()))
+
+    said = [m for m in caplog.messages if "session_unavailable" in m]
+    assert len(said) == 2
+    assert "somebody else" in said[0]
+    assert "unknown" in said[1]
+    assert not [message for message in caplog.messages if "cwu_" in message]
+
+
+async def test_bad_input_costs_one_log_line_and_no_stack_trace(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await server.join()
+    caplog.set_level(logging.INFO)
+    for frame in ("{", '{"type":"x"}', '{"type":"contextual_update"}', "[" * 999):
+        caplog.clear()
+        await agent.ws.send_str(frame)
+        assert (await agent.next())["type"] == "error"
+        assert len(caplog.records) == 1
+        assert "Traceback" not in caplog.text
 
 
 async def test_strict_refuses_what_cannot_be_joined_in_the_same_words(server: Running) -> None:
@@ -288,6 +317,23 @@ async def test_a_session_token_outlives_its_session_by_a_clear_word(server: Runn
     assert (await server.refusal(made.body["token"])).code == 4510
     assert (await server.refusal(made.body["token"], session_id=session_id)).code == 4510
 
+
+@pytest.mark.parametrize("keep_ended", ["0", "1h"])
+async def test_a_phone_whose_session_has_ended_is_told_so_and_nothing_else(
+    start: Any, keep_ended: str
+) -> None:
+    server = await start(keep_ended=keep_ended)
+    agent = await server.join()
+    made = await server.http("POST", f"/sessions/{agent.session_id}/pairings", {})
+    code = {"code": made.body["code"], "device": "Pixel"}
+    paired = await server.http("POST", "/pair", code, token=None)
+    phone = await server.join(paired.body["token"])
+    await server.http("DELETE", f"/sessions/{agent.session_id}")
+
+    assert await phone.close_code() == 4510
+    assert (await server.refusal(paired.body["token"])).code == 4510
+    await server.restart()
+    assert (await server.refusal(paired.body["token"])).code == 4510
 
 # Host and origin: the only refusals before the upgrade besides 400.
 
