@@ -91,8 +91,8 @@ export class Feed {
     page.main.replaceChildren(page.alarm, page.list)
     page.root.replaceChildren(
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), page.title, page.lights),
-      page.banner, page.main, page.pill, page.notice, page.spoken,
-      h("footer", { class: "dock" }, page.captions),
+      page.main, page.pill, page.notice, page.spoken,
+      h("footer", { class: "dock" }, page.banner, page.captions),
     )
   }
 

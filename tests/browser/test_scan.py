@@ -206,3 +206,24 @@ async def test_an_expired_code_replaces_itself(world: World) -> None:
     await desk.clock.fast_forward(50_000)
 
     await expect(link).not_to_have_attribute("href", before)
+
+
+async def test_on_loopback_the_page_says_how_a_phone_gets_there(world: World) -> None:
+    desk = await pairing_page(world, await world.agent())
+
+    await expect(desk.get_by_text("A phone cannot reach this address")).to_be_visible()
+    await expect(desk.locator(".command code")).to_have_text(
+        f"companion-ws --lan --port {world.server.port} "
+    )
+
+
+async def test_the_address_to_type_is_short_and_the_link_can_be_copied(world: World) -> None:
+    agent = await world.agent()
+    desk = await pairing_page(world, agent)
+    await desk.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    await desk.get_by_role("button", name="Copy link").click()
+
+    link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
+    assert await desk.evaluate("() => navigator.clipboard.readText()") == link
+    await expect(desk.get_by_text(f"127.0.0.1:{world.server.port}/c")).to_be_visible()

@@ -72,7 +72,8 @@ class ConnectionLights extends HTMLElement {
 
   show({ phase, agent, words }) {
     const server = words(WORDS[phase])
-    const other = `${words("agent")} ${words(agent ? "here" : "away")}`
+    // Without a connection nobody knows whether the agent is there.
+    const other = phase === "open" ? `${words("agent")} ${words(agent ? "here" : "away")}` : words("agent")
     if (this.#shown === `${phase} ${agent} ${server}`) return
     this.#shown = `${phase} ${agent} ${server}`
     this.setAttribute("role", "status")
