@@ -33,11 +33,14 @@ CREATE INDEX sessions_by_call ON sessions (call_sid) WHERE call_sid IS NOT NULL;
 CREATE TABLE records (
     session_id TEXT NOT NULL,
     seq        INTEGER NOT NULL,
+    sender     TEXT,                       -- with request_id: user, role and device, as JSON
+    request_id TEXT,                       -- where the sender gave one
+    type       TEXT NOT NULL,
     body       BLOB NOT NULL,              -- the JSON text that was sent, and is sent again
     PRIMARY KEY (session_id, seq)
 ) STRICT;
 
-CREATE TABLE requests (
+CREATE TABLE requests (                    -- of records that have been trimmed
     session_id TEXT NOT NULL,
     seq        INTEGER NOT NULL,           -- of the record it made
     sender     TEXT NOT NULL,              -- user, role and device, as JSON

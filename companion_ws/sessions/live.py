@@ -267,10 +267,10 @@ class Live:
         apply(session, event, body, at_ms)
         first_seq = session.first_seq
         trimmed = trim(session, self._limits)
-        request = None
+        request: tuple[str | None, str | None] = (None, None)
         if request_id is not None:
             request = (sender.key, request_id)
-            self._requests[request] = (session.seq, event.type)
+            self._requests[sender.key, request_id] = (session.seq, event.type)
         writing.record(session, event, body, at_ms, request)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
             writing.trim(session)

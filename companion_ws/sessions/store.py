@@ -21,10 +21,13 @@ _ADVANCE: Final = """
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
 _BIND: Final = "UPDATE sessions SET conversation_id = ? WHERE session_id = ?"
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
-_RECORD: Final = "INSERT INTO records (session_id, seq, body) VALUES (?, ?, ?)"
-_REQUEST: Final = (
-    "INSERT INTO requests (session_id, seq, sender, request_id, type) VALUES (?, ?, ?, ?, ?)"
-)
+_RECORD: Final = """
+    INSERT INTO records (session_id, seq, sender, request_id, type, body)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+_KEEP_REQUESTS: Final = """
+    INSERT OR IGNORE INTO requests (session_id, seq, sender, request_id, type)
+    SELECT session_id, seq, sender, request_id, type FROM records
+    WHERE session_id = ? AND seq < ? AND request_id IS NOT NULL"""
 _STATE: Final = """
     INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
@@ -111,14 +114,12 @@ class Writing:
         event: Event,
         body: bytes,
         at_ms: int,
-        request: tuple[str, str] | None,
+        request: tuple[str | None, str | None],
     ) -> None:
         """Add a record that `session` already holds, with everything it changes."""
         seq, kind = session.seq, event.type
         self.last_seq = seq
-        self._records.append((self._id, seq, body))
-        if request is not None:
-            self.unit.add(_REQUEST, (self._id, seq, *request, kind))
+        self._records.append((self._id, seq, *request, kind, body))
         if kind == "contextual_update":
             return  # It stands in the log, and which cards are shown in the session's row.
         add = self.unit.add
@@ -147,9 +148,9 @@ class Writing:
 
     def trim(self, session: Session) -> None:
         """Remove the records before the first one kept, but for cards, and requestIds long past."""
+        self.unit.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
         self.unit.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
         if session.seq > KEPT_REQUESTS:
-            self.unit.rows.setdefault(_REQUEST, [])
             self.unit.rows[_TRIM_REQUESTS] = [(self._id, session.seq - KEPT_REQUESTS)]
 
     def _call(self, call: Call) -> None:
@@ -248,8 +249,9 @@ class Store:
         requests = {
             (intern(sender), request_id): (request_seq, intern(kind))
             for sender, request_id, request_seq, kind in await read(
-                "SELECT sender, request_id, seq, type FROM requests"
-                " WHERE session_id = ? ORDER BY seq",
+                "SELECT sender, request_id, seq, type FROM requests WHERE session_id = ?1"
+                " UNION SELECT sender, request_id, seq, type FROM records"
+                " WHERE session_id = ?1 AND request_id IS NOT NULL ORDER BY seq",
                 (session_id,),
             )
         }

@@ -187,7 +187,7 @@ def store_sessions(path: Path, known: str, count: int) -> None:
             "SELECT body FROM records WHERE session_id = ?", (known,)
         ).fetchall()
         connection.executemany(
-            "INSERT INTO records (session_id, seq, body) VALUES (?, 1, ?)",
+            "INSERT INTO records (session_id, seq, type, body) VALUES (?, 1, 'state_updated', ?)",
             [(name, body) for name in ids],
         )
         connection.executemany(
