@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -102,6 +103,7 @@ class Connections:
         self._by_session: defaultdict[str, dict[str, Connection]] = defaultdict(dict)
         self._by_owner: defaultdict[str, int] = defaultdict(int)
         self._on_slow = on_slow
+        self._one_less = asyncio.Event()
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(list(self._all.values()))
@@ -118,6 +120,7 @@ class Connections:
         """Forget it; a second time is nothing."""
         if self._all.pop(connection.connection_id, None) is None:
             return
+        self._one_less.set()
         members = self._by_session[connection.session_id]
         members.pop(connection.connection_id, None)
         if not members:
@@ -170,10 +173,11 @@ class Connections:
     async def part(self, code: int, reason: str, patience_s: float) -> None:
         """Close everybody and wait until they are gone; cut off whoever takes too long."""
         self.close(code, reason)
-        loop = asyncio.get_running_loop()
-        patience_ends = loop.time() + patience_s
-        while self._all and loop.time() < patience_ends:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._all:
+                    self._one_less.clear()
+                    await self._one_less.wait()
         for connection in self:
             connection.outbox.abort()
 

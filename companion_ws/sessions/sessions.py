@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -120,7 +121,8 @@ class Sessions:
             defaultdict(list)
         )
         self._news: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
-        self._creating: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Weak: a lock is gone once nobody creates a session for that user.
+        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._questions = Questions(tools, doors, self.live, self._answer_call, self._speak)
         self._due = Due(store, self._do, now_ms)
         self._tasks: asyncio.TaskGroup | None = None
@@ -245,7 +247,7 @@ class Sessions:
         Raises:
             TooManyConnections: every session of the user is in use.
         """
-        async with self._creating[user]:
+        async with self._creating.setdefault(user, asyncio.Lock()):
             await self._make_room(user)
             at_ms = self.now_ms()
             row = Row(
