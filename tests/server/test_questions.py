@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from typing import Any
 
@@ -355,3 +356,47 @@ async def test_a_call_of_another_session_is_nobodys_here(server: Running) -> Non
 
     assert (await answer(other_screen, "t1"))["code"] == "tool_unknown"
     assert (await other.call("t1"))["seq"] == 1, "ids belong to their session"
+
+
+async def test_every_call_of_a_busy_day_gets_exactly_one_result(start: Any) -> None:
+    server = await start(limit_messages_per_s=0, tools="desk_tools")
+    chance = random.Random(7)
+    agent, screen = await server.pair_of(tools="companion_choose")
+    session_id, calls = agent.session_id, [f"t{number}" for number in range(60)]
+    names = ["companion_choose", "draw_a_map", "plain", "hangs", "says_no"]
+
+    async def busy(begin: int, end: int) -> None:
+        for call_id in calls[begin:end]:
+            call = {"tool_name": chance.choice(names), "tool_call_id": call_id, "timeout_ms": 1000}
+            for _ in range(chance.choice([1, 1, 2])):
+                await agent.send("client_tool_call", **call)
+            if chance.random() < 0.3:
+                await agent.send("client_tool_cancel", tool_call_id=call_id)
+            for _ in range(chance.choice([0, 1, 2])):
+                await screen.send("client_tool_result", tool_call_id=call_id, result=CHOSEN)
+            if chance.random() < 0.2:
+                await asyncio.sleep(0.02)
+
+    await busy(0, 40)
+    await agent.quiet()  # what the server has not read is not accepted
+    await server.restart()
+    agent = await server.join(session_id=session_id)
+    screen = await server.join(session_id=session_id, role="ui", tools="companion_choose")
+    await busy(40, 60)
+    records: list[Message] = []
+    results: dict[str, int] = {}
+    async with asyncio.timeout(15):
+        while len(results) < len(calls):
+            path = f"/sessions/{session_id}/records?limit=1000"
+            records = (await server.http("GET", path)).body["records"]
+            results = {r["tool_call_id"]: 0 for r in records if r["type"] == "client_tool_result"}
+            await asyncio.sleep(0.05)
+
+    for record in records:
+        if record["type"] == "client_tool_result":
+            results[record["tool_call_id"]] += 1
+    assert set(results.values()) == {1}
+    asked = [r["client_tool_call"]["tool_call_id"] for r in records if r["type"] == "client_tool_call"]
+    assert asked == calls, "each was recorded once"
+    late = [r["in_reply_to"] for r in records if r["type"] == "user_message"]
+    assert len(late) == len(set(late)), "one late answer counts"
