@@ -519,3 +519,42 @@ async def test_every_answer_carries_the_security_headers(server: Running, path: 
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.headers["Referrer-Policy"]
     assert (await server.http("GET", path, token=None, headers={"Host": "evil.example"})).status == 421
+
+
+async def test_event_streams_delay_no_stop_and_resume_after_it(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await server.join()
+    path = f"/sessions/{agent.session_id}/records"
+    events = [await follow(server, path) for _ in range(3)]
+    for stream in events:
+        await stream.next()
+    await agent.say("contextual_update", text="last words")
+    async with asyncio.timeout(5):
+        await server.restart()
+
+    for stream in events:
+        name, record = await stream.next()
+        assert (name, record["text"]) == ("1", "last words")
+        with pytest.raises(EOFError):
+            await stream.next()
+    agent = await server.join(session_id=agent.session_id)
+    await agent.say("contextual_update", text="first words")
+    again = await follow(server, path, Last_Event_ID="1")
+    await again.next()
+    assert (await again.next())[0] == "2"
+    again.response.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_reader_of_events_that_hangs_up_is_forgotten(server: Running) -> None:
+    agent = await server.join()
+    events = await follow(server, f"/sessions/{agent.session_id}/records")
+    await events.next()
+    path = f"/sessions/{agent.session_id}"
+    assert (await server.http("GET", path)).body["connections"]["observer"] == 1
+    events.response.close()
+
+    async with asyncio.timeout(5):
+        while (await server.http("GET", path)).body["connections"]["observer"]:
+            await asyncio.sleep(0.05)
