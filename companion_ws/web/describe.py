@@ -324,6 +324,8 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>API of companion-ws</title>
+<meta name="color-scheme" content="light dark">
+<link rel="stylesheet" href="static/css/base.css">
 <link rel="stylesheet" href="static/css/docs.css">
 <main>
 <h1>API</h1>
