@@ -4,17 +4,16 @@ import { cardView, spokenView } from "./core/cards.js"
 import { callOf } from "./core/protocol.js"
 import { COMPANION_TOOLS, isAsking, questionView, receiptOf } from "./core/questions.js"
 import { isOpen, isPresent } from "./core/session.js"
-import { arrange, h, icon } from "./dom.js"
+import { arrange, h } from "./dom.js"
 import { localKeep } from "./keep.js"
 import { Live } from "./live.js"
+import { News } from "./news.js"
 
 /** A pause shorter than this is nobody's business. */
 const BANNER_AFTER_MS = 1500
-const ANNOUNCE_MS = 400
 const SUMMARY_MS = 800
-const NOTICE_MS = 6000
 const MAX_SUMMARY = 500
-/** Closed calls shown without a question of ours: none of a server's own tools. */
+/** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
 /**
@@ -33,9 +32,7 @@ export class Feed {
   #items = new Map()
   #painted = new Map()
   #told = new Set()
-  #unseen = 0
-  #sentences = []
-  #announcing = null
+  #news
   #summary = ""
   #summarising = null
   #tick = null
@@ -67,7 +64,6 @@ export class Feed {
     this.#live.start()
     this.#tick = setInterval(() => this.#paintSoon(), 1000)
     document.addEventListener("visibilitychange", () => this.#stayAwake())
-    addEventListener("scroll", () => this.#scrolled(), { passive: true })
   }
 
   get session() {
@@ -83,15 +79,13 @@ export class Feed {
     page.lights = h("connection-lights")
     page.title = h("h1", { class: "bar-title" }, words("companion"))
     page.banner = h("div", { class: "banner", hidden: true })
-    page.notice = h("p", { class: "toast", role: "status", hidden: true })
-    page.pill = h("button", { type: "button", class: "pill", hidden: true, on: { click: () => this.#toTop() } })
     page.list = h("div", { class: "feed" })
-    page.spoken = h("p", { class: "unseen", "aria-live": "polite" })
     page.alarm = h("div", { role: "alert" })
+    this.#news = new News({ words, list: page.list, find: (target) => this.#find(target) })
     page.main.replaceChildren(page.alarm, page.list)
     page.root.replaceChildren(
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), page.title, page.lights),
-      page.main, page.pill, page.notice, page.spoken,
+      page.main, ...this.#news.parts,
       h("footer", { class: "dock" }, page.banner, page.captions),
     )
   }
@@ -354,14 +348,7 @@ export class Feed {
 
   #arrived(record) {
     const isNoise = record.type === "client_tool_call" && record.handled_by === "server"
-    if (isNoise) return
-    this.#sentences.push(this.#sentenceFor(record))
-    this.#announcing ??= setTimeout(() => this.#announce(), ANNOUNCE_MS)
-    if (scrollY > 120) {
-      this.#unseen += 1
-      this.#page.pill.hidden = false
-      this.#page.pill.replaceChildren(icon("up"), this.#words("n_new", { n: this.#unseen }))
-    }
+    if (!isNoise) this.#news.tell(this.#sentenceFor(record))
   }
 
   #sentenceFor(record) {
@@ -369,56 +356,29 @@ export class Feed {
     return spokenView(cardView(record, this.#about), this.#words)
   }
 
-  #announce() {
-    const [first, ...others] = this.#sentences
-    this.#say(others.length ? this.#words("n_updates", { n: others.length + 1 }) : first)
-    this.#sentences = []
-    this.#announcing = null
-  }
-
   #caughtUp(missed) {
     this.#stayAwake()
     this.#summary = ""
-    if (missed > 0) this.#notice(this.#words("n_missed", { n: missed }))
+    if (missed > 0) this.#news.toast(this.#words("n_missed", { n: missed }))
   }
 
-  #say(text) {
-    this.#page.spoken.textContent = text
-  }
-
-  #notice(text) {
-    const { notice } = this.#page
-    notice.textContent = text.slice(0, 300)
-    notice.hidden = false
-    clearTimeout(notice.timer)
-    notice.timer = setTimeout(() => (notice.hidden = true), NOTICE_MS)
-  }
-
-  // Commands of the agent
-
+  /** The agent's four commands. Source: contract section 2, `screen_command`. */
   #obey(message) {
     if (message.type !== "screen_command") return
     const { name, target, text } = message
-    if (name === "toast") this.#notice(text ?? "")
+    if (name === "toast") this.#news.toast(text ?? "")
     else if (name === "navigate" && target === "conversation") this.#page.captions.open(true)
-    else if (name === "navigate" && (target === "top" || target === "cards")) this.#toTop()
-    else this.#pointAt(String(target ?? ""), name)
+    else if (name === "navigate" && (target === "top" || target === "cards")) this.#news.toTop()
+    else this.#news.pointAt(String(target ?? ""), name === "highlight")
   }
 
-  #pointAt(target, name) {
+  #find(target) {
     const key = [`context:${target}`, `call:${target}`, `seq:${target}`, target].find((each) => this.#items.has(each))
-    const node = key ? this.#items.get(key).node : this.#byTitle(target)
-    if (!node) return
-    node.scrollIntoView({ block: "center", behavior: calm() ? "auto" : "smooth" })
-    if (name !== "highlight") return
-    node.classList.remove("is-lit")
-    void node.offsetWidth
-    node.classList.add("is-lit")
-  }
-
-  #byTitle(target) {
     const wanted = target.toLowerCase()
-    return [...this.#page.list.children].find((node) => node.querySelector("h2")?.textContent.toLowerCase() === wanted)
+    const nodes = [...this.#page.list.children]
+    return key
+      ? this.#items.get(key).node
+      : nodes.find((node) => node.querySelector("h2")?.textContent.toLowerCase() === wanted)
   }
 
   // Telling the agent
@@ -460,17 +420,6 @@ export class Feed {
     return this.#live.status.phase === "ended"
   }
 
-  #toTop() {
-    scrollTo({ top: 0, behavior: calm() ? "auto" : "smooth" })
-    this.#page.list.querySelector("article")?.focus({ preventScroll: true })
-  }
-
-  #scrolled() {
-    if (scrollY > 40 || this.#unseen === 0) return
-    this.#unseen = 0
-    this.#page.pill.hidden = true
-  }
-
   #clock(ms) {
     return new Intl.DateTimeFormat(this.#locale, { hour: "2-digit", minute: "2-digit" }).format(ms)
   }
@@ -504,8 +453,4 @@ function terminal(code, session, words, isEmbedded) {
     h("p", {}, words(text)),
     isEmbedded || kind === "refused" ? null : h("p", { class: "muted" }, words("scan_again_text")),
     isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
-}
-
-function calm() {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches
 }
