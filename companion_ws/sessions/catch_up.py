@@ -45,7 +45,7 @@ async def catch_up(live: Live, store: Store, connection: Connection, after: int)
             outbox.push(Batch([*page]), is_exempt=True)
             position = page[-1][0]
     finally:
-        outbox.is_replaying = False
+        connection.end_replay()
 
 
 async def _drained(connection: Connection) -> bool:

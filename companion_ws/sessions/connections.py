@@ -51,6 +51,8 @@ class Connection:
     ahead: int = 0
     ahead_bytes: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[Callable[[], None]] = field(default_factory=list)
+    """Questions that wait for the end of the replay: their answers are of later than that."""
     sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,13 @@ class Connection:
             "since": self.since_ms,
             "screen": self.screen,
         }
+
+    def end_replay(self) -> None:
+        """It has everything it missed, or goes without."""
+        self.outbox.is_replaying = False
+        asked, self.asked = self.asked, []
+        for ask in asked:
+            ask()
 
     def close(self, code: int, reason: str) -> None:
         """Close it with our code; the first one counts."""

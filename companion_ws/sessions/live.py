@@ -168,7 +168,11 @@ class Live:
         Raises:
             CompanionError: refused at once; nothing has changed.
         """
-        if self._is_reading_anew:
+        if self._is_reading_anew or (
+            type(command) is protocol.StateGet
+            and connection is not None
+            and connection.outbox.is_replaying
+        ):
             self._ask_later(command, sender, request_id, connection, answer, refuse)
             return
         at_ms = self.now_ms()
@@ -207,12 +211,13 @@ class Live:
         answer: Answer | None,
         refuse: Refuse | None,
     ) -> None:
-        """Let what changes nothing wait for the moment that reading the session anew takes."""
-        if not isinstance(command, CHANGES_NOTHING) or len(self._line) >= MAX_LATER:
+        """Let what changes nothing wait until the session is read, or a replay has ended."""
+        waiting = self._line if self._is_reading_anew or connection is None else connection.asked
+        if not isinstance(command, CHANGES_NOTHING) or len(waiting) >= MAX_LATER:
             raise Unavailable("The session is being read anew; send the same requestId again.")
         tell = _refuser(self, connection, request_id, refuse)
 
-        def deliver(body: bytes) -> None:
+        def ask(_: bytes = b"") -> None:
             try:
                 self.submit(
                     command, sender, request_id,
@@ -221,7 +226,10 @@ class Live:
             except CompanionError as error:
                 tell(error)
 
-        self._append(Place(0, b"", deliver=deliver, refuse=tell))
+        if self._is_reading_anew or connection is None:
+            self._append(Place(0, b"", deliver=ask, refuse=tell))
+        else:
+            connection.asked.append(ask)
 
     def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
         """Return the seq and type of what a requestId made; of a call also its result."""
@@ -496,6 +504,8 @@ class Live:
             connection.room.set()
             if recovery != "replay" or after == self.told:
                 connection.is_subscribed = True
+            else:
+                connection.outbox.is_replaying = True
             self._follow.joined(self, connection)
 
         return Place(
