@@ -37,7 +37,7 @@ from companion_ws.web.health import Health
 from companion_ws.web.idempotency import Idempotency
 from companion_ws.web.mcp_route import McpRoute
 from companion_ws.web.middleware import Guard
-from companion_ws.web.pages import Pages
+from companion_ws.web.pages import Brand, Pages
 from companion_ws.web.routes import Room, Route
 from companion_ws.web.stream import Stream
 from companion_ws.web.visit import Desk
@@ -89,7 +89,7 @@ async def create_app(config: Config) -> web.Application:
 
     Raises:
         StartRefused: the data folder's key or database can be read by others.
-        ImportError, ValueError: `config.tools` is no module with tools.
+        ImportError, ValueError: `config.tools` is no module with tools, or the brand no brand.
     """
     adapt_to_host()
     tools = load_tools(config.tools)
@@ -129,7 +129,7 @@ async def create_app(config: Config) -> web.Application:
         Health(database, metrics),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled),
-        Pages(),
+        Pages(_brand(config)),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
     documents = Documents(routes, addresses.public_url)
@@ -158,6 +158,15 @@ async def create_app(config: Config) -> web.Application:
     app.cleanup_ctx.append(work)
     app.on_shutdown.append(part)
     return app
+
+
+def _brand(config: Config) -> Brand:
+    return Brand(
+        accent=config.brand_accent,
+        radius_px=config.brand_radius,
+        font=config.brand_font,
+        logo=config.brand_logo,
+    )
 
 
 def _rules(config: Config) -> Rules:

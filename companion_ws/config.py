@@ -83,6 +83,11 @@ class Config:
         None, 'Command that opens a tunnel to {url}, for instance "cloudflared tunnel --url {url}".'
     )
 
+    brand_accent: str | None = _setting(None, "Accent colour of the pages, as #rrggbb.")
+    brand_radius: int | None = _setting(None, "Corner radius of the pages' cards in px.")
+    brand_font: str | None = _setting(None, "Font of the pages, a CSS list of families.")
+    brand_logo: Path | None = _setting(None, "Logo of the pages, a PNG, SVG or WebP file.")
+
     limit_message_bytes: int = _setting(65_536, "Bytes of a WebSocket message or HTTP body.")
     limit_messages_per_s: float = _setting(50, "Messages per second of a connection.")
     limit_burst: int = _setting(100, "Messages a connection may send at once.")
