@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-1. A call that is asked again while its question is open joins it; nobody is asked twice.
+1. A call that is asked again while its question is open joins it, and one that was answered
+   meanwhile gets that answer; nobody is asked twice.
 2. What screens did is told once: each answer carries what came since the one before.
    `told` in the database remembers how far, so a restart repeats nothing.
 """
@@ -81,6 +82,10 @@ class PulledAgent:
             if joined is not None and await self._is_stale(live, joined):
                 await self._withdraw(session_id, user, joined)
                 joined = None
+            if joined is None and tool_call_id is None:
+                untold = await self._untold_answer(live, tool_name, parameters)
+                if untold is not None:
+                    return untold
             if joined is None:
                 tool_call_id = tool_call_id or f"call_{uuid.uuid4().hex}"
                 call = {
@@ -151,6 +156,22 @@ class PulledAgent:
             return False
         answer = await self._result(live.session_id, call.tool_call_id, 0)
         return status_of(answer.result) == "no_screen"
+
+    async def _untold_answer(
+        self, live: Live, tool_name: str, parameters: Mapping[str, Any]
+    ) -> Answer | None:
+        """Return the late answer to this very question that the agent does not know of yet."""
+        session_id = live.session_id
+        told = await self._told(session_id)
+        for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
+            call = live.session.calls.get(record.get("in_reply_to") or "")
+            if record["type"] != "user_message" or "result" not in record or call is None:
+                continue
+            rows = await self._sessions.records(session_id, call.seq - 1, 1)
+            asked = rows[0].get("client_tool_call") if rows else None
+            if asked and (asked["tool_name"], asked["parameters"]) == (tool_name, dict(parameters)):
+                return Answer(call.tool_call_id, record["result"], False)
+        return None
 
     async def _withdraw(self, session_id: str, user: str, call: Call) -> None:
         command = {"type": "client_tool_cancel", "tool_call_id": call.tool_call_id}

@@ -299,6 +299,33 @@ async def test_while_the_server_is_away_the_agent_is_answered_and_hears_the_rest
 
 
 @both
+async def test_a_session_that_ended_is_an_error_result_and_no_silence(
+    kind: str,
+    fake: FakeElevenLabs,
+    sdk: ElevenLabs,
+    companion: CompanionClient,
+    companion_server: CompanionServer,
+    here: Phone,
+) -> None:
+    async with Agent(kind, sdk, fake, companion) as agent:
+        asking = asyncio.create_task(agent.said.call_tool("companion_choose", CHOICE))
+        await here.question()
+        await companion_server.sessions.end(companion.session_id, "done")
+        result = await asking
+        assert result.is_error
+        assert "over" in result.result
+
+
+@both
+async def test_a_call_the_session_refuses_is_an_error_result(
+    kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient
+) -> None:
+    async with Agent(kind, sdk, fake, companion) as agent:
+        result = await agent.said.call_tool("x" * 300)
+        assert result.is_error
+
+
+@both
 async def test_a_form_written_as_text_reaches_the_screen_as_a_schema(
     kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient, here: Phone
 ) -> None:

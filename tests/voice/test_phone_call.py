@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from companion_ws.core.session import AnswerCall, Sender
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
 from companion_ws.testing.server import CompanionServer
@@ -107,7 +108,7 @@ async def test_without_a_screen_the_late_answer_comes_with_the_next_reply(
             await companion_server.sessions.submit(
                 call.variables["companion_session_id"],
                 {"type": "client_tool_cancel", "tool_call_id": asked["tool_call_id"]},
-                phone_agent(),
+                Sender("agent", "phone"),
             )
             assert (await asking)["status"] == "cancelled"
             await phone.say("I prefer the ground")
@@ -118,12 +119,6 @@ async def test_without_a_screen_the_late_answer_comes_with_the_next_reply(
             assert texts == ["I prefer the ground", None, "It is fragile"]
             again = await call.tool("get_shipping_quotes", parcel)
             assert again["companion"]["events"] == [], "each is told once"
-
-
-def phone_agent() -> Any:
-    from companion_ws.core.session import Sender
-
-    return Sender("agent", "phone")
 
 
 async def test_waiting_for_the_screen_ends_with_what_it_does(
@@ -200,6 +195,60 @@ async def test_the_same_request_again_joins_the_open_one(
             assert {reply["id"] for reply in replies} == {"ground"}
             records = await companion_server.sessions.records(phone.client.session_id, 0, 1000)
             assert [record["type"] for record in records].count("client_tool_call") == 1
+
+
+async def test_the_same_request_after_no_answer_waits_for_the_question_that_is_still_there(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            await released(companion_server, call, phone)
+            again = asyncio.create_task(call.tool("companion_choose", CHOICE))
+            await phone.choose("ground")
+            reply = await again
+            assert reply["id"] == "ground"
+            assert reply["companion"]["events"] == [], "it is told once"
+            records = await companion_server.sessions.records(phone.client.session_id, 0, 1000)
+            assert [record["type"] for record in records].count("client_tool_call") == 1
+
+
+async def test_an_answer_that_came_before_the_same_request_is_its_answer(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        async with screen_of(companion_server, call) as phone:
+            await released(companion_server, call, phone)
+            await phone.choose("ground")
+            reply = await call.tool("companion_choose", CHOICE)
+            assert reply["id"] == "ground"
+            assert reply["companion"]["events"] == [], "it is told once"
+
+
+async def released(server: CompanionServer, call: PhoneCall, phone: Phone) -> None:
+    """Ask, and let the agent be released with no_answer at once instead of after 18 s."""
+    asking = asyncio.create_task(call.tool("companion_choose", CHOICE))
+    asked = await phone.question("companion_choose")
+    await server.sessions._answer_call(
+        phone.client.session_id,
+        AnswerCall(tool_call_id=asked["tool_call_id"], result='{"status":"no_answer"}'),
+    )
+    assert (await asking)["status"] == "no_answer"
+
+
+async def test_a_question_nobody_saw_is_asked_anew_with_a_code_that_works(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call:
+        first = await call.tool("companion_confirm", {"title": "Sure?"})
+        second = await call.tool("companion_confirm", {"title": "Sure?"})
+        assert first["status"] == second["status"] == "no_screen"
+        async with await Phone.pair(companion_server.url, second["pairing_code"]) as phone:
+            records = await companion_server.sessions.records(phone.client.session_id, 0, 1000)
+            withdrawn = [record["type"] for record in records].count("client_tool_cancel")
+            assert withdrawn == 1
+            await phone.confirm()
+            reply = await call.tool("wait_for_companion", {"seconds": 10})
+            assert [event["type"] for event in reply["companion"]["events"]] == ["user_message"]
 
 
 async def test_the_same_question_after_its_answer_is_asked_anew(
