@@ -13,6 +13,10 @@ const STEADY_MS = 5000
 /** A try that hangs is given up. */
 const OPENING_MS = 10_000
 
+/** While somebody looks, the first half minute's waits stay below two seconds: ceilings stop growing here. */
+const LOOKED_AT_ATTEMPTS = 3
+const LOOKED_AT_MS = 30_000
+
 const TOKEN_EXPIRED = 4401
 /** Refusals after which the same command may be tried again. */
 const PASSING_ERRORS = new Set(["unavailable", "too_many_requests"])
@@ -38,6 +42,7 @@ export class Connection {
   #watch = null
   #heardAt = 0
   #openedAt = 0
+  #lostAt = null
   #asked = false
   #isOver = false
   #isJoined = false
@@ -120,6 +125,7 @@ export class Connection {
 
   #joined() {
     this.#isJoined = true
+    this.#lostAt = null
     this.#tell({ phase: "open" })
     for (const entry of this.#options.outbox.entries) this.pass(entry.command)
   }
@@ -164,10 +170,17 @@ export class Connection {
       return
     }
     if (this.#environment.now() - this.#openedAt > STEADY_MS) this.#attempt = 0
-    const wait = delayMs(this.#attempt, this.#environment.random())
+    this.#lostAt ??= this.#environment.now()
+    const wait = delayMs(this.#patience, this.#environment.random())
     this.#attempt += 1
     this.#tell({ phase: "waiting", code, reason, attempt: this.#attempt })
     this.#retry = this.#environment.setTimeout(() => this.#again(), wait)
+  }
+
+  get #patience() {
+    const isLookedAt = globalThis.document?.visibilityState === "visible"
+    const isFresh = this.#environment.now() - this.#lostAt < LOOKED_AT_MS
+    return isLookedAt && isFresh ? Math.min(this.#attempt, LOOKED_AT_ATTEMPTS) : this.#attempt
   }
 
   #again() {

@@ -1,0 +1,138 @@
+"""How fast a screen feels: `python -m benchmarks.screens` drives a real Chromium and prints milliseconds.
+
+Scan to connected and to the first card, an update to its pixels, a tap to the agent's
+socket, and a restarted server to a connected phone; the research's targets stand beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, web
+from playwright.async_api import Browser, Page, async_playwright
+
+from companion_ws import CompanionClient, Config, create_app
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Revocations, Tokens
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-sync"]
+TARGETS_MS = {"scan to card": 1500, "update to pixels": 300, "tap to agent": 100, "restart to back": 1000}
+QUOTE = {"quotes": [{"id": "a", "carrier": "FedEx", "cost": 12.99}], "select": "chosen"}
+
+
+class Stage:
+    """A server, a browser and an agent's session on it."""
+
+    def __init__(self, data: Path, browser: Browser) -> None:
+        self._data = data
+        self._browser = browser
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        keys = Keys.load(self._data)
+        return Tokens(keys, Revocations(keys)).issue("user", "alice", 3600)[0]
+
+    async def start(self) -> None:
+        config = Config(data=self._data, port=self.port, limit_messages_per_s=0)
+        self._runner = web.AppRunner(await create_app(config), shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        if self.port == 0:
+            self.port = self._runner.addresses[0][1]
+            await self.stop()
+            await self.start()
+
+    async def stop(self) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def link(self, session_id: str) -> str:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with ClientSession(headers=headers) as http:
+            async with http.post(f"{self.url}/sessions/{session_id}/pairings") as answer:
+                return str((await answer.json())["url"])
+
+    async def phone(self) -> Page:
+        context = await self._browser.new_context(
+            viewport={"width": 412, "height": 839}, has_touch=True, is_mobile=True
+        )
+        return await context.new_page()
+
+
+async def timed(act: Callable[[], Awaitable[Any]]) -> float:
+    """Return how many milliseconds `act` took."""
+    start = time.perf_counter()
+    await act()
+    return (time.perf_counter() - start) * 1000
+
+
+async def round_of(stage: Stage) -> dict[str, float]:
+    """One phone, from its scan to the server's restart."""
+    found: dict[str, float] = {}
+    async with CompanionClient(stage.url, token=stage.token) as agent:
+        await agent.contextual_update("quote_ready", QUOTE)
+        link = await stage.link(str(agent.session_id))
+        page = await stage.phone()
+
+        async def scan() -> None:
+            await page.goto(link, wait_until="commit")
+            await page.locator(".choice").wait_for()
+
+        found["scan to card"] = await timed(scan)
+
+        async def update() -> None:
+            await agent.contextual_update("label_created", {"tracking": "1Z999"})
+            await page.get_by_text("1Z999").wait_for()
+
+        found["update to pixels"] = await timed(update)
+
+        async def tap() -> None:
+            await page.locator(".choice").tap()
+            async for record in agent.records():
+                if record["type"] == "user_message":
+                    return
+
+        found["tap to agent"] = await timed(tap)
+        await stage.stop()
+        await page.locator(".banner:not([hidden])").wait_for()
+        await stage.start()
+        found["restart to back"] = await timed(page.locator(".light.is-on").first.wait_for)
+        await page.context.close()
+    return found
+
+
+async def main(rounds: int) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=FLAGS
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            stage = Stage(Path(folder) / "data", browser)
+            await stage.start()
+            results = [await round_of(stage) for _ in range(rounds)]
+            await stage.stop()
+        await browser.close()
+    print(f"{'':18}{'median':>8}{'p95':>8}{'target':>8}   ms, {rounds} rounds")
+    for name, target in TARGETS_MS.items():
+        values = sorted(result[name] for result in results)
+        p95 = values[min(len(values) - 1, round(0.95 * (len(values) - 1)))]
+        print(f"{name:18}{statistics.median(values):8.0f}{p95:8.0f}{target:8}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
