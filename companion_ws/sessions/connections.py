@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import Role, Sender
 from companion_ws.sessions.outbox import Outbox
+
+log = structlog.get_logger(__name__)
 
 WATCH_S: Final = 0.5
 """How often receivers that take nothing are looked for."""
@@ -112,6 +116,7 @@ class Connections:
         self._by_session: defaultdict[str, dict[str, Connection]] = defaultdict(dict)
         self._by_owner: defaultdict[str, int] = defaultdict(int)
         self._on_slow = on_slow
+        self._flushes: list[Callable[[], None]] = []
         self._one_less = asyncio.Event()
 
     def __iter__(self) -> Iterator[Connection]:
@@ -119,6 +124,20 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def soon(self, flush: Callable[[], None]) -> None:
+        """Call `flush` at the end of this tick: one callback of the loop for all of them."""
+        if not self._flushes:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._flushes.append(flush)
+
+    def _flush(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            try:
+                flush()
+            except Exception:  # one socket's fault must not silence the others
+                log.exception("flush_failed")
 
     def add(self, connection: Connection) -> None:
         self._all[connection.connection_id] = connection
@@ -203,7 +222,8 @@ class Connections:
         told = [
             connection
             for connection in self.of_session(session_id)
-            if (user is None or connection.user == user)
+            if connection.is_joined  # before that nothing is told; who joins is told who waits
+            and (user is None or connection.user == user)
             and (role is None or connection.role == role)
         ]
         for connection in told:

@@ -185,3 +185,36 @@ async def test_messages_of_every_frame_length_come_through(server: Running, size
     await agent.send("contextual_update", text="x" * size)
 
     assert (await screen.next_of("contextual_update"))["text"] == "x" * size
+
+
+async def test_nothing_is_told_before_session_joined(start: Any) -> None:
+    server = await start(**UNLIMITED)
+    agent = await server.join()
+    is_over = asyncio.Event()
+
+    async def keep_the_disk_busy() -> None:
+        while not is_over.is_set():
+            for _ in range(20):
+                await agent.send("state_update", key="k", value="x" * 5000)
+            await agent.quiet()
+
+    async def come_in_haste() -> None:
+        ping = b'{"type":"ping"}'
+        frame = bytes((0x81, 0x80 | len(ping))) + bytes(4) + ping
+        for _ in range(40):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.config.port)
+            path = f"/ws?token={server.token()}&session_id={agent.session_id}&role=ui"
+            head = (
+                f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                "Sec-WebSocket-Version: 13\r\n\r\n"
+            )
+            writer.write(head.encode() + frame)
+            said = await reader.readuntil(b'"pong"')
+            assert said.index(b'"session_joined"') < said.index(b'"pong"')
+            writer.transport.abort()
+        is_over.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keep_the_disk_busy())
+        group.create_task(come_in_haste())
