@@ -7,16 +7,16 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from aiohttp import WSMsgType, web
 
+from .inbox import WAIT_S, Inbox
+
 RESPONSE_TIMEOUT_S: Final = 20.0
 """What a client tool at ElevenLabs waits by default. Source: research/voice-agents.md 1.4."""
 POLICY_VIOLATION: Final = 1008
-_WAIT_S: Final = 10.0
 _FIRST_MESSAGE_S: Final = 10.0
 
 
@@ -36,38 +36,6 @@ class ToolResult:
     def json(self) -> Any:
         """Return the result read as JSON. Raises `json.JSONDecodeError` where it is prose."""
         return json.loads(self.result)
-
-
-class Inbox(list[Any]):
-    """A list that can also be awaited: `next` gives each entry once, in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._taken = 0
-        self._came = asyncio.Condition()
-
-    async def put(self, entry: Any) -> None:
-        """Append an entry and wake whoever waits."""
-        async with self._came:
-            self.append(entry)
-            self._came.notify_all()
-
-    async def next(self, timeout_s: float | None = _WAIT_S) -> Any:
-        """Return the first entry not returned yet. Raises `TimeoutError`."""
-        async with asyncio.timeout(timeout_s), self._came:
-            await self._came.wait_for(lambda: len(self) > self._taken)
-        self._taken += 1
-        return self[self._taken - 1]
-
-    async def until(self, wanted: Any, timeout_s: float | None = _WAIT_S) -> Any:
-        """Return the first entry, old or new, for which `wanted(entry)` is true."""
-
-        def found() -> Iterator[Any]:
-            return (entry for entry in self if wanted(entry))
-
-        async with asyncio.timeout(timeout_s), self._came:
-            await self._came.wait_for(lambda: any(True for _ in found()))
-        return next(found())
 
 
 class FakeConversation:
@@ -179,7 +147,7 @@ class FakeConversation:
         event = {"event_id": next(self._event_ids)}
         await self.send({"type": "interruption", "interruption_event": event})
 
-    async def ping(self, timeout_s: float | None = _WAIT_S) -> float:
+    async def ping(self, timeout_s: float | None = WAIT_S) -> float:
         """Send a ping; return after how many seconds its pong came."""
         event_id = next(self._event_ids)
         pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -199,7 +167,7 @@ class FakeConversation:
         self._note_end(code, reason)
         await self._socket.close(code=code, message=reason.encode())
 
-    async def wait_ended(self, timeout_s: float | None = _WAIT_S) -> int | None:
+    async def wait_ended(self, timeout_s: float | None = WAIT_S) -> int | None:
         """Wait until it is over; return the close code."""
         async with asyncio.timeout(timeout_s):
             await self._ended.wait()

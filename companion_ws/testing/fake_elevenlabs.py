@@ -9,7 +9,8 @@ from typing import Self
 
 from aiohttp import web
 
-from .fake_conversation import FakeConversation, Inbox, Refused, ToolResult
+from .fake_conversation import FakeConversation, Refused, ToolResult
+from .inbox import Inbox
 
 __all__ = ["FakeConversation", "FakeElevenLabs", "ToolResult"]
 

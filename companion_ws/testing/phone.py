@@ -6,15 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import aiohttp
 
 from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.core.tool_calls import status_of
 
-WAIT_S: Final = 10.0
-"""How long a test waits for what should come, unless told otherwise."""
+from .inbox import WAIT_S
 
 Record = dict[str, Any]
 

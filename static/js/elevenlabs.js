@@ -1,8 +1,11 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./connection.js"
-import { decode, idFrom, resultOf } from "./core/protocol.js"
+import { idFrom, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
+import { Overheard } from "./overheard.js"
+import { unfolded } from "./parameters.js"
+import { Unacknowledged } from "./unacknowledged.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
 const ANSWER_WITHIN_MS = 19_000
@@ -13,8 +16,6 @@ const SHOW_MS = 3000
 /** An update waits this long for a newer one of its context: bursts confuse the model. */
 const SETTLE_MS = 150
 const RETRY_MS = 500
-/** What may wait for a server that is away. */
-const MAX_WAITING = 1000
 /** Events the session is told, as they come. */
 const RELAYED = new Set([
   "user_transcript",
@@ -24,7 +25,6 @@ const RELAYED = new Set([
   "agent_tool_request",
   "agent_tool_response",
 ])
-const NESTED = new Set(["schema", "data", "ui", "options"])
 /** Names JavaScript itself asks objects for. */
 const NO_TOOLS = new Set(["then", "toJSON"])
 
@@ -50,7 +50,10 @@ export class CompanionBridge {
   #mailbox = new Mailbox()
   #calls = new Map()
   #ids = new WeakMap()
-  #overheard = []
+  #overheard = new Overheard(
+    (event) => this.#relay(event),
+    () => this.detach(),
+  )
   #joined = null
   #seq = null
   #epoch = null
@@ -153,7 +156,7 @@ export class CompanionBridge {
     this.#conversation = null
     this.#conversationId = null
     this.#sawEvents = false
-    this.#overheard = []
+    this.#overheard.forget()
   }
 
   /**
@@ -171,37 +174,8 @@ export class CompanionBridge {
       const { config } = event.detail
       const { clientTools, onConnect } = this.options({ ...config })
       Object.assign(config, { clientTools, onConnect })
-      this.#overhearNextSocket()
+      this.#overheard.nextSocket()
     })
-  }
-
-  #overhearNextSocket() {
-    const Native = globalThis.WebSocket
-    const hear = (socket) => this.#overhear(socket)
-    globalThis.WebSocket = class extends Native {
-      constructor(address, protocols) {
-        super(address, protocols)
-        if (![protocols].flat().includes("convai")) return
-        globalThis.WebSocket = Native
-        hear(this)
-      }
-    }
-  }
-
-  #overhear(socket) {
-    socket.addEventListener("close", () => this.detach())
-    socket.addEventListener("message", (frame) => {
-      const event = decode(frame.data)
-      if (event?.type === "client_tool_call") this.#overheard.push(event.client_tool_call)
-      if (event) this.#relay(event)
-    })
-  }
-
-  /** The id of an overheard call: the widget's own copy of the parameters is another object. */
-  #claimId(name, parameters) {
-    const text = JSON.stringify(parameters)
-    const at = this.#overheard.findIndex((call) => call.tool_name === name && JSON.stringify(call.parameters) === text)
-    return at < 0 ? null : this.#overheard.splice(at, 1)[0].tool_call_id
   }
 
   /** Leave the session. */
@@ -244,7 +218,7 @@ export class CompanionBridge {
   }
 
   async #call(name, parameters) {
-    const known = this.#ids.get(parameters) ?? this.#claimId(name, parameters)
+    const known = this.#ids.get(parameters) ?? this.#overheard.claimId(name, parameters)
     const id = known ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
     if (this.#ended) return this.#unreachable()
     const command = {
@@ -387,49 +361,6 @@ export class CompanionBridge {
 /** A bridge; the same as `new CompanionBridge(options)`. */
 export function companion(options) {
   return new CompanionBridge(options)
-}
-
-/** What has not been acknowledged; kept in memory, since a page that is gone has no agent. */
-class Unacknowledged {
-  entries = []
-
-  add(command, about = null, next = []) {
-    const requestId = idFrom(crypto.getRandomValues(new Uint8Array(16)))
-    const entry = { command: { requestId, ...command }, about, next }
-    this.entries = [...this.entries, entry].slice(-MAX_WAITING)
-    return entry
-  }
-
-  find(requestId) {
-    return this.entries.find((entry) => entry.command.requestId === requestId) ?? null
-  }
-
-  acknowledge(requestId) {
-    this.drop(requestId)
-    return null
-  }
-
-  drop(requestId) {
-    const entry = this.find(requestId)
-    this.entries = this.entries.filter((each) => each !== entry)
-    return entry
-  }
-}
-
-/** A tool defined at ElevenLabs takes no object of unknown shape; its model writes it as text. */
-function unfolded(name, parameters) {
-  if (!name.startsWith("companion_")) return parameters
-  const read = ([key, value]) => [key, NESTED.has(key) && typeof value === "string" ? readText(value) : value]
-  return Object.fromEntries(Object.entries(parameters).map(read))
-}
-
-function readText(text) {
-  try {
-    const value = JSON.parse(text)
-    return Object(value) === value ? value : text
-  } catch {
-    return text
-  }
 }
 
 function socketAddress(base) {
