@@ -109,7 +109,9 @@ export class Outbox {
   }
 
   add(command, about = null, next = []) {
-    const entry = { command: { requestId: newRequestId(), ...command }, about, next }
+    // What follows gets its id now: two tabs that share this storage then send the same.
+    const [first, ...followers] = [command, ...next].map((each) => ({ requestId: newRequestId(), ...each }))
+    const entry = { command: first, about, next: followers }
     this.#write([...this.#entries, entry].slice(-MAX_KEPT))
     return entry
   }
@@ -123,9 +125,7 @@ export class Outbox {
     const entry = this.find(requestId)
     if (!entry) return null
     const [first, ...next] = entry.next
-    const follower = first
-      ? { command: { requestId: newRequestId(), ...first }, about: entry.about, next }
-      : null
+    const follower = first ? { command: first, about: entry.about, next } : null
     this.#write(this.#entries.flatMap((each) => (each !== entry ? [each] : follower ? [follower] : [])))
     return follower
   }

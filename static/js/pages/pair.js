@@ -33,7 +33,7 @@ function begin(token) {
   root.replaceChildren(
     h("div", { class: "page-head" }, page.title,
       h("p", { class: "muted session-id" }, h("span", {}, "Session "), h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
-    page.joined, pairing,
+    h("div", {}, page.joined, pairing),
     h("section", { class: "panel" }, h("h2", {}, "Devices in this session"), page.empty, page.list))
   pairing.begin({ token, sessionId, nowMs: () => Date.now() + offset, onRefused: (error) => refuse(error) })
   listen(token, page)
