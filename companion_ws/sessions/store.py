@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Final
 
+from companion_ws.core.errors import Unavailable
 from companion_ws.core.session import Entry, Event, Session
 from companion_ws.core.tool_calls import Call
 from companion_ws.database import Database, Params, Statement, Unit
 
+KEPT_TRAIL: Final = 1000
+"""Entries of a session's trail: a phone that comes back all day must not fill the disk."""
 KEPT_REQUESTS: Final = 10_000
 """requestIds remembered per session at least. Source: contract section 2."""
 
@@ -36,6 +40,12 @@ _CALL: Final = """
         asked_at_ms, deadline_ms, result_seq, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET status = excluded.status, result_seq = excluded.result_seq,
         body = excluded.body"""
+_TRAIL: Final = """
+    INSERT INTO trail (session_id, at_ms, event, details)
+    SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"""
+_TRIM_TRAIL: Final = """
+    DELETE FROM trail WHERE session_id = ?1 AND number < (
+        SELECT number FROM trail WHERE session_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)"""
 _DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
 _TRIM: Final = (
@@ -346,26 +356,25 @@ class Store:
         )
 
     def trail(self, session_id: str, at_ms: int, event: str, details: bytes) -> None:
-        """Note who came, went or was refused; soon durable, and nobody waits for it."""
-        self._write_soon(
-            "INSERT INTO trail (session_id, at_ms, event, details)"
-            " SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
-            " (SELECT 1 FROM sessions WHERE session_id = ?1)",
-            (session_id, at_ms, event, details.decode()),
-        )
+        """Note who came, went or was refused; soon durable, and nobody waits for it.
+
+        The last KEPT_TRAIL of a session are kept.
+        """
+        self._write_soon(_TRAIL, (session_id, at_ms, event, details.decode()))
+        self._write_soon(_TRIM_TRAIL, (session_id, KEPT_TRAIL - 1))
 
     def _write_soon(self, sql: str, params: Params) -> None:
         unit = Unit(settle=lambda error: None)
         unit.add(sql, params)
-        if self._database.is_writable:
+        with contextlib.suppress(Unavailable):
             self._database.write(unit)
 
     async def trail_of(self, session_id: str) -> list[tuple[int, str, str]]:
         """Return `(at_ms, event, details as JSON)`, oldest first."""
         return await self._database.read(
             "SELECT at_ms, event, details FROM trail WHERE session_id = ?"
-            " ORDER BY number DESC LIMIT 1000",
-            (session_id,),
+            " ORDER BY number DESC LIMIT ?",
+            (session_id, KEPT_TRAIL),
         )
 
     async def idle_since(self, before_ms: int, limit: int) -> list[str]:

@@ -33,7 +33,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
-from companion_ws.web.joining import Join, check_once, check_room, read_join, role_of
+from companion_ws.web.joining import MAX_TEXT, Join, check_once, check_room, read_join, role_of
 from companion_ws.web.middleware import carried_token
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.visit import CLOSE_S, Desk, Visit, until_closed
@@ -105,20 +105,29 @@ class Gateway:
         try:
             return await self._admitted(request, claims, transport)
         except CompanionError as error:
-            if claims.session_id is not None:
-                self._trail_refusal(claims, error)
+            with contextlib.suppress(Unavailable):
+                await self._trail_refusal(request, claims, error)
             raise
 
-    def _trail_refusal(self, claims: Claims, error: CompanionError) -> None:
+    async def _trail_refusal(
+        self, request: web.Request, claims: Claims, error: CompanionError
+    ) -> None:
+        """Note it where the owner will look for it; strangers leave no trail."""
+        session_id = claims.session_id or request.query.get("session_id", "")
+        if claims.session_id is None:
+            summary = await self._sessions.summary(session_id)
+            if summary is None or claims.user not in (summary.user, summary.service):
+                return
         details = {
-            "role": claims.role,
+            "role": claims.role or request.query.get("role"),
             "user": claims.user,
+            "device": request.query.get("device", "")[:MAX_TEXT],
             "device_id": claims.device_id,
             "code": error.close_code,
             "reason": error.message,
         }
         self._sessions.store.trail(
-            claims.session_id or "", self._sessions.now_ms(), "refused", encode(details)
+            session_id, self._sessions.now_ms(), "refused", encode(details)
         )
 
     async def _admitted(

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from companion_ws import __version__
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
-from companion_ws.core.errors import BadRequest, CompanionError
+from companion_ws.core.errors import BadRequest, CompanionError, SessionEnded
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -76,7 +76,7 @@ class Stream:
             after = None if wanted is UNSET else wanted
         live = await self._sessions.open(session_id)
         if live is None:
-            raise BadRequest("An ended session has no live stream; ask for JSON.")
+            raise SessionEnded("An ended session has no live stream; ask for JSON.")
         check_room(self._sessions.connections, self._config, live.row.user, session_id)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}

@@ -473,16 +473,30 @@ async def test_the_trail_tells_who_came_and_how_they_went(server: Running) -> No
     await screen.ws.close(code=4000, message=b"moving on")
     await agent.next_of("presence", event="left")
     made = await server.http("POST", f"/sessions/{session_id}/tokens", {"role": "ui", "ttl_s": 60})
-    await server.refusal(made.body["token"], role="agent")
+    await server.refusal(made.body["token"], role="agent", device="Tablet")
+    await server.refusal(session_id=session_id, after="nonsense")
+    await server.refusal(server.token("mallory"), session_id=session_id, after="nonsense")
     await agent.say("contextual_update", text="x")
 
     trail = (await server.http("GET", f"/sessions/{session_id}/trail")).body["trail"]
     told = [entry["event"] for entry in trail]
-    assert told == ["joined", "joined", "left", "refused"]
-    left, refused = trail[2:]
+    assert told == ["joined", "joined", "left", "refused", "refused"]
+    left, refused, malformed = trail[2:]
+    assert (refused["device"], refused["role"], malformed["code"]) == ("Tablet", "ui", 4500)
     assert (left["device"], left["code"], left["reason"]) == ("Pixel 7", 4000, "moving on")
     assert refused["code"] == 4503
     assert all(isinstance(entry["at"], int) for entry in trail)
+
+
+async def test_the_trail_keeps_its_newest_thousand(server: Running) -> None:
+    session_id = await server.new_session()
+    for number in range(1010):
+        server.sessions.store.trail(session_id, number, "joined", b"{}")
+    made = await server.http("PATCH", f"/sessions/{session_id}", {"title": "stored after them"})
+    assert made.status == 200
+
+    trail = (await server.http("GET", f"/sessions/{session_id}/trail")).body["trail"]
+    assert [entry["at"] for entry in trail] == list(range(10, 1010))
 
 
 # Health, errors, headers.
