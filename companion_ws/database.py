@@ -32,6 +32,8 @@ RETRY_S: Final = 1.0
 """How long the writer waits before it tries a refusing disk again."""
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Accepted but not yet durable, in the whole process; beyond it new work is refused."""
+CHECKPOINT_PAGES: Final = 4000
+"""16 MiB: pages that many commits touch are moved once for all of them."""
 JOURNAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
@@ -288,7 +290,7 @@ class Database:
             "trusted_schema = OFF",
             "cell_size_check = ON",
             "secure_delete = ON",
-            "wal_autocheckpoint = 1000",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"journal_size_limit = {JOURNAL_LIMIT_BYTES}",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -209,7 +209,7 @@ def decide(command: Command, asking: Asking) -> Decision:
         raise Forbidden(f"A connection with role {role} may not send {command.type}.")
     if asking.session.ended is not None:
         raise SessionEnded("The session has ended.")
-    return _decide(command, asking)
+    return _decide.dispatch(command.__class__)(command, asking)
 
 
 @singledispatch

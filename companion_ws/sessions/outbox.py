@@ -103,6 +103,7 @@ class Outbox:
         on_slow: Callable[[str], None],
         *,
         as_events: bool = False,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._transport = transport
         self._limit_bytes = limit_bytes
@@ -110,6 +111,7 @@ class Outbox:
         self._as_events = as_events
         self._pending: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self._soon = soon if soon is not None else self._loop.call_soon
         self._written = 0
         self._drained = 0
         self._moved_at = self._loop.time()
@@ -145,7 +147,7 @@ class Outbox:
             return
         data = batch.events if self._as_events else batch.frames
         if not self._pending:
-            self._loop.call_soon(self._flush)
+            self._soon(self._flush)
         self._pending.append(data)
         if is_exempt:
             self._exempt += len(data)
@@ -215,7 +217,8 @@ class Outbox:
         self._exempt = 0
         self._transport.write(data)
         self._written += len(data)
-        self._written_at = self._loop.time()
+        if self._as_events:
+            self._written_at = self._loop.time()
         if self._limit_bytes:
             self._check_bound(self._transport.get_write_buffer_size())
 

@@ -98,6 +98,7 @@ class Visit:
             transport,
             config.limit_outbox_bytes,
             lambda why: sessions.connections.slow(self.connection, why),
+            soon=sessions.connections.soon,
         )
         self.connection = Connection(
             connection_id=desk.new_id(),
