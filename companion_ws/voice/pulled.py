@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MARGIN_S: Final = 2.0
 """The deadline of a call is the session's; this much longer is waited for its result."""
+SETTLE_S: Final = 2.0
+"""How long the log may take to catch up with memory; a disk that takes longer is in trouble."""
 PAGE_RECORDS: Final = 200
 MAX_EVENTS: Final = 50
 """Told at once; the rest comes with the next answer."""
@@ -162,6 +164,8 @@ class PulledAgent:
     ) -> Answer | None:
         """Return the late answer to this very question that the agent does not know of yet."""
         session_id = live.session_id
+        # The session in memory runs ahead of its log: what closed the question must be there.
+        await self._sessions.wait_beyond(session_id, live.session.seq - 1, SETTLE_S)
         told = await self._told(session_id)
         for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
             call = live.session.calls.get(record.get("in_reply_to") or "")
