@@ -17,7 +17,7 @@ from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
 from tests.voice.conftest import screen
-from tests.voice.node import HERE, node_modules
+from tests.voice.node import HERE, chromium, node_modules
 
 pytestmark = pytest.mark.browser
 
@@ -87,7 +87,7 @@ async def page(
     token, _ = tokens.issue("session", "alice", 600, session_id=companion.session_id, role="agent")
     options = {"companionUrl": companion_server.url, "origin": fake.origin, "token": token}
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = await browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))

@@ -18,7 +18,7 @@ from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
 from companion_ws.testing.server import CompanionServer, free_port
-from tests.voice.node import node_modules
+from tests.voice.node import chromium, node_modules
 from tests.voice.test_elevenlabs_browser import FLAGS
 
 ROOT = Path(__file__).parents[2]
@@ -121,9 +121,7 @@ async def test_shop(fake: FakeElevenLabs, start: Start) -> None:
         await running.says("Running on")
         library = node_modules() / "node_modules/@elevenlabs/client/dist/lib.iife.js"
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=FLAGS
-            )
+            browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
             page = await browser.new_page()
             await page.route("**/client.js", lambda route: route.fulfill(path=library))
             await page.goto(shop)
