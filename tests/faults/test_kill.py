@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from real_server import Message, Server, joined, running
 
 from companion_ws.core.session import Session, replay
@@ -83,6 +84,7 @@ class Writer:
             self.acknowledged[message["requestId"]] = message["seq"]
 
 
+@pytest.mark.timeout(300)  # twenty starts on a busy machine
 async def test_twenty_kills_in_mid_stream_lose_nothing_that_was_acknowledged_and_double_nothing(
     tmp_path: Path,
 ) -> None:
