@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -74,6 +75,7 @@ class AccessApi:
         self._devices = devices
         self._idempotency = idempotency
         self._addresses = addresses
+        self._other_urls: list[str] | None = None
         self._sessions = sessions
 
     def routes(self) -> list[Route]:
@@ -218,11 +220,19 @@ class AccessApi:
                     "code": opened.code,
                     "code_expires_at": opened.code_expires_at_ms,
                     "code_url": opened.code_url,
+                    "other_code_urls": await self._other_code_urls(),
                 },
                 201,
             )
 
         return await self._idempotency.once(request, make, render)
+
+    async def _other_code_urls(self) -> list[str]:
+        """Return where else a phone may reach us: the guess of one network may be wrong."""
+        if self._other_urls is None:
+            # Looking up this machine's own names may take a while, so it is done once.
+            self._other_urls = await asyncio.to_thread(lambda: self._addresses.alternative_urls)
+        return [f"{url}/c" for url in self._other_urls]
 
     async def list_waiting(self, request: web.Request) -> web.Response:
         """For a page that was loaded after the device had asked."""

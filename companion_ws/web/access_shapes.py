@@ -50,6 +50,7 @@ class PairingShown(Struct):
     code: str
     code_expires_at: int
     code_url: str
+    other_code_urls: list[str]
 
 
 class WaitingDevice(Struct):

@@ -57,6 +57,7 @@ class CompanionPairing extends HTMLElement {
     this.code = h("output", { class: "big-code" })
     this.left = h("span", { class: "muted" })
     this.host = h("strong", {})
+    this.others = h("p", { class: "fine muted", hidden: true })
     this.link = h("a", { class: "button secondary", target: "_blank", rel: "noopener" }, "Open on this device")
     this.copying = h("span", {})
     this.fault = h("div", { role: "alert" })
@@ -68,7 +69,7 @@ class CompanionPairing extends HTMLElement {
           h("p", { class: "muted" }, "The screen opens by itself. Nothing to install, no account.")),
         h("section", {}, h("h2", {}, "Or type the code"),
           h("p", {}, "Go to ", this.host, " and enter"),
-          this.code, h("p", {}, this.left)),
+          this.code, h("p", {}, this.left), this.others),
         h("div", { class: "actions" }, this.link, this.copying),
         this.fault, this.reach))
   }
@@ -81,6 +82,9 @@ class CompanionPairing extends HTMLElement {
     this.code.textContent = groupedCode(opened.code)
     this.code.setAttribute("aria-label", opened.code.split("").join(" "))
     this.host.textContent = opened.code_url.replace(/^https?:\/\//, "")
+    const others = (opened.other_code_urls ?? []).map((url) => url.replace(/^https?:\/\//, ""))
+    this.others.hidden = others.length === 0
+    this.others.textContent = `Not reachable? This computer may also be at ${others.join(", ")}`
     this.link.href = opened.url
     this.copying.replaceChildren(copyButton(opened.url, "Copy link"))
     this.fault.replaceChildren()
