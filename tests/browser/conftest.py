@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import os
 import shutil
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from importlib.resources import files
 from pathlib import Path
@@ -228,25 +224,6 @@ class World:
 def scanned(screenshot: bytes) -> list[str]:
     """Return the texts of the QR codes in a picture, as a camera reads them."""
     return [code.text for code in zxingcpp.read_barcodes(Image.open(io.BytesIO(screenshot)))]
-
-
-def npm_package(name: str, version: str) -> Path:
-    """Return the folder of an npm package, fetched once into a cache; none of it is shipped."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "companion-ws-tests" / f"{name.replace('/', '-')}-{version}"
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    npm = shutil.which("npm")
-    assert npm is not None, "npm is missing: apt-get install npm"
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        command = [npm, "pack", "--silent", f"{name}@{version}"]
-        packed = subprocess.run(command, cwd=made, check=True, capture_output=True, text=True)
-        with tarfile.open(Path(made) / packed.stdout.split()[-1]) as archive:
-            archive.extractall(made, filter="data")
-        with contextlib.suppress(OSError):  # somebody else was first
-            (Path(made) / "package").rename(folder)
-    return folder
 
 
 def axe_source() -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from .conftest import Agent, NewWorld, World, accessibility_faults, is_too_wide, npm_package
+from tests.npm import npm_package
+
+from .conftest import Agent, NewWorld, World, accessibility_faults, is_too_wide
 
 pytestmark = pytest.mark.browser
 CATALOG = "https://a2ui.org/specification/v0_9/catalogs/basic/catalog.json"

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from jsonschema import Draft7Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from companion_ws import Config, create_app
@@ -19,6 +20,7 @@ from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.core import protocol
 from companion_ws.web.describe import asyncapi
+from tests.npm import npm_package
 
 
 @pytest.fixture
@@ -64,6 +66,17 @@ def references(value: Any) -> list[str]:
     if isinstance(value, list):
         return [found for part in value for found in references(part)]
     return []
+
+
+async def test_the_asyncapi_document_is_valid(url: str) -> None:
+    schemas = npm_package("@asyncapi/specs", "6.11.1") / "schemas"
+    schema = json.loads((schemas / "3.0.0.json").read_text(encoding="utf-8"))
+
+    faults = [
+        f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}"
+        for fault in Draft7Validator(schema).iter_errors(await document(url, "asyncapi.json"))
+    ]
+    assert faults == []
 
 
 async def test_the_readable_page_escapes_and_names_everything(url: str) -> None:
