@@ -206,10 +206,6 @@ class Database:
         """
         await asyncio.get_running_loop().run_in_executor(self._executor, self._backup, target)
 
-    async def check(self) -> list[str]:
-        """Return what SQLite's integrity check says: `["ok"]` or its findings."""
-        return [str(row[0]) for row in await self.read("PRAGMA integrity_check")]
-
     # The writer's task.
 
     async def _write_forever(self) -> None:
@@ -351,19 +347,7 @@ class Database:
         self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _backup(self, target: Path) -> None:
-        # 0600 before the first byte: a copy holds what the original holds.
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        copy = sqlite3.connect(target, isolation_level=None)
-        try:
-            self._raw().backup(copy)
-            # A copy that is one file, and another log: what comes after it differs.
-            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-            copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
-        except sqlite3.Error:
-            os.unlink(target)
-            raise
-        finally:
-            copy.close()
+        write_copy(self._raw(), target)
 
     def _commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
@@ -424,3 +408,26 @@ _UNIT_ERRORS = (
     sqlite3.DataError, OverflowError, ValueError, TypeError,
 )
 """What a bad unit raises, as against a disk that refuses."""
+
+
+def write_copy(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy a database to a new file that is whole, ours alone, and another log.
+
+    Raises:
+        FileExistsError: `target` is there.
+        sqlite3.Error: it could not be written; nothing is left of it.
+    """
+    # 0600 before the first byte: a copy holds what the original holds.
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.chmod(target, 0o600)
+    copy = sqlite3.connect(target, isolation_level=None)
+    try:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+        # What is recorded after it was put back differs from what came after it here.
+        copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
+    except sqlite3.Error:
+        os.unlink(target)
+        raise
+    finally:
+        copy.close()

@@ -229,7 +229,7 @@ async def test_a_full_disk_refuses_reads_on_and_takes_writes_again_without_a_res
             await writable(database)
             await database.transact([Statement(NEW, ("after", "alice"))])
             assert len(await ids(database)) == stored + 1
-            assert await database.check() == ["ok"]
+            assert await database.read("PRAGMA integrity_check") == [("ok",)]
         assert len(on_disk(disk.folder / "companion.db")) == stored + 1
 
 

@@ -13,6 +13,7 @@ import click
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run, sentences
 from companion_ws.control import reach
+from companion_ws.database import write_copy
 
 
 @click.group()
@@ -42,14 +43,7 @@ def backup(file: Path, data: Path) -> None:
     their place in the log belongs to another one and start from a snapshot.
     """
     with sentences(), closing(_reader(data)) as connection:
-        # 0600 before the first byte: a copy holds what the original holds.
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        os.chmod(file, 0o600)
-        with closing(sqlite3.connect(file)) as copy:
-            connection.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-            copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
-            copy.commit()
+        write_copy(connection, file)
     click.echo(f"Wrote {file} ({file.stat().st_size} bytes).", err=True)
 
 
