@@ -24,6 +24,7 @@ PARCEL: Final[dict[str, Any]] = {
     "weight": 5.0,
     "dimensions": "12x10x8",
 }
+SHOWN: Final = {"from": "San Francisco, 94107", "to": "New York, 10001", "weight": "5 lb"}
 
 
 class DemoAgent:
@@ -48,12 +49,13 @@ class DemoAgent:
     async def play(self) -> None:
         """Hold the conversation to its end, however long the person takes."""
         await self._begin()
-        await self._say(
-            "Hello, this is the shipping desk. Scan the code, and I show you what I find."
-        )
-        await self._until_a_screen_is_here()
-        await self._say("I see your screen. What do you want to send?")
+        await self._say("Hello, this is the shipping desk. What do you want to send?")
         await self._hear("A five pound parcel from San Francisco to New York, please.")
+        # On the screen before anybody looks: whoever scans sees at once what this is about.
+        await self._companion.contextual_update("your_parcel", SHOWN, context_id="parcel")
+        await self._say("Scan the code, and I show you what it costs.")
+        await self._until_a_screen_is_here()
+        await self._say("I see your screen. One moment, I look for offers.")
         self._narrate("… the agent calls get_shipping_quotes")
         since = self._companion.seq  # who taps at once is as right as who waits
         quotes = await self._companion.call_tool("get_shipping_quotes", **PARCEL)
