@@ -32,17 +32,21 @@ class CompanionCard extends HTMLElement {
 
   #choices(model) {
     const { options } = model.choices
+    let list = null
     const items = options.map((option) =>
       h("li", {}, choiceButton(option, {
         pending: model.pending,
         chosen: model.chosen?.id === option.id,
         disabled: Boolean(model.pending) || model.closed,
         act: () => {
+          // A list that was replaced meanwhile shows what is no longer so.
+          if (!list.isConnected) return
           this.#reopened = false
           this.dispatchEvent(new CustomEvent("choose", { detail: option }))
         },
       })))
-    return h("ul", { class: "choices", "aria-label": model.title || model.words("select") }, items)
+    list = h("ul", { class: "choices", "aria-label": model.title || model.words("select") }, items)
+    return list
   }
 
   #receipt(model) {
