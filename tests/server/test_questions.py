@@ -106,14 +106,14 @@ async def test_a_screen_that_names_nothing_answers_anything(server: Running) -> 
     assert (await answer(screen, "t1"))["type"] == "client_tool_result"
 
 
-async def test_with_no_screen_the_agent_can_say_how_to_open_one_within_a_second(
+async def test_with_no_screen_the_agent_can_say_how_to_open_one_long_before_its_deadline(
     server: Running,
 ) -> None:
     agent = await server.join()
     call = await agent.call("t1", parameters=TITLE)
     result = await agent.result("t1")
 
-    assert result["timestamp"] - call["timestamp"] < 1000
+    assert result["timestamp"] < call["deadline_at"] - 10_000
     said = result["said"]
     assert (said["status"], result["is_error"]) == ("no_screen", False)
     assert len(said["pairing_code"]) == 9
@@ -202,17 +202,16 @@ async def test_when_the_last_way_in_closes_the_agent_is_released(server: Running
     assert 0 <= result["timestamp"] - made.body["url_expires_at"] < 1000
 
 
-async def test_a_screen_that_leaves_for_good_releases_the_agent_within_a_second(
+async def test_a_screen_that_leaves_for_good_releases_the_agent_long_before_its_deadline(
     server: Running,
 ) -> None:
     agent, screen = await server.pair_of()
-    await agent.call("t1")
+    call = await agent.call("t1")
     await screen.leave()
-    left = await agent.next_of("presence", event="left")
 
     result = await agent.result("t1")
     assert result["said"]["status"] == "no_screen"
-    assert result["timestamp"] - left["timestamp"] < 1000
+    assert result["timestamp"] < call["deadline_at"] - 10_000
 
 
 async def test_a_screen_that_reloads_keeps_the_question(server: Running) -> None:
