@@ -123,6 +123,11 @@ export function ago(ms, nowMs = Date.now()) {
   return format.format(Math.round(away / 60_000), "minute")
 }
 
+/** "1 record", "2 records". */
+export function count(number, one) {
+  return `${number} ${one}${number === 1 ? "" : "s"}`
+}
+
 /** "4:05" for milliseconds. */
 export function countdown(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1000))

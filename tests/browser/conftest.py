@@ -17,7 +17,7 @@ import pytest
 import zxingcpp
 from aiohttp import web
 from PIL import Image
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, TimeoutError, async_playwright
 
 from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
@@ -245,10 +245,13 @@ async def accessibility_faults(page: Page) -> list[str]:
 
 
 async def is_too_wide(page: Page) -> bool:
-    """Whether the page scrolls sideways."""
-    return bool(
-        await page.evaluate("() => document.documentElement.scrollWidth > innerWidth")
-    )
+    """Whether the page scrolls sideways, once it is laid out for its present width."""
+    fits = "() => document.documentElement.scrollWidth <= innerWidth"
+    try:
+        await page.wait_for_function(fits, timeout=3000)
+    except TimeoutError:
+        return True
+    return False
 
 
 NewWorld = Callable[..., Coroutine[Any, Any, World]]

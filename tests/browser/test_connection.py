@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
@@ -31,7 +30,12 @@ async def test_a_server_that_restarts_is_a_pause(world: World) -> None:
     await expect(phone.locator(".banner")).to_be_hidden(timeout=12_000)
     agent = await world.agent(session_id)
     await agent.update("label_created", {"tracking": "1Z999"})
-    await expect(phone.get_by_role("article")).to_have_count(2)
+    await expect(phone.get_by_role("article").get_by_role("heading")).to_have_text(
+        ["Label created", "Quote ready"]
+    )
+    log = await world.ask("GET", f"/sessions/{session_id}/records?after=0")
+    seqs = [record["seq"] for record in log["records"]]
+    assert seqs == list(range(1, len(seqs) + 1))
 
 
 async def test_a_tap_in_a_tunnel_survives_a_reload_and_counts_once(world: World) -> None:
@@ -58,6 +62,28 @@ async def test_a_tap_in_a_tunnel_survives_a_reload_and_counts_once(world: World)
     await expect(again.get_by_text("Selected: FedEx Ground")).to_be_visible()
     await agent.update("done", {})
     assert len(agent.heard("client_tool_result")) == 1
+
+
+async def test_taps_while_the_server_restarts_count_once(world: World) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    phone = await world.phone(agent)
+    session_id = agent.session_id
+    choice = phone.get_by_role("button", name="FedEx Ground")
+    await expect(choice).to_be_visible()
+
+    await world.server.stop()
+    await choice.tap()
+    await choice.tap(force=True)
+    await expect(phone.get_by_text("Will send when back online")).to_be_visible()
+    await world.server.start()
+
+    agent = await world.agent(session_id)
+    await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible(timeout=15_000)
+    await agent.update("done", {})
+    log = await world.ask("GET", f"/sessions/{session_id}/records?after=0")
+    kinds = [record["type"] for record in log["records"]]
+    assert kinds == ["contextual_update", "state_updated", "user_message", "contextual_update"]
 
 
 async def test_updates_while_away_are_counted_and_in_order(world: World) -> None:
@@ -96,16 +122,29 @@ async def test_a_half_open_socket_is_noticed_within_twenty_seconds(world: World)
 async def test_a_sleeping_phone_wakes_to_all_it_missed(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)
+    for _ in range(3):
+        await agent.update("long", {f"line_{number}": number for number in range(12)})
+    await expect(phone.get_by_role("article")).to_have_count(3)
+    spoken = phone.locator("[aria-live=polite].unseen")
+    await expect(spoken).to_have_text("3 updates")
+    await phone.evaluate("() => scrollTo(0, 300)")
+    reading = phone.get_by_text("Line 9").first
+    before = await reading.bounding_box()
     devtools = await phone.context.new_cdp_session(phone)
     await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "four"):
         await agent.update(name, {"text": name})
 
     await devtools.send("Page.setWebLifecycleState", {"state": "active"})
 
     await expect(phone.get_by_role("article").get_by_role("heading")).to_have_text(
-        ["Three", "Two", "One"]
+        ["Four", "Three", "Two", "One", "Long", "Long", "Long"]
     )
+    await expect(spoken).to_have_text("4 updates")
+    after = await reading.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(before["y"] - after["y"]) < 2
 
 
 async def test_the_agent_and_the_server_have_a_light_each(world: World) -> None:
@@ -124,6 +163,7 @@ async def test_an_ended_session_stops_trying_and_keeps_what_was_shown(world: Wor
     agent = await world.agent()
     await agent.update("quote_ready", QUOTES)
     phone = await world.phone(agent)
+    await phone.clock.install()
     sockets: list[str] = []
     phone.on("websocket", lambda socket: sockets.append(socket.url))
 
@@ -134,7 +174,7 @@ async def test_an_ended_session_stops_trying_and_keeps_what_was_shown(world: Wor
     await expect(alert.get_by_role("link", name="Type a code")).to_be_visible()
     await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
     assert await phone.evaluate("() => Object.keys(localStorage)") == []
-    await asyncio.sleep(3)
+    await phone.clock.run_for(60_000)
     assert sockets == []
 
 

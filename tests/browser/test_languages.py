@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import expect
 
@@ -39,9 +41,18 @@ async def test_the_session_s_language_comes_before_the_phone_s(world: World) -> 
     await expect(phone.get_by_text("تم اختيار")).to_be_visible()
 
 
-async def test_a_locale_nobody_knows_falls_back_to_english(world: World) -> None:
+@pytest.mark.parametrize("languages", [["tlh"], ["C"], ["", "xx-invalid-tag-"], []], ids=str)
+async def test_a_locale_nobody_knows_falls_back_to_english(
+    world: World, languages: list[str]
+) -> None:
     agent = await world.agent()
-    phone = await world.phone(agent, locale="tlh")
+    phone = await world.page(**PIXEL)
+    await phone.add_init_script(
+        f"Object.defineProperty(navigator, 'languages', {{ get: () => {json.dumps(languages)} }})"
+    )
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    await phone.goto(opened["url"])
+    await world.connected(phone)
     await agent.update("quote_ready", {"created_at": "2026-11-23T10:00:00Z", "n": 1.5})
 
     await expect(phone.get_by_text("1.5")).to_be_visible()

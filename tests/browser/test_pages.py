@@ -151,15 +151,18 @@ async def test_the_other_pages_have_no_accessibility_fault(
         "/p": "No session on this phone",
     }
     for path, text in pages.items():
-        for width in (1280, 320):
-            page = await world.page(
-                **look, viewport={"width": width, "height": 800}, reduced_motion="reduce"
-            )
-            await page.goto(world.server.url + path)
-            await expect(page.get_by_text(text).first).to_be_visible()
-            assert await accessibility_faults(page) == [], path
-            assert not await is_too_wide(page), (path, width)
-            await page.context.close()
+        page = await world.page(
+            **look, viewport={"width": 1280, "height": 800}, reduced_motion="reduce"
+        )
+        await page.goto(world.server.url + path)
+        await expect(page.get_by_text(text).first).to_be_visible()
+        assert await accessibility_faults(page) == [], path
+        await page.set_viewport_size({"width": 320, "height": 800})
+        assert not await is_too_wide(page), path
+        await page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+        assert await accessibility_faults(page) == [], f"{path} at twice the text"
+        assert not await is_too_wide(page), f"{path} at twice the text"
+        await page.context.close()
 
 
 async def test_a_phone_on_a_slow_network_loads_little(world: World) -> None:
@@ -182,6 +185,61 @@ async def test_a_phone_on_a_slow_network_loads_little(world: World) -> None:
 
     assert len(asked) <= 20
     assert size <= 40 * 1024
+
+
+async def test_on_a_slow_network_the_phone_joins_and_shows_its_card(world: World) -> None:
+    """300 ms there and back, 50 KB a second: a bad corner of a mobile network."""
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    phone = await world.page(**PIXEL)
+    devtools = await phone.context.new_cdp_session(phone)
+    await devtools.send("Network.enable")
+    rate = 50 * 1024
+    await devtools.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 300, "downloadThroughput": rate, "uploadThroughput": rate},
+    )
+
+    await phone.goto(opened["url"], wait_until="commit")
+
+    # The shell stands in the page itself, before any script of it has come.
+    await expect(phone.locator(".waiting, .bar").first).to_be_visible()
+    await world.connected(phone)
+    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_visible()
+
+
+@pytest.mark.parametrize("embed", [False, True])
+async def test_no_page_runs_or_fetches_what_is_not_its_own(
+    new_world: NewWorld, embed: bool
+) -> None:
+    world = await new_world(allow_origin=("https://shop.example",))
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    session, token = agent.session_id, world.server.token()
+    admin = world.server.token("local", "admin")
+    paths = [f"/ui?embed=1&session_id={session}#token={token}"]
+    if not embed:
+        opened = await world.ask("POST", f"/sessions/{session}/pairings")
+        ticket = opened["url"].removeprefix(world.server.url)
+        paths = ["/", f"/#token={token}", f"/sessions/{session}/pair#token={token}", "/c", "/p",
+                 ticket, f"/ui?session_id={session}#token={token}",
+                 f"/admin?session={session}#token={admin}", "/docs"]  # fmt: skip
+    for path in paths:
+        page = await world.page()
+        await page.goto(world.server.url + path)
+        await page.wait_for_load_state("networkidle")
+        inline = await page.locator("script:not([src]), style, [onclick], [onload]").count()
+        assert inline == 0, path
+        assert world.faults == [], path
+        async with page.expect_console_message(lambda said: "POLICY" in said.text):
+            refused = await page.evaluate(
+                "() => { try { document.createElement('p').innerHTML = '<b>x</b>'; return '' }"
+                " catch (error) { return error.name } }"
+            )
+        assert refused == "TypeError", f"Trusted Types are not enforced on {path}"
+        world.faults.clear()  # that one was provoked
+        await page.context.close()
 
 
 async def test_modules_are_fetched_in_one_step(world: World) -> None:
@@ -284,3 +342,69 @@ async def test_the_inspector_tells_how_long_a_tap_took(world: World) -> None:
     await desk.get_by_text("Send as agent").click()
     await desk.get_by_role("button", name="Send", exact=True).click()
     await expect(phone.get_by_text("$12.99")).to_be_visible()
+
+
+async def reach(page: Page, name: str) -> None:
+    """Go on by the Tab key alone until what is called `name` has the focus."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        called = await page.evaluate(
+            "() => { const at = document.activeElement; return [at.getAttribute('aria-label'),"
+            " at.labels?.[0]?.textContent, at.placeholder, at.textContent].find(Boolean) ?? '' }"
+        )
+        if name in called:
+            return
+    raise AssertionError(f"the Tab key never reaches {name!r}")
+
+
+async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    desk = await world.page(viewport={"width": 320, "height": 568})
+    await desk.goto(f"{world.server.url}/#token={world.server.token()}")
+    await expect(desk.get_by_text("1 screen")).to_be_visible()
+
+    await reach(desk, "More about Untitled session")
+    await desk.keyboard.press("Enter")
+    await reach(desk, "Rename")
+    await reach(desk, "Remove")
+    await desk.goto(f"{world.server.url}/sessions/{agent.session_id}/pair")
+    await expect(desk.get_by_text("here now").first).to_be_visible()
+    assert not await is_too_wide(desk)
+    await reach(desk, "Remove Pixel 7")
+    await desk.keyboard.press("Enter")
+
+    await expect(phone.get_by_role("alert")).to_contain_text("disconnected")
+    await expect(desk.get_by_role("button", name="Remove Pixel 7")).to_have_count(0)
+
+
+async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) -> None:
+    agent = await world.agent()
+    other = await world.agent(user="bob")
+    phone = await world.phone(agent)
+    call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
+    await phone.get_by_role("button", name="A", exact=True).tap()
+    await agent.result(call)
+    desk = await world.page(viewport={"width": 320, "height": 568})
+    await desk.goto(f"{world.server.url}/admin#token={world.server.token('local', 'admin')}")
+    await expect(desk.get_by_role("button", name=other.session_id[:8])).to_be_visible()
+
+    await reach(desk, "Find by user")
+    await desk.keyboard.type("alice")
+    await expect(desk.get_by_role("button", name=other.session_id[:8])).to_have_count(0)
+    await reach(desk, agent.session_id[:8])
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_role("button", name="client_tool_result")).to_be_visible()
+    assert not await is_too_wide(desk)
+    await reach(desk, "client_tool_call")
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_text("call to answer")).to_be_visible()
+    await desk.keyboard.press("Enter")
+    await expect(desk.get_by_text("call to answer")).to_be_hidden()
+    await desk.keyboard.press("Shift+Tab")
+    await reach(desk, "Send as agent")
+    await desk.keyboard.press("Enter")
+    await reach(desk, "Send")
+    await desk.keyboard.press("Enter")
+
+    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()

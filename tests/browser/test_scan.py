@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, scanned
 
@@ -25,14 +27,12 @@ async def drawn(desk: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
 async def test_one_scan_of_the_screen_shows_what_the_agent_talks_about(
-    world: World, scheme: str, size: tuple[int, int]
+    world: World, scheme: str
 ) -> None:
     agent = await world.agent()
     await agent.update("quote_ready", QUOTES)
-    viewport = {"width": size[0], "height": size[1]}
-    desk = await pairing_page(world, agent, viewport=viewport, color_scheme=scheme)
+    desk = await pairing_page(world, agent, color_scheme=scheme)
     texts = scanned(await desk.screenshot(full_page=True))
     link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
     assert texts == [link]
@@ -48,20 +48,29 @@ async def test_one_scan_of_the_screen_shows_what_the_agent_talks_about(
     await expect(desk.get_by_text("Pixel 7 joined")).to_be_visible()
 
 
-@pytest.mark.parametrize("options", [{"color_scheme": "dark"}, {"forced_colors": "active"}])
-async def test_the_code_lies_on_a_white_plate_with_its_quiet_zone(
-    world: World, options: dict[str, str]
+@pytest.mark.parametrize(
+    "look", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}], ids=str
+)
+async def test_the_code_is_read_off_its_white_plate_in_every_look_and_size(
+    world: World, look: dict[str, str]
 ) -> None:
-    desk = await pairing_page(world, await world.agent(), **options)
+    desk = await pairing_page(world, await world.agent(), **look)
+    for width, height in ((1280, 800), (390, 844)):
+        await desk.set_viewport_size({"width": width, "height": height})
 
-    plate = await desk.evaluate(
-        "() => { const qr = document.querySelector('.qr'); const box = qr.getBoundingClientRect();"
-        " return [getComputedStyle(qr).backgroundColor, box.width, box.height] }"
-    )
-
-    assert plate[0] == "rgb(255, 255, 255)"
-    assert min(plate[1:]) >= 240
-    assert len(scanned(await desk.screenshot())) == 1
+        color, *size = await desk.evaluate(
+            "() => { const qr = document.querySelector('.qr'), box = qr.getBoundingClientRect();"
+            " return [getComputedStyle(qr).backgroundColor, box.width, box.height] }"
+        )
+        assert color == "rgb(255, 255, 255)"
+        assert min(size) >= 240
+        svg = await desk.evaluate("() => atob(document.querySelector('.qr').src.split(',')[1])")
+        [modules] = re.findall(r'viewBox="0 0 (\d+) ', svg)
+        [margin] = re.findall(r"M(\d+) \d+\.5", svg)
+        assert int(margin) >= 4
+        assert int(modules) - 2 * int(margin) <= 37, "more than a camera reads with ease"
+        link = await desk.get_by_role("link", name="Open on this device").get_attribute("href")
+        assert scanned(await desk.screenshot(full_page=True)) == [link]
 
 
 async def test_a_phone_without_a_camera_types_nine_digits(world: World) -> None:
@@ -104,6 +113,38 @@ async def test_fetching_the_link_uses_nothing_up_but_the_second_browser_is_told(
 
     await expect(late.get_by_role("heading", name="already used")).to_be_visible()
     await expect(late.get_by_role("link", name="Type a code")).to_be_visible()
+
+
+@pytest.mark.parametrize("way", ["scan", "code"])
+async def test_an_answer_that_gets_lost_on_the_way_costs_no_second_scan(
+    world: World, way: str
+) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    phone = await world.page(**PIXEL)
+    lost: list[str] = []
+
+    async def lose_the_first(route: Route) -> None:
+        answer = await route.fetch()
+        if lost:
+            await route.fulfill(response=answer)
+        else:
+            lost.append(await answer.text())
+            await route.abort("connectionreset")
+
+    await phone.route("**/pair", lose_the_first)
+    if way == "scan":
+        await phone.goto(opened["url"])
+    else:
+        await phone.goto(opened["code_url"])
+        await phone.get_by_role("textbox", name="Code").fill(opened["code"])
+        await phone.get_by_role("button", name="Join").tap()
+
+    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_visible()
+    assert "token" in lost[0]
+    devices = (await world.ask("GET", "/me/devices"))["devices"]
+    assert len(devices) == 1
 
 
 async def test_reload_and_back_keep_the_seat_and_show_no_secret(world: World) -> None:
@@ -179,7 +220,6 @@ async def test_the_whole_scan_works_on_plain_http(new_world: NewWorld) -> None:
     first.server.host = "companion.test"
     await first.server.start(public_url=f"http://companion.test:{port}")
     agent = await first.agent()
-    await agent.update("quote_ready", QUOTES)
     desk = await pairing_page(first, agent)
     [link] = scanned(await desk.screenshot())
     assert link.startswith(f"http://companion.test:{port}/p#")
@@ -188,6 +228,8 @@ async def test_the_whole_scan_works_on_plain_http(new_world: NewWorld) -> None:
     await phone.goto(link)
 
     assert await phone.evaluate("() => isSecureContext") is False
+    await expect(phone.get_by_text("Over HTTPS this screen could")).to_be_visible()
+    await agent.update("quote_ready", QUOTES)
     await phone.get_by_role("button", name="FedEx Ground").tap()
     await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible()
     await agent.hears(lambda message: message["type"] == "user_message")

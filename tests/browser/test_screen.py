@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
-from .conftest import QUOTES, World, is_too_wide
+from .conftest import PIXEL, QUOTES, World, is_too_wide
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +86,41 @@ async def test_one_tap_answers_a_question_however_often_it_is_tapped(world: Worl
     await agent.update("done", {})
     assert len(agent.heard("client_tool_result")) == 1
     assert agent.heard("user_message") == []
+
+
+async def test_a_tap_is_seen_at_once_and_two_taps_are_one(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.page(**PIXEL)
+    is_held = asyncio.Event()
+    late: list[str | bytes] = []
+    sockets: list[WebSocketRoute] = []
+
+    async def hold(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        sockets.append(socket)
+        server.on_message(lambda text: late.append(text) if is_held.is_set() else socket.send(text))
+
+    await phone.context.route_web_socket("**/ws*", hold)
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    await phone.goto(opened["url"])
+    call = await agent.call("companion_choose", **SERVICES)
+    button = phone.get_by_role("button", name="UPS Next Day")
+    box = await button.bounding_box()
+    assert box is not None
+
+    is_held.set()
+    for _ in range(2):
+        await phone.touchscreen.tap(box["x"] + 40, box["y"] + 20)
+
+    await expect(phone.get_by_text("Sending…")).to_be_visible()
+    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_disabled()
+    assert (await agent.result(call))["id"] == "air"
+    is_held.clear()
+    for text in late:
+        sockets[-1].send(text)
+    await expect(phone.get_by_text("Selected: UPS Next Day")).to_be_visible()
+    await agent.update("done", {})
+    assert len(agent.heard("client_tool_result")) == 1
 
 
 async def test_a_form_gives_typed_values(world: World) -> None:
@@ -346,6 +381,9 @@ async def test_one_sentence_is_announced_per_update_and_many_at_once_as_a_summar
     await asyncio.gather(*(agent.update("step", {"number": number}) for number in range(10)))
 
     await expect(spoken).to_have_text("10 updates")
+    await agent.update("long " * 80, {"text": "word " * 400})
+    await expect(spoken).to_contain_text("long long")
+    assert len(str(await spoken.text_content())) <= 200
 
 
 async def test_the_page_fits_the_smallest_phone(world: World) -> None:
@@ -357,10 +395,54 @@ async def test_the_page_fits_the_smallest_phone(world: World) -> None:
     await expect(phone.get_by_role("article")).to_have_count(3)
 
     assert not await is_too_wide(phone)
-    small = await phone.evaluate(
-        "() => [...document.querySelectorAll('button, a, input, summary, select')]"
-        ".filter((each) => each.checkVisibility())"
-        ".map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])"
-        ".filter(([, box]) => box.height < 48 || box.width < 48).map(([html]) => html)"
+    assert await too_small(phone) == []
+
+
+async def too_small(phone: Page) -> list[str]:
+    """What a thumb would miss. A tick counts with its label."""
+    return list(
+        await phone.evaluate(
+            "() => [...document.querySelectorAll('button, a, input, summary, select, textarea')]"
+            ".filter((each) => each.checkVisibility())"
+            ".map((each) => [each.outerHTML.slice(0, 80),"
+            " each.closest('label, .is-tick') ?? each])"
+            # Sizes of the layout: a button that is being pressed is drawn a little smaller.
+            ".filter(([, box]) => box.offsetHeight < 48 || box.offsetWidth < 48)"
+            ".map(([html]) => html)"
+        )
     )
-    assert small == []
+
+
+async def test_everything_to_tap_is_as_large_as_a_thumb(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent, viewport={"width": 320, "height": 568})
+    assert await too_small(phone) == []
+    await agent.update("quote_ready", QUOTES)
+    await agent.update(
+        "contact",
+        {"site": "https://example.com", "email": "a@example.com", "phone": "+1 555 0100",
+         "nested": {"a": {"b": 1}}, **{f"row_{number}": number for number in range(20)}},
+    )  # fmt: skip
+    properties = {"name": {}, "size": {"enum": ["S", "M"]}, "gift": {"type": "boolean"},
+                  "day": {"format": "date"}}  # fmt: skip
+    await agent.call("companion_form", title="Parcel", schema={"properties": properties})
+    await agent.call("companion_choose", **SERVICES, multiple=True)
+    await agent.call("companion_confirm", title="Print it?")
+    await agent.send(type="agent_response", agent_response_event={"agent_response": "Here."})
+    await expect(phone.get_by_role("article")).to_have_count(5)
+    await expect(phone.get_by_role("log")).to_contain_text("Here.")
+    assert await too_small(phone) == []
+
+    await phone.get_by_role("button", name="FedEx Ground").last.tap()
+    await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible()
+    await phone.get_by_role("button", name="Decline").tap()
+    await expect(phone.get_by_text("Declined")).to_be_visible()
+    assert await too_small(phone) == []
+
+    await world.ask("DELETE", f"/sessions/{agent.session_id}")
+    await expect(phone.get_by_role("alert")).to_contain_text("has ended")
+    assert await too_small(phone) == []
+    for path, text in (("/c", "Type your code"), ("/p", "No session"), ("/p#x.y", "No session")):
+        await phone.goto(world.server.url + path)
+        await expect(phone.get_by_text(text).first).to_be_visible()
+        assert await too_small(phone) == [], path

@@ -61,8 +61,9 @@ class CompanionPairing extends HTMLElement {
     this.link = h("a", { class: "button secondary", target: "_blank", rel: "noopener" }, "Open on this device")
     this.copying = h("span", {})
     this.fault = h("div", { role: "alert" })
-    this.reach = h("div", {})
+    this.reach = h("div", { class: "reach" })
     this.replaceChildren(
+      this.reach,
       h("div", { class: "plate" }, this.qr),
       h("div", { class: "ways" },
         h("section", {}, h("h2", {}, "Scan with the phone’s camera"),
@@ -71,7 +72,7 @@ class CompanionPairing extends HTMLElement {
           h("p", {}, "Go to ", this.host, " and enter"),
           this.code, h("p", {}, this.left), this.others),
         h("div", { class: "actions" }, this.link, this.copying),
-        this.fault, this.reach))
+        this.fault))
   }
 
   #show(opened, svg) {

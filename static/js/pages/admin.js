@@ -4,7 +4,7 @@ import { ask, socketAddress } from "../api.js"
 import { Connection } from "../connection.js"
 import { apply, emptySession } from "../core/session.js"
 import { KINDS, LANES } from "../core/trace.js"
-import { ago, allRecords, confirmed, save, signIn, signInForm, signOut } from "../desk.js"
+import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
 import { arrange, h } from "../dom.js"
 import { defineTimeline } from "../elements/timeline.js"
 import { Outbox } from "../keep.js"
@@ -116,7 +116,7 @@ function paintList(found) {
     const { agent = 0, ui = 0 } = session.connections ?? {}
     node.replaceChildren(h("button", { type: "button", class: "inspector-session", "aria-current": isOn ? "true" : null, on: { click: () => watch(id) } },
       h("span", { class: "inspector-name" }, h("i", { class: "dot", "aria-hidden": "true" }), session.title || id.slice(0, 8)),
-      h("span", { class: "muted" }, `${session.user} · ${session.seq} records · ${agent} agent, ${ui} screen`),
+      h("span", { class: "muted" }, [session.user, count(session.seq, "record"), `${count(agent, "agent")}, ${count(ui, "screen")}`].join(" · ")),
       h("span", { class: "muted" }, ago(session.last_active_at))))
     node.classList.toggle("is-on", agent + ui > 0)
     return node

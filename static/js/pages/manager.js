@@ -1,7 +1,7 @@
 // The session manager: one's sessions, live; made, named, paired, exported and ended here.
 
 import { ask } from "../api.js"
-import { ago, allRecords, confirmed, save, signIn, signInForm, signOut } from "../desk.js"
+import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
 import { arrange, h, icon } from "../dom.js"
 
 const REFRESH_MS = 3000
@@ -99,9 +99,9 @@ function row(session) {
 }
 
 function present({ connections }) {
-  const parts = [["agent", "agent", "agents"], ["ui", "screen", "screens"]]
+  const parts = [["agent", "agent"], ["ui", "screen"]]
     .filter(([role]) => connections?.[role] > 0)
-    .map(([role, one, many]) => `${connections[role]} ${connections[role] === 1 ? one : many}`)
+    .map(([role, one]) => count(connections[role], one))
   return h("span", { class: parts.length ? "badge is-on" : "badge" }, h("i", { class: "dot", "aria-hidden": "true" }),
     parts.length ? parts.join(", ") : "nobody connected")
 }

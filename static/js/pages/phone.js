@@ -7,11 +7,15 @@ import { defineConversation } from "../elements/conversation.js"
 import { defineQuestion } from "../elements/question.js"
 import { ask, deviceName, Refusal } from "../api.js"
 import { Feed } from "../feed.js"
-import { paired, signedIn } from "../keep.js"
+import { newRequestId, paired, signedIn } from "../keep.js"
 import { choose, directionOf, load } from "../words.js"
 
 /** How often a phone asks whether the owner has said yes. */
 const ASK_AGAIN_MS = 1000
+/** How often a way in is tried while the network blinks: a phone changes from one to another. */
+const MAX_TRIES = 4
+/** One key per ticket or code: where the answer got lost, the server gives the same seat again. */
+const keys = new Map()
 
 const root = document.getElementById("app")
 const fragment = fragmentOf(location.hash)
@@ -104,7 +108,11 @@ function show(content) {
  * Where the owner must say yes first, `onWait(verification)` tells what to compare.
  */
 async function enter(proof, onWait) {
-  let answer = await ask("POST", "pair", { body: { ...proof, device: deviceName() } })
+  const secret = proof.ticket ?? proof.code
+  if (!keys.has(secret)) keys.set(secret, newRequestId())
+  const headers = { "Idempotency-Key": keys.get(secret) }
+  const body = { ...proof, device: deviceName() }
+  let answer = await insistently(() => ask("POST", "pair", { body, headers }))
   while (answer.status === 202) {
     const { claim, verification } = answer.body
     onWait(verification)
@@ -112,6 +120,18 @@ async function enter(proof, onWait) {
     answer = await patiently(() => ask("POST", "pair", { body: { claim } }), { claim, verification })
   }
   return answer.body
+}
+
+/** Try again where no answer came. */
+async function insistently(attempt) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (error.status !== 0 || tries === MAX_TRIES) throw error
+      await new Promise((resolve) => setTimeout(resolve, 150 * 2 ** tries))
+    }
+  }
 }
 
 /** A network that blinks while the owner thinks costs nothing. */
@@ -154,7 +174,7 @@ function stuck(words, { title, text, mayRetry }, retry = null) {
     h("h1", {}, title),
     text ? h("p", {}, text) : null,
     mayRetry && retry ? h("button", { type: "button", class: "primary", on: { click: retry } }, words("try_again")) : null,
-    h("a", { class: "button secondary", href: "c" }, words("type_code")))
+    h("a", { class: mayRetry ? "button secondary" : "button primary", href: "c" }, words("type_code")))
 }
 
 /** The form for nine digits; `onCode(code)` resolves, or rejects with a Refusal. */
