@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -13,6 +12,7 @@ from aiohttp import web
 from companion_ws import __version__
 from companion_ws.core.errors import ERRORS
 from companion_ws.core.protocol import COMMANDS, Relayed
+from companion_ws.web.readable import docs_page
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.shapes import Problem
 
@@ -63,6 +63,7 @@ class Documents:
     def __init__(self, routes: Iterable[Route], public_url: str) -> None:
         self._routes = [*routes, *self.routes()]
         self._public_url = public_url
+        self._page: str | None = None
 
     def routes(self) -> list[Route]:
         return [
@@ -81,7 +82,9 @@ class Documents:
         return web.json_response(asyncapi(self._public_url))
 
     async def docs(self, request: web.Request) -> web.Response:
-        return web.Response(text=docs_page(self._routes), content_type="text/html")
+        if self._page is None:
+            self._page = docs_page(self._routes, self._public_url, RECORDS, TOLD)
+        return web.Response(text=self._page, content_type="text/html")
 
 
 def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
@@ -285,65 +288,3 @@ def _told_message(name: str, is_record: bool) -> dict[str, Any]:
         "summary": RECORDS.get(name) or TOLD[name],
         "payload": {"type": "object", "required": required, "properties": properties},
     }
-
-
-def docs_page(routes: Iterable[Route]) -> str:
-    """Return a readable page of routes and messages; everything in it is escaped."""
-    rows = "".join(
-        f"<tr><th scope=row><code>{route.method} {_shown(route.path)}</code></th>"
-        f"<td>{html.escape(', '.join(sorted(route.who)) or 'anybody')}"
-        f"{' (this machine)' if route.admin else ''}</td>"
-        f"<td>{html.escape(route.summary)}</td></tr>"
-        for route in routes
-    )
-    commands = "".join(
-        f"<tr><th scope=row><code>{name}</code></th><td>{', '.join(sorted(kind.roles))}</td>"
-        f"<td>{html.escape((kind.__doc__ or '').splitlines()[0])}</td></tr>"
-        for name, kind in COMMANDS.items()
-    )
-    told = "".join(
-        f"<tr><th scope=row><code>{name}</code></th><td>{'record' if name in RECORDS else ''}</td>"
-        f"<td>{html.escape(text)}</td></tr>"
-        for name, text in {**TOLD, **RECORDS}.items()
-    )
-    errors = "".join(
-        f"<tr><th scope=row><code>{code}</code></th><td>{error.http_status}</td>"
-        f"<td>{error.close_code or ''}</td><td>{html.escape((error.__doc__ or '').splitlines()[0])}"
-        "</td></tr>"
-        for code, error in sorted(ERRORS.items())
-    )
-    return _PAGE.format(rows=rows, commands=commands, told=told, errors=errors)
-
-
-def _shown(path: str) -> str:
-    return html.escape(_REGEX.sub(r"{\1}", path))
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>API of companion-ws</title>
-<meta name="color-scheme" content="light dark">
-<link rel="stylesheet" href="static/css/base.css">
-<link rel="stylesheet" href="static/css/docs.css">
-<main>
-<h1>API</h1>
-<p>For programs: <a href="openapi.json">OpenAPI 3.1</a> and
-<a href="asyncapi.json">AsyncAPI 3.0</a>.</p>
-<h2>HTTP</h2>
-<div class="wide" tabindex="0"><table><thead><tr><th>Route<th>Who<th>What</tr></thead>
-<tbody>{rows}</tbody></table></div>
-<h2>WebSocket: commands</h2>
-<p>Sent on <code>/ws</code>, one JSON object a text frame.</p>
-<div class="wide" tabindex="0"><table><thead><tr><th>type<th>Roles<th>What</tr></thead>
-<tbody>{commands}</tbody></table></div>
-<h2>WebSocket: what the server says</h2>
-<div class="wide" tabindex="0"><table><thead><tr><th>type<th><th>What</tr></thead>
-<tbody>{told}</tbody></table></div>
-<h2>Errors</h2>
-<div class="wide" tabindex="0"><table><thead><tr><th>code<th>HTTP<th>Close<th>When</tr></thead>
-<tbody>{errors}</tbody></table></div>
-</main>
-</html>
-"""

@@ -123,21 +123,21 @@ class Pages:
     def routes(self) -> list[Route]:
         """Every page and file, none of which needs a token."""
         pages = {
-            "/": "manager.html",
-            "/p": "phone.html",
-            "/c": "phone.html",
-            "/ui": "phone.html",
-            "/sessions/{session_id}/pair": "pair.html",
+            "/": ("manager.html", "The session manager"),
+            "/p": ("phone.html", "Where a QR code leads"),
+            "/c": ("phone.html", "Where a code is typed"),
+            "/ui": ("phone.html", "The CompanionUI"),
+            "/sessions/{session_id}/pair": ("pair.html", "QR code, code, and who has joined"),
         }
         return [
             *(
-                Route("GET", path, PUBLIC, self._page(name), summary=f"Page {path}",
-                      media="text/html")
-                for path, name in pages.items()
+                Route("GET", path, PUBLIC, self._page(name), summary=summary, media="text/html")
+                for path, (name, summary) in pages.items()
             ),
             Route("GET", "/admin", PUBLIC, self._page("admin.html"), admin=True,
-                  summary="Page /admin", media="text/html"),
-            Route("GET", "/static/{path:.+}", PUBLIC, self._static),
+                  summary="The inspector", media="text/html"),
+            Route("GET", "/static/{path:.+}", PUBLIC, self._static,
+                  summary="A style, a script or a picture of the pages", media="*/*"),
             Route("GET", "/brand/logo", PUBLIC, self._logo, summary="The logo of the branding",
                   media="image/*"),
             Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
