@@ -13,9 +13,8 @@ const STEADY_MS = 5000
 /** A try that hangs is given up. */
 const OPENING_MS = 10_000
 
-/** While somebody looks, the first half minute's waits stay below two seconds: ceilings stop growing here. */
-const LOOKED_AT_ATTEMPTS = 3
-const LOOKED_AT_MS = 30_000
+/** While somebody looks, ceilings stop growing: at a second for ten seconds, at two for half a minute. */
+const LOOKED_AT = [{ forMs: 10_000, attempts: 2 }, { forMs: 30_000, attempts: 3 }]
 
 const TOKEN_EXPIRED = 4401
 /** Refusals after which the same command may be tried again. */
@@ -178,9 +177,10 @@ export class Connection {
   }
 
   get #patience() {
-    const isLookedAt = globalThis.document?.visibilityState === "visible"
-    const isFresh = this.#environment.now() - this.#lostAt < LOOKED_AT_MS
-    return isLookedAt && isFresh ? Math.min(this.#attempt, LOOKED_AT_ATTEMPTS) : this.#attempt
+    if (globalThis.document?.visibilityState !== "visible") return this.#attempt
+    const lostForMs = this.#environment.now() - this.#lostAt
+    const limit = LOOKED_AT.find(({ forMs }) => lostForMs < forMs)
+    return Math.min(this.#attempt, limit?.attempts ?? this.#attempt)
   }
 
   #again() {
