@@ -155,7 +155,7 @@ async def main(rounds: int) -> None:
     for name, target in TARGETS_MS.items():
         values = sorted(result[name] for result in results)
         p95 = values[min(len(values) - 1, round(0.95 * (len(values) - 1)))]
-        print(f"{name:18}{statistics.median(values):8.0f}{p95:8.0f}{target or "":>8}")
+        print(f"{name:18}{statistics.median(values):8.0f}{p95:8.0f}{target or '':>8}")
 
 
 if __name__ == "__main__":
