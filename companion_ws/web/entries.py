@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterable
@@ -26,8 +25,10 @@ from companion_ws.web.samples import (
     said_example,
     sent_example,
 )
+from companion_ws.web.shapes import Message
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+_INDENT: Final = "  "
 
 
 def path_of(route: Route) -> str:
@@ -90,7 +91,10 @@ def _body(route: Route) -> str:
         return ""
     fields = fields_of(route.body)
     bare = f"The bare value, {words_of(route.body)}."
-    return paragraph(first_line(route.body) if fields else bare) + field_list(fields)
+    about = paragraph(first_line(route.body) if fields else bare)
+    if route.body is Message:
+        about += "<p>They are listed under <a href=#commands>Commands</a>.</p>"
+    return about + field_list(fields)
 
 
 def _answer(route: Route) -> str:
@@ -134,8 +138,8 @@ def curl(method: str, path: str, call: Call, token: str) -> str:
     headers = [f"Authorization: Bearer ${token}"] if token else []
     lines += [f"-H {_quoted(header)}" for header in [*headers, *call.headers]]
     if call.body is not None:
-        lines.append(f"-d {shlex.quote(json.dumps(call.body, ensure_ascii=False))}")
-    return " \\\n  ".join(lines)
+        lines.append(f"-d {shlex.quote(pretty(call.body, _INDENT))}")
+    return f" \\\n{_INDENT}".join(lines)
 
 
 def _quoted(header: str) -> str:

@@ -110,7 +110,9 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
     "POST /sessions/{session_id}/pairings/{pairing_id}": (Call({"allow": True}),),
     "GET /sessions/{session_id}/qr.svg": (Call(query="pairing=$PAIRING_ID", options="-o qr.svg"),),
     "GET /sessions/{session_id}/qr.png": (Call(query="pairing=$PAIRING_ID", options="-o qr.png"),),
-    "POST /pair": (Call({"code": "123456789", "device": "Pixel 7"}),),
+    "POST /pair": (
+        Call({"code": "123456789", "device": "Pixel 7"}, about="With the code a person reads out:"),
+    ),
     "POST /sign-in": (Call({"ticket": "TICKET_OF_THE_LINK"}),),
     "POST /tokens": (Call({"user": "alice", "role": "user", "ttl_s": 86400}),),
     "DELETE /tokens": (Call(query="user=alice"),),
@@ -129,6 +131,7 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
         Call(
             {"type": "post_call_transcription", "data": {"conversation_id": "conv_1"}},
             headers=("ElevenLabs-Signature: t=$TIME,v0=$SIGNATURE",),
+            about="`$SIGNATURE` is the HMAC-SHA256 of `$TIME`, a full stop and the body, in hex:",
         ),
     ),
     "POST /mcp": (

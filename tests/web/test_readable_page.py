@@ -29,6 +29,7 @@ from companion_ws.testing.server import CompanionServer
 from companion_ws.web.describe import RECORDS, TOLD, asyncapi
 from companion_ws.web.entries import anchor_of, path_of
 from companion_ws.web.joining import Join
+from companion_ws.web.markup import pretty
 from companion_ws.web.readable import docs_page
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.samples import (
@@ -324,7 +325,7 @@ async def variables(server: CompanionServer, http: aiohttp.ClientSession) -> dic
     admin = {"Authorization": f"Bearer {root}"}
     async with http.post(f"{server.url}/tokens", headers=admin, json=wish) as answer:
         token_id = (await answer.json())["id"]
-    at, body = str(int(time.time())), json.dumps(CALLS["POST /elevenlabs/post-call"][0].body)
+    at, body = str(int(time.time())), pretty(CALLS["POST /elevenlabs/post-call"][0].body, "  ")
     signed = hmac.new(SIGNING.encode(), f"{at}.{body}".encode(), "sha256").hexdigest()
     return {
         "URL": server.url,
