@@ -1,169 +1,405 @@
-"""The phone page in a second engine: Debian's WebKit, the nearest thing to an iPhone here.
-
-Needs `apt-get install webkit2gtk-driver xvfb`. Run by `pytest -m slow tests/browser`.
-"""
+"""The phone page in a second engine: Debian's WebKit, the nearest thing to an iPhone here."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from .conftest import QUOTES, World
+from . import webkit
+from .conftest import QUOTES, Agent, NewWorld, World
+from .test_pages import MARKUP, hostile_payloads
+from .test_screen import SERVICES
+from .webkit import Setup, WebKit
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-HOSTILE = {"<img src=x onerror=document.title='hit'>": "javascript:alert(1)", "long": "x" * 9000}
+NewPhone = Callable[..., Awaitable[WebKit]]
 
-
-class WebKit:
-    """One page of WebKit, driven by W3C WebDriver."""
-
-    def __init__(self, http: aiohttp.ClientSession, base: str) -> None:
-        self._http = http
-        self._base = base
-        self._session = ""
-
-    async def open(self, browser: str) -> None:
-        options = {"binary": browser, "args": ["--automation"]}
-        wanted = {"alwaysMatch": {"webkitgtk:browserOptions": options}}
-        answer = await self._ask("POST", "", {"capabilities": wanted})
-        self._session = f"/{answer['sessionId']}"
-
-    async def close(self) -> None:
-        await self._ask("DELETE", "")
-
-    async def go(self, url: str) -> None:
-        await self._ask("POST", "/url", {"url": url})
-
-    async def run(self, script: str, *arguments: Any) -> Any:
-        return await self._ask("POST", "/execute/sync", {"script": script, "args": arguments})
-
-    async def until(self, script: str, within_s: float = 20) -> Any:
-        """Return what `script` gives once it is true."""
-        async with asyncio.timeout(within_s):
-            while not (found := await self.run(f"return {script}")):
-                await asyncio.sleep(0.1)
-        return found
-
-    async def click(self, css: str) -> None:
-        found = await self._ask("POST", "/element", {"using": "css selector", "value": css})
-        await self._ask("POST", f"/element/{found[ELEMENT]}/click", {})
-
-    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        url = f"{self._base}/session{self._session}{path}"
-        async with self._http.request(method, url, json=body) as answer:
-            value = (await answer.json())["value"]
-            assert answer.status == 200, value
-            return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
+# A box to tick is tapped by its label.
+TOO_SMALL = """
+const target = (each) => each.type === 'checkbox' ? each.labels[0] : each
+return [...document.querySelectorAll('button, a, input, select, summary, textarea')]
+  .filter((each) => each.checkVisibility())
+  .map((each) => ({ html: each.outerHTML.slice(0, 80), box: target(each).getBoundingClientRect() }))
+  .filter(({ box }) => box.width < 48 || box.height < 48)
+  .map(({ html, box }) => `${box.width} x ${box.height} ${html}`)
+"""
+LONGEST_MOTION_S = """
+return Math.max(0, ...[...document.querySelectorAll('*')].flatMap((each) => {
+  const style = getComputedStyle(each)
+  return [...style.animationDuration.split(','), ...style.transitionDuration.split(',')]
+}).map(parseFloat))
+"""
+# A network that takes what is sent and passes it on only when it is told to.
+HOLD_BACK = """
+const { send } = WebSocket.prototype
+const held = []
+WebSocket.prototype.send = function (...frame) { held.push(() => send.apply(this, frame)) }
+window.passOn = () => {
+  WebSocket.prototype.send = send
+  for (const each of held) each()
+}
+"""
+# What the page looks like in the moment the connection is seen to be lost.
+NOTE_THE_LOSS = """
+const watch = new MutationObserver(() => {
+  if (document.querySelector('.light[data-of=server].is-on')) return
+  window.atLoss = { hadBanner: !document.querySelector('.banner').hidden }
+  watch.disconnect()
+})
+watch.observe(document.body, { attributes: true, childList: true, subtree: true })
+"""
+CONNECTED = "document.querySelector('.light[data-of=server].is-on') !== null"
+HEADINGS = "[...document.querySelectorAll('article h2')].map((each) => each.textContent)"
+BREAK_THE_RULES = """
+new Image().src = 'http://other.example/pixel.png'
+try { document.createElement('p').innerHTML = '<b>x</b>'; return '' }
+catch (error) { return error.name }
+"""
 
 
 @pytest.fixture
-async def webkit(tmp_path: Path) -> AsyncIterator[WebKit]:
-    driver, xvfb = shutil.which("WebKitWebDriver"), shutil.which("Xvfb")
-    assert driver, "WebKit is missing: apt-get install webkit2gtk-driver"
-    assert xvfb, "Xvfb is missing: apt-get install xvfb"
-    [browser] = Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser")
-    display = f":{free_port()}"
-    screen = await asyncio.create_subprocess_exec(
-        xvfb, display, "-screen", "0", "480x900x24", stderr=asyncio.subprocess.DEVNULL
-    )
-    port = free_port()
-    environment = {
-        **os.environ,
-        "DISPLAY": display,
-        "HOME": str(tmp_path),
-        "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
-    }
-    process = await asyncio.create_subprocess_exec(
-        driver, f"--port={port}", env=environment, stderr=asyncio.subprocess.DEVNULL
-    )
-    async with aiohttp.ClientSession() as http:
-        page = WebKit(http, f"http://127.0.0.1:{port}")
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await page.open(str(browser))
-                    break
-                except (aiohttp.ClientConnectorError, AssertionError):
-                    await asyncio.sleep(0.2)
-        yield page
-        await page.close()
-    for each in (process, screen):
-        each.terminate()
-        await each.wait()
+def browser() -> None:
+    """No Chromium here: all that is opened in the world is WebKit's."""
 
 
-async def scan(world: World, webkit: WebKit, session_id: str) -> None:
-    opened = await world.ask("POST", f"/sessions/{session_id}/pairings")
-    await webkit.go(opened["url"])
-    await webkit.until("document.querySelector('.light.is-on[data-of=server]') !== null")
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    with webkit.virtual_screen() as display:
+        yield display
 
 
-async def test_webkit_shows_the_cards_and_sends_the_tap(world: World, webkit: WebKit) -> None:
+@pytest.fixture
+async def new_phone(display: str, tmp_path: Path, new_world: NewWorld) -> AsyncIterator[NewPhone]:
+    """Take a phone out of its box; every fault in its pages fails the test."""
+    phones: list[WebKit] = []
+    async with AsyncExitStack() as stack:
+
+        async def make(**settings: Any) -> WebKit:
+            home = tmp_path / f"phone-{len(phones)}"
+            opened = webkit.page(home, display, Setup(**settings))
+            phones.append(await stack.enter_async_context(opened))
+            return phones[-1]
+
+        yield make
+        for phone in phones:
+            assert await phone.faults() == []
+
+
+@pytest.fixture
+async def phone(new_phone: NewPhone) -> WebKit:
+    return await new_phone()
+
+
+async def scan(world: World, phone: WebKit, agent: Agent) -> None:
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    await phone.go(opened["url"])
+    await phone.until(CONNECTED)
+
+
+async def records(world: World, session_id: str) -> list[dict[str, Any]]:
+    answer = await world.ask("GET", f"/sessions/{session_id}/records?after=0&limit=500")
+    return list(answer["records"])
+
+
+async def test_webkit_a_scan_joins_and_the_first_card_shows(world: World, phone: WebKit) -> None:
     agent = await world.agent()
-    await agent.update("guide", {"carrier": "FedEx", "cost": 12.99, "at": "2026-11-23T10:00:00Z"})
+    await scan(world, phone, agent)
+    await phone.reads("You’re connected")
+    assert await phone.run("return location.hash") == ""
+
     await agent.update("quote_ready", QUOTES)
-    await scan(world, webkit, agent.session_id)
 
-    await webkit.until("document.querySelectorAll('.choice').length === 2")
-    assert await webkit.run("return location.hash") == ""
-    small = await webkit.run(
-        "return [...document.querySelectorAll('button, a, input')]"
-        ".filter((each) => each.offsetParent !== null && each.getBoundingClientRect().height < 48)"
-        ".map((each) => each.outerHTML)"
-    )
-    assert small == []
-    await webkit.click(".choice")
+    await phone.until("document.querySelectorAll('.choice').length === 2")
+    await phone.reads("$12.99")
+    await agent.hears(lambda message: message["type"] == "rendered")
 
-    said = await agent.hears(lambda message: message["type"] == "user_message")
-    assert "UPS" in said["text"]
-    await webkit.until("document.body.innerText.includes('Selected: UPS')")
-    # One date, one number and their labels: a bad locale once swallowed the whole card here.
-    await webkit.until("document.querySelectorAll('dl.rows dt').length === 3")
+
+async def test_webkit_shows_the_guides_quote_as_a_heading_and_labelled_rows(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+
+    await agent.update("quote_ready", {"carrier": "FedEx", "service": "Ground", "cost": 12.99})
+
+    await phone.until("document.querySelector('article') !== null")
+    assert await phone.run(f"return {HEADINGS}") == ["Quote ready"]
+    texts = "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent)"
+    assert await phone.run(texts, "article dt") == ["Carrier", "Service", "Cost"]
+    assert await phone.run(texts, "article dd") == ["FedEx", "Ground", "12.99"]
+    card = await phone.run("return document.querySelector('article').innerText")
+    assert "{" not in card
+    assert "$" not in card
 
 
 async def test_webkit_runs_nothing_hostile_and_shows_the_next_card(
-    world: World, webkit: WebKit
+    new_world: NewWorld, phone: WebKit
+) -> None:
+    world = await new_world(limit_messages_per_s=0)
+    agent = await world.agent()
+    await scan(world, phone, agent)
+
+    for payload in hostile_payloads():
+        await agent.send(type="contextual_update", **payload)
+    for text in MARKUP:
+        option = {"id": text[:99], "label": text}
+        await agent.call("companion_choose", title=text, options=[option])
+        await agent.call("companion_form", title=text, schema={"properties": {text[:99]: {}}})
+        await agent.call(text[:60] or "x", a=text)
+    await agent.update("stock", {"rows": [{"at": number, "n": 1} for number in range(3000)]})
+    await agent.update("at_last", {"carrier": "FedEx"})
+
+    # A dialog would refuse every command from here on.
+    await phone.until(f"{HEADINGS}.includes('At last')", within_s=60)
+    assert await phone.run("return document.title") == "Companion"
+    assert await phone.run(f"return {TOO_WIDE}") is False
+
+
+async def test_webkit_gives_every_finger_its_48_pixels(world: World, phone: WebKit) -> None:
+    async def all_large(state: str) -> None:
+        assert await phone.run(TOO_SMALL) == [], state
+        assert await phone.run(f"return {TOO_WIDE}") is False, state
+
+    await phone.go(f"{world.server.url}/c")
+    await phone.until("document.querySelector('#code') !== null")
+    await all_large("code form")
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    await phone.reads("You’re connected")
+    await all_large("waiting")
+
+    await agent.update("quote_ready", QUOTES)
+    rows = [{"day": f"Day {number}", "n": number} for number in range(40)]
+    more = {"site": "https://example.com", "nested": {"a": {"b": {"c": 1}}}, "rows": rows}
+    await agent.update("everything", more)
+    await phone.until("document.querySelectorAll('article').length === 2")
+    await all_large("cards")
+
+    await agent.call("companion_confirm", title="Print it?", text="Costs $12.50")
+    await agent.call("companion_choose", **SERVICES, multiple=True)
+    choose = await agent.call("companion_choose", **SERVICES)
+    await phone.until("document.querySelectorAll('.is-asking').length === 3")
+    await all_large("questions")
+
+    properties = {"name": {"type": "string"}, "size": {"enum": ["S"]}, "gift": {"type": "boolean"}}
+    schema = {"properties": properties, "required": ["name"]}
+    await agent.call("companion_form", title="Where to?", schema=schema)
+    await phone.until("document.querySelector('form.form') !== null")
+    await all_large("form")
+
+    await phone.tap("article:has(ul) .choice")
+    assert (await agent.result(choose))["status"] == "chosen"
+    await phone.reads("Selected: UPS Next Day")
+    await all_large("receipt")
+
+    await world.ask("DELETE", f"/sessions/{agent.session_id}")
+    await phone.reads("This conversation has ended")
+    await all_large("ended")
+
+
+async def test_webkit_shows_a_finger_and_then_that_the_choice_is_on_its_way(
+    world: World, phone: WebKit
 ) -> None:
     agent = await world.agent()
-    await scan(world, webkit, agent.session_id)
-    await agent.update("<script>document.title='hit'</script>", HOSTILE)
-    await agent.update("at_last", {"a": 1})
+    await agent.update("quote_ready", QUOTES)
+    await scan(world, phone, agent)
+    colour = "return getComputedStyle(document.querySelector('.choice:active')).borderColor"
+    resting = colour.replace(":active", "")
+    await phone.until("document.querySelectorAll('.choice').length === 2")
+    before = await phone.run(resting)
+    await phone.run(HOLD_BACK)
 
-    await webkit.until("document.body.innerText.includes('At last')")
-    assert await webkit.run("return document.title") == "Companion"
-    wide = "document.documentElement.scrollWidth > innerWidth"
-    assert await webkit.run(f"return {wide}") is False
+    await phone.press(".choice")
+    await phone.until(f"(() => {{ {colour} }})() !== arguments[0]", before)
+    assert await phone.run("return document.querySelectorAll('.is-pending').length") == 0
+    await phone.let_go()
+    await phone.until("document.querySelector('.choice.is-pending')?.innerText.includes('Sending')")
+    assert await phone.run("return document.querySelectorAll('.choice:enabled').length") == 0
+    await phone.run("passOn()")
+
+    await phone.reads("Selected: UPS Next Day Air")
+    said = await agent.hears(lambda message: message["type"] == "user_message")
+    assert "UPS" in said["text"]
 
 
-async def test_webkit_comes_back_after_a_restart_with_nothing_lost(
-    world: World, webkit: WebKit
+@pytest.mark.parametrize("times", [2, 3])
+async def test_webkit_counts_a_double_and_a_triple_tap_once(
+    world: World, phone: WebKit, times: int
+) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    call = await agent.call("companion_choose", **SERVICES)
+    await phone.tap(".choice", times)
+    assert (await agent.result(call))["label"] == "UPS Next Day"
+    await phone.reads("Selected: UPS Next Day")
+
+    await agent.update("quote_ready", QUOTES)
+    await phone.tap("companion-card .choice", times)
+    await agent.hears(lambda message: message["type"] == "user_message")
+    await phone.reads("Selected: UPS Next Day Air")
+
+    await agent.update("done", {})
+    for kind in ("client_tool_result", "user_message", "state_updated"):
+        assert len(agent.heard(kind)) == 1, kind
+
+
+async def test_webkit_keeps_a_tap_while_reconnecting_and_sends_it_once(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    call = await agent.call("companion_choose", **SERVICES)
+    await phone.until("document.querySelectorAll('.choice').length === 2")
+    await world.server.stop()
+    await phone.until(f"!({CONNECTED})")
+
+    await phone.tap(".choice", times=2)
+    await phone.reads("Will send when back online")
+    await world.server.start()
+    agent = await world.agent(agent.session_id)
+
+    await phone.reads("Selected: UPS Next Day")
+    await agent.update("done", {})
+    answers = [
+        each
+        for each in await records(world, agent.session_id)
+        if each["type"] == "client_tool_result"
+    ]
+    assert [each["tool_call_id"] for each in answers] == [call]
+
+
+async def test_webkit_finds_a_server_that_restarts_a_pause_with_nothing_lost(
+    world: World, phone: WebKit
 ) -> None:
     agent = await world.agent()
     await agent.update("first", {"a": 1})
-    await scan(world, webkit, agent.session_id)
+    await scan(world, phone, agent)
+    await phone.until("document.querySelectorAll('article').length === 1")
     session_id = agent.session_id
+    await phone.run(NOTE_THE_LOSS)
 
     await world.server.stop()
-    await webkit.until("!document.querySelector('.banner').hidden")
+    assert await phone.until("window.atLoss") == {"hadBanner": False}
+    await phone.until("!document.querySelector('.banner').hidden")
+    await phone.reads("Connection lost")
+    assert await phone.run(f"return {HEADINGS}") == ["First"]
     await world.server.start()
+
+    await phone.until("document.querySelector('.banner').hidden")
     agent = await world.agent(session_id)
     await agent.update("second", {"b": 2})
+    await agent.update("third", {"c": 3})
+    await phone.until("document.querySelectorAll('article').length >= 3")
+    assert await phone.run(f"return {HEADINGS}") == ["Third", "Second", "First"]
+    seqs = [each["seq"] for each in await records(world, session_id)]
+    assert seqs == list(range(1, len(seqs) + 1))
 
-    await webkit.until("document.querySelectorAll('article').length === 2")
-    await webkit.until("document.querySelector('.banner').hidden")
+
+async def test_webkit_runs_and_fetches_nothing_foreign_on_any_page(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    session, token = agent.session_id, world.server.token()
+    admin = world.server.token("local", "admin")
+    opened = await world.ask("POST", f"/sessions/{session}/pairings")
+    pages = {
+        "/": "Sign in",
+        f"/#token={token}": "Untitled session",
+        f"/sessions/{session}/pair#token={token}": "Scan with the phone",
+        "/c": "Type your code",
+        "/p": "No session on this phone",
+        opened["url"].removeprefix(world.server.url): "FedEx Ground",
+        f"/ui?session_id={session}#token={token}": "FedEx Ground",
+        f"/admin?session={session}#token={admin}": "contextual_update",
+        "/docs": "/sessions",
+    }
+    for path, text in pages.items():
+        await phone.go(world.server.url + path)
+        await phone.reads(text)
+        assert await phone.faults() == [], path
+        inline = "script:not([src]), style, [style], [onclick], [onload], [onerror]"
+        found = "return document.querySelectorAll(arguments[0]).length"
+        assert await phone.run(found, inline) == 0, path
+
+        assert await phone.run(BREAK_THE_RULES) == "TypeError", path
+        await phone.until("opener.faults.length === 2")
+        noticed = " ".join(await phone.faults())
+        assert "require-trusted-types-for" in noticed, path
+        assert "http://other.example" in noticed, path
+        await phone.forgive()
+
+
+async def test_webkit_in_german_reads_german_numbers_dates_and_sentences(
+    world: World, new_phone: NewPhone
+) -> None:
+    phone = await new_phone(locale="de_DE.UTF-8")
+    agent = await world.agent()
+    await agent.update("quote_ready", {"cost": 1234.5, "currency": "EUR", "eta": "2026-11-23"})
+    await scan(world, phone, agent)
+
+    await phone.reads("1.234,50\u00a0€")
+    await phone.reads("23.11.2026")
+    await phone.reads("Verbunden")
+    assert await phone.run("return document.documentElement.lang") == "de"
+
+
+async def test_webkit_in_arabic_is_mirrored_and_fits(world: World, new_phone: NewPhone) -> None:
+    phone = await new_phone(locale="ar_EG.UTF-8")
+    agent = await world.agent()
+    await agent.update("quote_ready", QUOTES)
+    await agent.update("word", {"long": "x" * 10_000, "many": list(range(100))})
+    await scan(world, phone, agent)
+
+    await phone.reads("متصل")
+    await phone.until("document.querySelectorAll('article').length === 2")
+    assert await phone.run("return [document.documentElement.dir, innerWidth]") == ["rtl", 320]
+    assert await phone.run(f"return {TOO_WIDE}") is False
+    boxes = """
+      const box = (css) => document.querySelector(css).getBoundingClientRect()
+      return [box('.choice-price').right, box('.choice-label').left, box('.choice-label').right]
+    """
+    price_ends, label_begins, label_ends = await phone.run(boxes)
+    assert price_ends <= label_begins + 1
+    assert label_ends > 160
+    await phone.tap(".choice")
+    await phone.reads("تم اختيار")
+
+
+async def test_webkit_in_a_broken_locale_still_shows_dates_and_numbers(
+    world: World, new_phone: NewPhone
+) -> None:
+    phone = await new_phone(locale="C.UTF-8")
+    agent = await world.agent()
+    await agent.update("guide", {"carrier": "FedEx", "n": 1.5, "at": "2026-11-23T10:00:00Z"})
+    await scan(world, phone, agent)
+
+    # One date and one number: this "language" once swallowed the whole card.
+    await phone.until("document.querySelectorAll('article dl.rows dt').length === 3")
+    assert await phone.run("return navigator.languages") == ["C"]
+    await phone.reads("1.5")
+    await phone.reads("Connected")
+
+
+async def test_webkit_moves_nothing_where_motion_is_reduced(
+    world: World, new_phone: NewPhone
+) -> None:
+    longest = {}
+    for is_calm in (False, True):
+        phone = await new_phone(is_calm=is_calm)
+        agent = await world.agent()
+        await scan(world, phone, agent)
+        await phone.reads("You’re connected")
+        longest[is_calm] = await phone.run(LONGEST_MOTION_S)
+        await agent.update("quote_ready", QUOTES)
+        await phone.until("document.querySelectorAll('.choice').length === 2")
+        longest[is_calm] = max(longest[is_calm], await phone.run(LONGEST_MOTION_S))
+
+    assert longest[True] <= 0.01
+    assert longest[False] > 1
