@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+MAX_DURATION_S: Final = 36_525 * 86_400.0
+"""A hundred years; what is longer is a slip, and beyond what times on the wire can say."""
+_HOST: Final = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
+_AUTHORITY: Final = rf"{_HOST}(?::(?P<port>\d{{1,5}}))?"
+_HOST_NAME: Final = re.compile(_AUTHORITY, re.IGNORECASE)
+_ORIGIN: Final = re.compile(rf"https?://{_AUTHORITY}/?", re.IGNORECASE)
+_PUBLIC_URL: Final = re.compile(rf"https?://{_AUTHORITY}(?:/[^?#\s]*)?", re.IGNORECASE)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
@@ -15,17 +24,42 @@ def duration_s(text: str | float) -> float:
     """Return seconds for `90`, `90s`, `15m`, `1h`, `30d` or `500ms`.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, and for more than a hundred years.
 
     >>> [duration_s(x) for x in ("1h", "90", "500ms", 2)]
     [3600.0, 90.0, 0.5, 2.0]
     """
     if isinstance(text, int | float):
-        return float(text)
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
+        seconds = float(text)
+    else:
+        match = _DURATION.fullmatch(text.strip())
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else math.nan
+    if not 0 <= seconds <= MAX_DURATION_S:  # not a number is neither
         raise ValueError(f"{text!r} is no duration; write for instance 90s, 15m, 1h or 30d")
-    return float(match[1]) * _SECONDS[match[2]]
+    return seconds
+
+
+def public_url_of(text: str) -> str:
+    """Return the URL phones are given, without a slash at its end; a path before it may stay.
+
+    Raises:
+        ValueError: it has no scheme or another than http and https, no host, or a query or
+            a fragment, to which no path can be added.
+
+    >>> public_url_of("https://shop.example/companion/")
+    'https://shop.example/companion'
+    """
+    if not _matches(_PUBLIC_URL, text):
+        raise ValueError(
+            f"{text!r} is no public URL; write for instance https://companion.example.org,"
+            " without ? and #"
+        )
+    return text.rstrip("/")
+
+
+def _matches(form: re.Pattern[str], text: str) -> bool:
+    match = form.fullmatch(text)
+    return match is not None and int(match["port"] or 0) <= 65_535
 
 
 def _setting(default: Any, text: str, *, flag: str | None = None) -> Any:
@@ -39,7 +73,11 @@ def _secret(text: str, default: str | None = None) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a server can be told. Source: contract sections 1 and 7."""
+    """Everything a server can be told. Source: contract sections 1 and 7.
+
+    Raises:
+        ValueError: a value makes no sense; the sentence says which and what would.
+    """
 
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8000, "Port to listen on.")
@@ -62,7 +100,9 @@ class Config:
         8001, "Loopback port of the admin routes when a proxy or tunnel serves the main one."
     )
     log_format: Literal["text", "json"] = _setting("text", "How log lines look.")
-    session_ttl: float | str = _setting("1h", "A session expires this long after its last activity.")
+    session_ttl: float | str = _setting(
+        "1h", "A session expires this long after its last activity."
+    )
     keep_ended: float | str = _setting(
         0, "Keep ended sessions readable for inspector and export this long."
     )
@@ -116,9 +156,32 @@ class Config:
         for name in ("session_ttl", "keep_ended"):
             object.__setattr__(self, name, duration_s(getattr(self, name)))
         if self.public_url is not None:
-            object.__setattr__(self, "public_url", self.public_url.rstrip("/"))
+            object.__setattr__(self, "public_url", public_url_of(self.public_url))
+        self._check()
         if self.lan and self.host == "127.0.0.1":
             object.__setattr__(self, "host", "0.0.0.0")  # noqa: S104 - what --lan asks for
+
+    def _check(self) -> None:
+        """Refuse what would be believed at first and help nobody later."""
+        if self.session_ttl_s < 0.001:
+            raise ValueError(
+                "A session_ttl of 0 ends every session at once; write for instance 15m, 1h or 30d"
+            )
+        for origin in self.allow_origin:
+            if not _matches(_ORIGIN, origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write scheme, host and port alone, for instance"
+                    " https://shop.example"
+                )
+        for host in self.allow_host:
+            if not _matches(_HOST_NAME, host):
+                raise ValueError(f"{host!r} is no host name; write for instance shop.example")
+        for address in self.trust_proxy:
+            ipaddress.ip_network(address, strict=False)
+        for setting in fields(self):
+            limit = getattr(self, setting.name)
+            if setting.name.startswith("limit_") and not 0 <= limit < math.inf:
+                raise ValueError(f"{setting.name} is {limit}; it must be 0 (no limit) or more")
 
     @property
     def session_ttl_s(self) -> float:

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from companion_ws import logs
 from companion_ws.access.keys import StartRefused
 from companion_ws.cli.listening import Listening, listening
+from companion_ws.cli.options import config_of
 from companion_ws.cli.running import run
 from companion_ws.cli.serve import Stop
 from companion_ws.cli.startup import lan_command
@@ -30,8 +31,10 @@ from companion_ws.voice.demo import DemoAgent
 @click.command()
 @click.option("--lan", is_flag=True, help="Let phones of this network join.")
 @click.option("--public-url", help="The URL phones reach this server by.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
-@click.option("--pace", "pace_s", default=1.6, show_default=True, help="Seconds between sentences.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True,
+              help="Port to listen on.")  # fmt: skip
+@click.option("--pace", "pace_s", type=click.FloatRange(0), default=1.6, show_default=True,
+              help="Seconds between sentences.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Leave when the conversation is over.")
 @click.pass_context
 def demo(
@@ -46,13 +49,14 @@ def demo(
     # What the server logs is for operators; here a conversation is told.
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="companion-demo-") as folder:
-        config = Config(
-            data=Path(folder) / "data",
-            lan=lan,
-            public_url=public_url,
-            port=port,
-            tools="companion_ws.examples.shipping",
-        )
+        settings = {
+            "data": Path(folder) / "data",
+            "lan": lan,
+            "public_url": public_url,
+            "port": port,
+            "tools": "companion_ws.examples.shipping",
+        }
+        config = config_of(settings, {})
         run(_demo(config, pace_s, once=once, any_port=not chosen))
 
 

@@ -14,6 +14,24 @@ from companion_ws.config import duration_s
 from companion_ws.control import reach
 
 
+class TokenLife(click.ParamType[float]):
+    """How long a token is good, as the server takes it: from one second to a leap year."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        try:
+            seconds = duration_s(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if not 1 <= seconds <= 366 * 86_400:
+            self.fail(f"{value!r} is not between 1s and 366d.", param, ctx)
+        return seconds
+
+
 @click.group()
 def token() -> None:
     """Issue, list and revoke tokens."""
@@ -28,13 +46,14 @@ def token() -> None:
     show_default=True,
     help="user: own sessions; service: a backend; admin: everything.",
 )
-@click.option("--ttl", default="30d", show_default=True, help="How long it is good.")
+@click.option("--ttl", "ttl_s", type=TokenLife(), default="30d", show_default=True,
+              help="How long it is good.")  # fmt: skip
 @data_option
-def create(user: str, role: str, ttl: str, data: Path) -> None:
+def create(user: str, role: str, ttl_s: float, data: Path) -> None:
     """Print a new token, alone on its line."""
 
     async def work() -> None:
-        body = {"user": user, "role": role, "ttl_s": duration_s(ttl)}
+        body = {"user": user, "role": role, "ttl_s": ttl_s}
         async with reach(environment_config(data)) as server:
             answer = await server.ask("POST", "/tokens", body)
         click.echo(answer["token"])

@@ -85,6 +85,22 @@ def test_without_a_server_the_verbs_open_the_files_themselves(program: Program) 
     assert "No server is running" in watched.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["token", "create", "--user", "alice", "--ttl", "0"], "'0' is not between 1s and 366d"),
+        (["demo", "--public-url", "ftp://x"], "'ftp://x' is no public URL"),
+    ],
+)
+def test_a_verb_refuses_what_makes_no_sense(
+    arguments: list[str], sentence: str, program: Program
+) -> None:
+    refused = program.run(*arguments)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert sentence in refused.stderr.splitlines()[-1]
+
+
 def test_several_verbs_at_once_take_turns(program: Program) -> None:
     creating = [
         subprocess.Popen(
