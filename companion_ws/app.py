@@ -13,6 +13,7 @@ from aiohttp import web
 from companion_ws.access.addresses import Addresses
 from companion_ws.access.answers import Answers
 from companion_ws.access.credentials import Credentials
+from companion_ws.access.data_lock import DataLock
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys, prepare_data_folder
 from companion_ws.access.limits import CodeGuesses
@@ -81,11 +82,13 @@ class _Keys:
         return self._credentials.forget_session(session_id)
 
 
-async def create_app(config: Config) -> web.Application:
+async def create_app(config: Config, lock: DataLock | None = None) -> web.Application:
     """Return an aiohttp application that serves `config`; it may be mounted in another.
 
     Files are opened when the application starts and let go of when it is
-    cleaned up.
+    cleaned up. In between it has the data folder to itself: it takes the
+    folder's lock, and starting raises DataInUse where another program has
+    it. `lock` is for who holds it already.
 
     Raises:
         StartRefused: the data folder's key or database can be read by others.
@@ -121,7 +124,7 @@ async def create_app(config: Config) -> web.Application:
     pulled = PulledAgent(sessions, database)
     rooms: list[Room] = [
         gateway,
-        Api(sessions, idempotency),
+        Api(desk, idempotency),
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
@@ -139,6 +142,12 @@ async def create_app(config: Config) -> web.Application:
     app[SESSIONS], app[ROUTES], app[CONFIG] = sessions, routes, config
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.is_writable))
 
+    async def hold(app: web.Application) -> AsyncIterator[None]:
+        with DataLock(config.data) as own:
+            if lock is None:
+                await own.acquire()
+            yield
+
     async def work(app: web.Application) -> AsyncIterator[None]:
         await database.open()
         try:
@@ -155,6 +164,7 @@ async def create_app(config: Config) -> web.Application:
         gateway.is_stopping = True
         await sessions.connections.part(1012, "The server restarts; come back.", STOP_S)
 
+    app.cleanup_ctx.append(hold)
     app.cleanup_ctx.append(work)
     app.on_shutdown.append(part)
     return app

@@ -13,21 +13,18 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from dataclasses import replace
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
 
-from companion_ws.access.keys import Keys, StartRefused, prepare_data_folder
+from companion_ws.access.data_lock import DataInUse, DataLock, RunningServer, in_use
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import ERRORS, CompanionError, Unauthenticated
@@ -38,113 +35,9 @@ TOKEN_TTL_S: Final = 60.0
 """A verb is done within a minute, or it is no verb."""
 STAY_S: Final = 12 * 3600.0
 """For those that stay: a watcher, a screen, the demo's agent."""
-LOCK_WAIT_S: Final = 2.0
-"""A verb may hold the lock for a moment; a server keeps it."""
 REACH_WAIT_S: Final = 10.0
 """How long a verb waits for a server that is just starting."""
 _POLL_S: Final = 0.05
-
-
-class DataInUse(Exception):
-    """Another server works on this data folder; the message says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunningServer:
-    """What `data/server.json` says. `fingerprint` is the SHA-256 of its TLS certificate, in hex."""
-
-    pid: int
-    admin_url: str
-    fingerprint: str | None = None
-
-    def write(self, data: Path) -> None:
-        """Leave the address in the data folder, for this account alone."""
-        path = data / "server.json"
-        fresh = path.with_name("server.json.new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, 0o600)
-            json.dump(asdict(self), file)
-        fresh.replace(path)
-
-    @classmethod
-    def read(cls, data: Path) -> RunningServer | None:
-        """Return what the file says, None where there is none that makes sense."""
-        try:
-            return cls(**json.loads((data / "server.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    @staticmethod
-    def remove(data: Path) -> None:
-        """Take the address away."""
-        (data / "server.json").unlink(missing_ok=True)
-
-
-class DataLock:
-    """`data/lock`, held by one program at a time."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self._descriptor: int | None = None
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it.
-
-        Raises:
-            StartRefused: the folder or the file cannot be used.
-        """
-        prepare_data_folder(self._data)
-        path = self._data / "lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.fchmod(descriptor, 0o600)
-        except OSError as error:
-            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    async def acquire(self) -> None:
-        """Take the lock, waiting a moment for a verb to finish.
-
-        Raises:
-            DataInUse: another server has it.
-            StartRefused: as `try_acquire`.
-        """
-        deadline_s = asyncio.get_running_loop().time() + LOCK_WAIT_S
-        while not self.try_acquire():
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise DataInUse(_in_use(self._data))
-            await asyncio.sleep(_POLL_S)
-
-    def release(self) -> None:
-        """Let go of the lock; without it this does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-def _in_use(data: Path) -> str:
-    server = RunningServer.read(data)
-    whose = f" (pid {server.pid}, {server.admin_url})" if server else ""
-    return f"Another server works on {data}{whose}. Stop it, or choose another folder with --data."
 
 
 class Reached:
@@ -225,7 +118,7 @@ async def reach(config: Config) -> AsyncIterator[Reached]:
         async with aiohttp.ClientSession() as http:
             while True:
                 if lock.try_acquire():
-                    async with _own(config, http) as reached:
+                    async with _own(config, lock, http) as reached:
                         yield reached
                     return
                 running = RunningServer.read(config.data)
@@ -238,12 +131,14 @@ async def reach(config: Config) -> AsyncIterator[Reached]:
                         yield reached
                         return
                 if asyncio.get_running_loop().time() > deadline_s:
-                    raise DataInUse(_in_use(config.data))
+                    raise DataInUse(in_use(config.data))
                 await asyncio.sleep(_POLL_S)
 
 
 @asynccontextmanager
-async def _own(config: Config, http: aiohttp.ClientSession) -> AsyncIterator[Reached]:
+async def _own(
+    config: Config, lock: DataLock, http: aiohttp.ClientSession
+) -> AsyncIterator[Reached]:
     from companion_ws.app import create_app  # a verb that finds a server needs none of it
 
     RunningServer.remove(config.data)
@@ -263,7 +158,9 @@ async def _own(config: Config, http: aiohttp.ClientSession) -> AsyncIterator[Rea
             tls_cert=None,
             tls_key=None,
         )
-        runner = web.AppRunner(await create_app(inside), access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            await create_app(inside, lock), access_log=None, shutdown_timeout=1.0
+        )
         await runner.setup()
         try:
             await web.SockSite(runner, listener).start()

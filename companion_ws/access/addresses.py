@@ -122,6 +122,7 @@ class Addresses:
     ) -> None:
         self._config = config
         self.port = config.port
+        self._prefix = ""
         self.tunnel_url: str | None = None
         self._route_address = route_address
         self._machine_addresses = machine_addresses
@@ -135,6 +136,14 @@ class Addresses:
         self._proxies = [ipaddress.ip_network(text, strict=False) for text in config.trust_proxy]
 
     # Where we are.
+
+    def learn(self, port: int, prefix: str) -> None:
+        """Take over where a request came in: an embedding program chose the port and the mount.
+
+        What a person set, a tunnel said or a proxy hides is believed instead.
+        """
+        if self._config.public_url is None and not (self.tunnel_url or self.needs_admin_port):
+            self.port, self._prefix = port, prefix
 
     @property
     def is_bound_to_loopback(self) -> bool:
@@ -185,7 +194,8 @@ class Addresses:
     def _url(self, host: str) -> str:
         shown = f"[{host}]" if ":" in host else host
         usual = 443 if self.scheme == "https" else 80
-        return f"{self.scheme}://{shown}" + ("" if self.port == usual else f":{self.port}")
+        port = "" if self.port == usual else f":{self.port}"
+        return f"{self.scheme}://{shown}{port}{self._prefix}"
 
     # Whom we answer.
 

@@ -326,7 +326,7 @@ class Pairing:
         return entered
 
     async def _way_of_ticket(self, ticket: str) -> _Way | None:
-        bare = ticket.strip().rpartition("#")[2].partition(".")[0]
+        bare, _, named = ticket.strip().rpartition("#")[2].partition(".")
         rows = await self._database.read(
             "SELECT pairing_id, session_id, user FROM pairings WHERE ticket_hash = ?",
             (hash_of(bare),),
@@ -334,6 +334,8 @@ class Pairing:
         if not rows:
             return None
         [(pairing_id, session_id, user)] = rows
+        if named and named != session_part(session_id):
+            return None  # The page would have named another session than it joins.
         now = self._now_ms()
         take = Statement(_TAKE_TICKET, (now, pairing_id, now), expect=1)
         return _Way(pairing_id, session_id, user, take)

@@ -16,13 +16,14 @@ from typing import Any, Final
 import aiohttp
 import click
 
+from companion_ws.access.data_lock import RunningServer
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
 from companion_ws.cli.terminal import print_json
 from companion_ws.config import Config
-from companion_ws.control import LOCAL_USER, RunningServer
+from companion_ws.control import LOCAL_USER
 
 TOKEN_TTL_S: Final = 12 * 3600.0
 """How long one may go on from the last `--after` with the same token."""

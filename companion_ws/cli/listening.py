@@ -18,10 +18,10 @@ from typing import Final
 from aiohttp import web
 
 from companion_ws.access.addresses import Addresses, is_loopback
+from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.keys import StartRefused
 from companion_ws.app import create_app
 from companion_ws.config import Config
-from companion_ws.control import DataLock, RunningServer
 from companion_ws.web.runner import Runner
 
 SHUTDOWN_S: Final = 2.0
@@ -71,7 +71,7 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
         if config.tunnel is not None and config.public_url is None:
             config = replace(config, public_url=await stack.enter_async_context(_tunnel(config)))
 
-        runner = Runner(await create_app(config), shutdown_timeout=SHUTDOWN_S)
+        runner = Runner(await create_app(config, lock), shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         for held in main:

@@ -14,9 +14,9 @@ import aiohttp
 import click
 
 from companion_ws import logs
+from companion_ws.access.data_lock import DataInUse
 from companion_ws.access.keys import StartRefused
 from companion_ws.client import CompanionClosed
-from companion_ws.control import DataInUse
 from companion_ws.core.errors import CompanionError
 
 

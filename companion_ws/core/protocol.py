@@ -12,6 +12,7 @@ Source: contract sections 2 and 7.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -376,6 +377,15 @@ def request_id_of(message: Json) -> str | None:
     """Return the sender's requestId, or None; for error answers, so it never raises."""
     value = message.get("requestId") if isinstance(message, dict) else None
     return value if isinstance(value, str) and len(value) <= MAX_REQUEST_ID else None
+
+
+def request_id_in(text: str | bytes) -> str | None:
+    """Return the requestId of a text `parse` refused, as far as it can be read; never raises."""
+    try:
+        found = request_id_of(json.loads(text, parse_int=len))
+        return found.encode().decode() if found is not None else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def decode(message: Json) -> tuple[Command, str | None]:

@@ -44,6 +44,8 @@ class Connection:
     """Tools this screen answers; none named means any."""
     screen: str = ""
     is_announced: bool = True
+    is_owner: bool = False
+    """Whether its token is the owner's own; that of a phone or a page is only lent."""
     is_joined: bool = False
     """Whether it has been told `session_joined`, which comes before all else."""
     is_subscribed: bool = False
@@ -209,22 +211,18 @@ class Connections:
         for connection in self:
             connection.outbox.abort()
 
-    def tell(
+    def tell_owner(
         self,
         session_id: str,
         message: dict[str, Any],
-        *,
-        user: str | None = None,
-        role: str | None = None,
     ) -> int:
-        """Send an unrecorded message to a session's connections of that user or role."""
+        """Send an unrecorded message to the connections of the session's owner."""
         body = encode(message)
         told = [
             connection
             for connection in self.of_session(session_id)
-            if connection.is_joined  # before that nothing is told; who joins is told who waits
-            and (user is None or connection.user == user)
-            and (role is None or connection.role == role)
+            # Before it has joined nothing is told; an owner who joins is told who waits.
+            if connection.is_joined and connection.is_owner
         ]
         for connection in told:
             connection.outbox.push_text(body)

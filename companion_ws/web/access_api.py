@@ -43,6 +43,7 @@ from companion_ws.web.access_shapes import (
     WaitingDevices,
     WhoseTokens,
 )
+from companion_ws.web.api import trail_of
 from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, CLIENT, read_json
 from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
@@ -175,7 +176,7 @@ class AccessApi:
         )
 
     def _ask_owner(self, waiting: Waiting) -> None:
-        self._sessions.connections.tell(
+        self._sessions.connections.tell_owner(
             waiting.session_id,
             {
                 "type": "pairing_request",
@@ -186,7 +187,6 @@ class AccessApi:
                 "session_id": waiting.session_id,
                 "timestamp": self._sessions.now_ms(),
             },
-            user=waiting.user,
         )
 
     # The owner's side.
@@ -359,7 +359,13 @@ class AccessApi:
     async def export(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
         access = await self._credentials.export_user(user)
-        sessions = await self._sessions.export_user(user)
+        sessions = [
+            {
+                **{name.removesuffix("_ms"): value for name, value in session.items()},
+                "trail": await trail_of(self._sessions, session["session_id"]),
+            }
+            for session in await self._sessions.export_user(user)
+        ]
         return _json({"user": user, **access, "sessions": sessions})
 
     async def erase(self, request: web.Request) -> web.Response:

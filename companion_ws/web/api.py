@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -46,10 +47,12 @@ from companion_ws.web.shapes import (
     body_of,
     query_of,
 )
+from companion_ws.web.visit import Desk
 
 log = structlog.get_logger(__name__)
 
 MAX_PAGE: Final = 1000
+_UNRECORDED: Final = ("ping", "token_renew", "pairing_answer")
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
 
@@ -57,8 +60,9 @@ MAX_WAIT_S: Final = 130.0
 class Api:
     """What a session's owner, its members and the operator ask over HTTP."""
 
-    def __init__(self, sessions: Sessions, idempotency: Idempotency) -> None:
-        self._sessions = sessions
+    def __init__(self, desk: Desk, idempotency: Idempotency) -> None:
+        self._desk = desk
+        self._sessions = desk.sessions
         self._idempotency = idempotency
 
     def routes(self) -> list[Route]:
@@ -226,7 +230,7 @@ class Api:
         if not wanted:
             return {}
         tags = ["*"] if wanted == "*" else _tags(wanted)
-        if len(tags) == 1 and tags[0].isdigit() and len(tags[0]) < 16:
+        if len(tags) == 1 and re.fullmatch("[1-9][0-9]{0,14}", tags[0]):
             return {"if_revision": int(tags[0])}
         entry = await self._entry(request, key)
         value, revision = (None, 0) if entry is None else (msgspec.Raw(entry[0]), entry[1])
@@ -248,10 +252,14 @@ class Api:
     async def message(self, request: web.Request) -> web.Response:
         message = _object(await read_json(request))
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
+        if message.get("type") in _UNRECORDED:
+            return _json(await self._asked(request, message))
         key = request.headers.get("Idempotency-Key")
         if key and message.get("requestId") is None:
             # Stored with the record itself, so that a crash in between makes no second one.
-            message["requestId"] = key[-protocol.MAX_REQUEST_ID :]
+            message["requestId"] = (
+                key if len(key) <= protocol.MAX_REQUEST_ID else sha256(key.encode()).hexdigest()
+            )
 
         async def make(store: Store) -> Memory:
             return await self._submit(request, message)
@@ -269,19 +277,16 @@ class Api:
         if not wait_s or not isinstance(call, dict) or not call.get("expects_response", True):
             return _json(record)
         result = await self._sessions.wait_result(session_id, call["tool_call_id"], wait_s)
-        return _json(record, status=202) if result is None else _json(result)
+        if result is None:
+            return _json(record, status=202)
+        again = {"duplicate": True} if record.get("duplicate") else {}
+        return _json(result | again)
 
     async def _submit(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
         summary = await self._member(request)
         _alive(summary)
         claims = request[CLAIMS]
         role = _role(request, claims)
-        if message.get("type") == "ping":
-            return {
-                "type": "pong",
-                "session_id": summary.session_id,
-                "timestamp": self._sessions.now_ms(),
-            }
         sender = Sender(role, claims.user, None, claims.device_id)
         try:
             return await self._sessions.submit(summary.session_id, message, sender)
@@ -289,19 +294,41 @@ class Api:
             error.details.setdefault("requestId", protocol.request_id_of(message))
             raise
 
+    async def _asked(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        """Do what leaves no record, and is never made twice by being asked twice."""
+        summary = await self._member(request)
+        _alive(summary)
+        claims: Claims = request[CLAIMS]
+        _role(request, claims)
+        command, request_id = protocol.decode(message)
+        if isinstance(command, protocol.TokenRenew):
+            if claims.kind != "session":
+                raise Forbidden("Only session tokens are renewed here.")
+            token, renewed = await self._desk.devices.renew(claims)
+            answer = {"type": "token_renewed", "token": token, "expires_at": renewed.expires_at_ms}
+        elif isinstance(command, protocol.PairingAnswer):
+            if claims.kind == "session":
+                raise Forbidden("Only the session's owner answers a pairing.")
+            await self._desk.answer_pairing(
+                summary.session_id, command.pairing_id, command.allow
+            )
+            answer = {"type": command.type, "pairing_id": command.pairing_id,
+                      "allow": command.allow}  # fmt: skip
+        else:
+            answer = {"type": "pong"}
+        named = {} if request_id is None else {"requestId": request_id}
+        return {
+            **answer,
+            **named,
+            "session_id": summary.session_id,
+            "timestamp": self._sessions.now_ms(),
+        }
+
     # Trail.
 
     async def trail(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        rows = await self._sessions.store.trail_of(summary.session_id)
-        return _json(
-            {
-                "trail": [
-                    {"at": at_ms, "event": event, **msgspec.json.decode(details)}
-                    for at_ms, event, details in reversed(rows)
-                ]
-            }
-        )
+        return _json({"trail": await trail_of(self._sessions, summary.session_id)})
 
     # Who may.
 
@@ -310,6 +337,15 @@ class Api:
 
     async def _member(self, request: web.Request) -> Summary:
         return await member(self._sessions, request)
+
+
+async def trail_of(sessions: Sessions, session_id: str) -> list[dict[str, Any]]:
+    """Return who joined, left, dropped or was refused, oldest first."""
+    rows = await sessions.store.trail_of(session_id)
+    return [
+        {"at": at_ms, "event": event, **msgspec.json.decode(details)}
+        for at_ms, event, details in reversed(rows)
+    ]
 
 
 async def owned(sessions: Sessions, request: web.Request) -> Summary:

@@ -101,8 +101,9 @@ class Gateway:
             raise Overloaded("The server is stopping; come back.")
         if token is None:
             raise Unauthenticated("A token is needed to join.")
-        claims = self._tokens.verify(token)
+        claims = self._tokens.read(token)
         try:
+            self._tokens.judge(claims)
             return await self._admitted(request, claims, transport)
         except CompanionError as error:
             with contextlib.suppress(Unavailable):

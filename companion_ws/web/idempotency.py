@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-1. A key belongs to whoever sends it, by route and token; where no token is
-   needed it has to be long, because knowing it is then all there is.
+1. A key belongs to whoever sends it, by route, role and token; where no token
+   is needed, a short one belongs to an address too: strangers choose the same.
 2. An answer is remembered as what it was made of; tokens and links are made
    of it again, they are never stored.
 3. Refusals are not remembered.
@@ -21,10 +21,11 @@ from aiohttp import web
 from companion_ws.access.answers import Answers, Memory
 from companion_ws.core.errors import BadRequest
 from companion_ws.database import Statement
-from companion_ws.web.middleware import CLAIMS
+from companion_ws.web.middleware import CLAIMS, CLIENT
 
 MAX_KEY: Final = 255
-MIN_PUBLIC_KEY: Final = 16
+LONG_KEY: Final = 16
+"""Characters from which on nobody else will have chosen the same."""
 
 Store = Callable[[Memory, str, str | None], list[Statement]]
 """Given what was made, for which user and in which session: what remembers the answer."""
@@ -93,8 +94,11 @@ class Idempotency:
 
 def _scope(request: web.Request, key: str) -> str:
     claims = request.get(CLAIMS)
-    least = 1 if claims else MIN_PUBLIC_KEY
-    if not least <= len(key) <= MAX_KEY or not key.isprintable():
-        raise BadRequest(f"An Idempotency-Key has {least} to {MAX_KEY} printable characters.")
-    who = [claims.kind, claims.user, claims.session_id or ""] if claims else ["public"]
-    return "\0".join([*who, request.method, request.path, key])
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY} printable characters.")
+    if claims is not None:
+        who = [claims.kind, claims.user, claims.session_id or ""]
+    else:
+        who = ["public", "" if len(key) >= LONG_KEY else request[CLIENT]]
+    path = f"{request.path}?{request.query['role']}" if "role" in request.query else request.path
+    return "\0".join([*who, request.method, path, key])

@@ -68,19 +68,21 @@ class Guard:
         self._tokens = tokens
         self._refused = refused
         self._routes: dict[web.AbstractRoute, Route] = {}
+        self._unmounted: dict[web.AbstractRoute, str] = {}
 
     def application(self, routes: Iterable[Route]) -> web.Application:
-        """Return an application with these routes, `HEAD` beside each public `GET`."""
+        """Return an application with these routes, `HEAD` beside each `GET`."""
         app = web.Application(middlewares=[self._answer], client_max_size=self._limit_bytes)
         for route in routes:
             methods = [route.method]
-            if route.method == "GET" and not route.who and route.path != "/ws":
+            if route.method == "GET" and route.path != "/ws":
                 methods.append("HEAD")
             for method in methods:
                 added = app.router.add_route(
                     method, route.path, route.handler, expect_handler=_expect
                 )
                 self._routes[added] = route
+                self._unmounted[added] = _path_of(added)
         app.on_response_prepare.append(self._secure)
         return app
 
@@ -127,6 +129,7 @@ class Guard:
             if request.match_info.http_exception is None:
                 raise NotFound("There is nothing here.")
             return await handler(request)
+        self._notice(request)
         if route.who:
             request[CLAIMS] = self._authenticated(request, route)
         if request.method in _BODY_METHODS:
@@ -135,6 +138,13 @@ class Guard:
                 request = request.clone(client_max_size=most)
             await self._read_body(request, most)
         return await handler(request)
+
+    def _notice(self, request: web.Request) -> None:
+        """Learn from the socket itself, which nobody can forge, where this server is."""
+        name, route = request.get_extra_info("sockname"), request.match_info.route
+        if isinstance(name, tuple):
+            prefix = _path_of(route).removesuffix(self._unmounted[route])
+            self._addresses.learn(name[1], prefix)
 
     def _check_host(self, request: web.Request) -> None:
         named = request.headers.getall(hdrs.HOST, [])
@@ -217,6 +227,10 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0
     return None
+
+
+def _path_of(route: web.AbstractRoute) -> str:
+    return route.resource.canonical if route.resource is not None else ""
 
 
 def _explained(response: web.StreamResponse) -> web.StreamResponse:

@@ -161,7 +161,7 @@ class Pages:
 
     async def _favicon(self, request: web.Request) -> web.StreamResponse:
         # The pages bring theirs inside; this answers those who ask without reading.
-        return web.Response(status=204, headers={"Cache-Control": "max-age=86400"})
+        return web.Response(status=204)
 
     async def _answer(
         self, request: web.Request, name: str, cache_control: str

@@ -53,7 +53,7 @@ class Stream:
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         summary = await member(self._sessions, request)
-        if "text/event-stream" in request.headers.get("Accept", ""):
+        if "text/event-stream" in request.headers.get("Accept", "").lower():
             return await self._follow(request, summary.session_id)
         reading = query_of(request.query, Reading)
         after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
@@ -81,7 +81,11 @@ class Stream:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
+        if request.method == "HEAD":
+            return response
         response.enable_chunked_encoding()
+        # It ends when its connection does, so nobody may count on that for a next request.
+        response.force_close()
         await response.prepare(request)
         transport = request.transport
         if transport is None:

@@ -113,6 +113,7 @@ class Visit:
             token_id=claims.id,
             tools=join.tools,
             is_announced=role != "observer",
+            is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
         )
         self._timers: list[asyncio.TimerHandle] = []
         # In one step with the checks of the limits: nothing awaits between.
@@ -239,11 +240,9 @@ class Visit:
                 return self._measure(command.of_seq)
         except TooManyRequests as error:
             # Read all the same: who sent it has to know which one to send again.
-            with contextlib.suppress(InvalidMessage):
-                parsed = protocol.parse(message.data)
-            self._refused(error, protocol.request_id_of(parsed))
+            self._refused(error, _request_id(parsed, message))
         except CompanionError as error:
-            self._refused(error, protocol.request_id_of(parsed))
+            self._refused(error, _request_id(parsed, message))
         return None
 
     async def _do(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
@@ -273,18 +272,14 @@ class Visit:
         self._watch_token()
         self._say("token_renewed", request_id, token=token, expires_at=claims.expires_at_ms)
 
-    def _is_owner(self) -> bool:
-        claims, row = self._claims, self._live.row
-        return claims.kind != "session" and claims.user in (row.user, row.service)
-
     async def _tell_who_waits(self) -> None:
         """Show an owner who comes, or comes back, the devices that wait for a yes."""
-        if self._desk.config.pairing == "confirm" and self._is_owner():
+        if self._desk.config.pairing == "confirm" and self.connection.is_owner:
             for request in await self._desk.waiting_devices(self._live.session_id):
                 self._say("pairing_request", None, **request)
 
     async def _allow(self, command: PairingAnswer) -> None:
-        if not self._is_owner():
+        if not self.connection.is_owner:
             raise Forbidden("Only the session's owner answers a pairing.")
         self._live.active(self._sessions.now_ms())
         await self._desk.answer_pairing(
@@ -371,6 +366,13 @@ class Visit:
         answer = 1002 if code in (1005, 1006, 1015) and code != 1005 else 1000
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
             await ws.close(code=answer, drain=False)
+
+
+def _request_id(parsed: Any, message: WSMessage) -> str | None:
+    """Return the sender's own name for what is refused, readable or not."""
+    if parsed is None and message.type is WSMsgType.TEXT:
+        return protocol.request_id_in(message.data)
+    return protocol.request_id_of(parsed)
 
 
 async def until_closed(ws: web.WebSocketResponse) -> None:

@@ -641,9 +641,32 @@ async def test_repeats_that_race_make_one_thing(alice: Caller, session_id: str) 
     assert len({answer["id"] for answer in answers}) == 1
 
 
-@pytest.mark.parametrize("key", ["", "short", "x" * 256])
-async def test_where_no_token_is_needed_a_key_has_to_be_long(phone: Caller, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 256])
+async def test_a_key_without_end_or_beginning_is_refused(phone: Caller, key: str) -> None:
     assert (await phone.ask("POST", "/pair", {"code": "123456789"}, key=key))[0] == 400
+
+
+@pytest.mark.parametrize("key", ["1", "k" * 22])
+async def test_a_way_in_sent_again_with_its_key_is_the_same_seat(
+    alice: Caller, phone: Caller, session_id: str, key: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    body = {"ticket": ticket(opened), "device": "Pixel 7"}
+    first = await phone.made("/pair", body, key=key)
+
+    assert await phone.made("/pair", body, key=key) == first
+    assert (await phone.ask("POST", "/pair", {**body, "device": "other"}, key=key))[0] == 422
+    assert len((await alice.ask("GET", "/me/devices"))[1]["devices"]) == 1
+
+
+async def test_a_link_that_names_another_session_opens_none(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    secret, _, named = opened["url"].partition("#")[2].partition(".")
+
+    assert (await phone.ask("POST", "/pair", {"ticket": f"{secret}.{'A' * 22}"}))[0] == 404
+    await phone.made("/pair", {"ticket": f"{secret}.{named}"})
 
 
 async def test_a_refusal_is_not_remembered(alice: Caller, phone: Caller, session_id: str) -> None:

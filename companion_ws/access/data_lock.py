@@ -1,0 +1,121 @@
+"""Who works on the data folder: one program at a time, and where a running server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from companion_ws.access.keys import StartRefused, prepare_data_folder
+
+LOCK_WAIT_S: Final = 2.0
+"""A verb may hold the lock for a moment; a server keeps it."""
+_POLL_S: Final = 0.05
+
+
+class DataInUse(Exception):
+    """Another server works on this data folder; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """What `data/server.json` says. `fingerprint` is the SHA-256 of its TLS certificate, in hex."""
+
+    pid: int
+    admin_url: str
+    fingerprint: str | None = None
+
+    def write(self, data: Path) -> None:
+        """Leave the address in the data folder, for this account alone."""
+        path = data / "server.json"
+        fresh = path.with_name("server.json.new")
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)
+            json.dump(asdict(self), file)
+        fresh.replace(path)
+
+    @classmethod
+    def read(cls, data: Path) -> RunningServer | None:
+        """Return what the file says, None where there is none that makes sense."""
+        try:
+            return cls(**json.loads((data / "server.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @staticmethod
+    def remove(data: Path) -> None:
+        """Take the address away."""
+        (data / "server.json").unlink(missing_ok=True)
+
+
+class DataLock:
+    """`data/lock`, held by one program at a time; the system lets go of it when that dies."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it.
+
+        Raises:
+            StartRefused: the folder or the file cannot be used.
+        """
+        prepare_data_folder(self._data)
+        path = self._data / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fchmod(descriptor, 0o600)
+        except OSError as error:
+            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    async def acquire(self) -> None:
+        """Take the lock, waiting a moment for a verb to finish.
+
+        Raises:
+            DataInUse: another server has it.
+            StartRefused: as `try_acquire`.
+        """
+        deadline_s = asyncio.get_running_loop().time() + LOCK_WAIT_S
+        while not self.try_acquire():
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise DataInUse(in_use(self._data))
+            await asyncio.sleep(_POLL_S)
+
+    def release(self) -> None:
+        """Let go of the lock; without it this does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def in_use(data: Path) -> str:
+    """Return the sentence that says who works on `data`."""
+    server = RunningServer.read(data)
+    whose = f" (pid {server.pid}, {server.admin_url})" if server else ""
+    return f"Another server works on {data}{whose}. Stop it, or choose another folder with --data."
