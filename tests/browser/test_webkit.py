@@ -20,13 +20,13 @@ pytestmark = pytest.mark.browser
 NewPhone = Callable[..., Awaitable[WebKit]]
 
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
-# A box to tick is tapped by its label.
+# A box to tick is tapped by its label. A card on its way in is off by a ten-thousandth of a pixel.
 TOO_SMALL = """
 const target = (each) => each.type === 'checkbox' ? each.labels[0] : each
 return [...document.querySelectorAll('button, a, input, select, summary, textarea')]
   .filter((each) => each.checkVisibility())
   .map((each) => ({ html: each.outerHTML.slice(0, 80), box: target(each).getBoundingClientRect() }))
-  .filter(({ box }) => box.width < 48 || box.height < 48)
+  .filter(({ box }) => Math.round(box.width) < 48 || Math.round(box.height) < 48)
   .map(({ html, box }) => `${box.width} x ${box.height} ${html}`)
 """
 LONGEST_MOTION_S = """
