@@ -14,6 +14,9 @@ const PAGE = 50
 /** A replay waits no longer than this between two records. */
 const LONGEST_PAUSE_MS = 2000
 
+/** What this page is called among the connections of a session. */
+const INSPECTOR = "Inspector"
+
 /** Told without a place in the log, and worth a row. */
 const SHOWN = new Set(["presence", "screen", "rendered", "screen_command"])
 
@@ -155,7 +158,7 @@ class Watch {
     this.#connection = new Connection({
       address: socketAddress(),
       token,
-      query: { session_id: id, role: "observer", device: "Inspector", strict: "1" },
+      query: { session_id: id, role: "observer", device: INSPECTOR, strict: "1" },
       position: () => ({ after: this.#session.seq, epoch: this.#session.epoch }),
       outbox: new Outbox(null, id),
       onMessage: (message) => this.#hear(message),
@@ -231,7 +234,8 @@ class Watch {
     try {
       const { body } = await ask("GET", `sessions/${this.id}/trail`, { token })
       const entries = (body.trail ?? body.entries ?? []).map((entry) => ({ ...entry, type: "trail", timestamp: entry.at ?? entry.timestamp ?? entry.time }))
-      this.trail = entries.filter((entry) => entry.timestamp > this.#lastTrail)
+      // One's own looking is no part of what happened.
+      this.trail = entries.filter((entry) => entry.timestamp > this.#lastTrail && entry.device !== INSPECTOR)
       const everything = [...this.timeline.messages, ...this.trail].sort((a, b) => a.timestamp - b.timestamp)
       this.timeline.clear()
       this.timeline.add(everything)
