@@ -248,7 +248,8 @@ def carried_token(request: web.Request) -> str | None:
         BadRequest: two carriers, or one of them twice.
     """
     carried = [
-        *_authorization(request),
+        # What a proxy in front asks for, Basic for instance, is no token of ours.
+        *(token for token in _authorization(request) if token),
         *(token for token in request.query.getall("token", []) if token),
         *_subprotocol_tokens(request),
     ]

@@ -20,6 +20,7 @@ from companion_ws.core.errors import (
     CompanionError,
     Forbidden,
     InvalidMessage,
+    NotFound,
     TokenExpired,
     TooManyRequests,
 )
@@ -282,9 +283,13 @@ class Visit:
         if not self.connection.is_owner:
             raise Forbidden("Only the session's owner answers a pairing.")
         self._live.active(self._sessions.now_ms())
-        await self._desk.answer_pairing(
-            self._live.session_id, command.pairing_id, command.allow
-        )
+        try:
+            await self._desk.answer_pairing(
+                self._live.session_id, command.pairing_id, command.allow
+            )
+        except NotFound as error:
+            # The protocol has no word of its own for it. Source: contract section 2, errors.
+            raise InvalidMessage(error.message) from None
 
     async def _measure(self, of_seq: int) -> None:
         try:

@@ -133,7 +133,7 @@ async def test_every_kind_and_role_may_send_what_the_table_says_and_nothing_else
                 assert (code == "forbidden") is (kind != "session"), (kind, role)
                 code = await refusal(ws, "pairing_answer", {"pairing_id": "none", "allow": True})
                 is_owner = kind not in ("session", "foreign admin")
-                assert code == ("not_found" if is_owner else "forbidden"), (kind, role)
+                assert code == ("invalid_message" if is_owner else "forbidden"), (kind, role)
                 checked += 2
         assert checked == 13 * len(COMMANDS)
 

@@ -215,3 +215,14 @@ async def test_links_of_an_embedded_server_lead_to_where_it_is(tmp_path: Any, mo
         assert pairing.url.startswith(f"{base}/p#")
     finally:
         await runner.cleanup()
+
+
+async def test_a_proxy_s_own_password_is_no_token(server: Running) -> None:
+    basic = {"Authorization": "Basic dXNlcjpwYXNz"}
+    assert (await server.join(headers=basic)).joined["type"] == "session_joined"
+    assert (await server.refusal(None, headers=basic)).code == 4501
+
+
+async def test_an_answer_to_no_waiting_phone_is_an_invalid_message(server: Running) -> None:
+    agent = await server.join()
+    assert await agent.refused("pairing_answer", pairing_id="x", allow=True) == "invalid_message"
