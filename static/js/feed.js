@@ -187,7 +187,7 @@ export class Feed {
       const chosen = view.choices ? this.#live.chosen(card, view.choices) : null
       const pending = this.#pendingChoice(card, view)
       const note = this.#refusal(card.key)
-      const seen = view.choices?.select ? (this.session.state.get(view.choices.select)?.revision ?? 0) : 0
+      const seen = view.choices ? this.#live.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
         state: [card.record, chosen?.id, pending?.text, note, this.#isOver],
         model: { ...view, chosen, pending, note, closed: this.#isOver },

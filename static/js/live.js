@@ -101,13 +101,20 @@ export class Live {
     }
   }
 
+  /** Where the choice of a card stands: the revision of its key, or the seq of the last action. */
+  standing(card, choices) {
+    const { state, actions } = this.session
+    return (choices.select ? state.get(choices.select)?.revision : actions.get(surfaceOf(card))?.seq) ?? 0
+  }
+
   /**
    * Choose an option of a card: the state key, then a sentence for the agent.
-   * The first screen wins: the key must still be what was `seen` here, a revision.
+   * The first screen wins: the key must still be what was `seen` here, a `standing`.
    */
   choose(card, choices, option, { sentence, seen }) {
     const about = card.key
-    if (this.pending(about)) return
+    // A second tap can come after the answer to the first and before the next frame.
+    if (this.pending(about) || this.standing(card, choices) !== seen) return
     this.refusals.delete(about)
     const say = { type: "user_message", text: sentence }
     if (!choices.select) {

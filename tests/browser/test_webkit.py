@@ -241,12 +241,18 @@ async def test_webkit_counts_a_double_and_a_triple_tap_once(
 
     await agent.update("quote_ready", QUOTES)
     await phone.tap("companion-card .choice", times)
-    await agent.hears(lambda message: message["type"] == "user_message")
     await phone.reads("Selected: UPS Next Day Air")
+    await agent.update("pick_one", {"options": [{"id": "a", "label": "Alpha"}, "Beta"]})
+    await phone.tap("companion-card .choice", times)
+    await phone.reads("Selected: Alpha")
+    await agent.hears(lambda message: message.get("text") == "Alpha")
 
     await agent.update("done", {})
-    for kind in ("client_tool_result", "user_message", "state_updated"):
+    assert not await phone.run("return document.body.innerText.includes('changed meanwhile')")
+    for kind in ("client_tool_result", "state_updated"):
         assert len(agent.heard(kind)) == 1, kind
+    said = [message["text"] for message in agent.heard("user_message")]
+    assert said == ["UPS Next Day Air, $48.20", "Alpha"]
 
 
 async def test_webkit_keeps_a_tap_while_reconnecting_and_sends_it_once(
