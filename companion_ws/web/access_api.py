@@ -16,7 +16,7 @@ from companion_ws.access.answers import Memory
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import TOKEN_TTL_S, Devices
 from companion_ws.access.keys import Keys, StartRefused
-from companion_ws.access.pairing import TOKEN_LIFE_S, Paired, Pairing, Waiting
+from companion_ws.access.pairing import TICKET_TTL_S, TOKEN_LIFE_S, Paired, Pairing, Waiting
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
 from companion_ws.core.protocol import encode
@@ -49,6 +49,7 @@ from companion_ws.web.middleware import CLAIMS, CLIENT, read_json
 from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
 from companion_ws.web.shapes import body_of, query_of
 
+ISSUED_TTL_S: Final = 30 * 86400.0
 SIGNED_IN_S: Final = 12 * 3600.0
 """How long the token of a sign-in link lives: a working day."""
 
@@ -141,7 +142,7 @@ class AccessApi:
             entered = await self._pairing.redeem(
                 ticket=wanted.ticket,
                 code=wanted.code,
-                device=wanted.device,
+                device=wanted.device or "",
                 source=request[CLIENT],
                 also=also,
             )
@@ -196,7 +197,9 @@ class AccessApi:
         wish = body_of(await read_json(request), PairingWish)
 
         async def make(store: Store) -> Memory:
-            opened = await self._pairing.open(summary.session_id, wish.ttl_s)
+            opened = await self._pairing.open(
+                summary.session_id, wish.ttl_s or TICKET_TTL_S
+            )
             return {
                 "pairing_id": opened.pairing_id,
                 "url_expires_at": opened.url_expires_at_ms,
@@ -316,7 +319,9 @@ class AccessApi:
         wish = body_of(await read_json(request), TokenWish)
 
         async def make(store: Store) -> Memory:
-            _, claims = self._tokens.issue(wish.role, wish.user, wish.ttl_s)
+            _, claims = self._tokens.issue(
+                wish.role, wish.user, wish.ttl_s or ISSUED_TTL_S
+            )
             by = request[CLAIMS].user
             audit.info("token_issued", by=by, user=wish.user, kind=wish.role, token_id=claims.id)
             return await self._recorded(claims, store)

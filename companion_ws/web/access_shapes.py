@@ -9,21 +9,21 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from companion_ws.web.shapes import Role
+from companion_ws.web.shapes import Role, Time
 
-TicketTtl = Annotated[float, Meta(ge=1, le=900)]
-SessionTokenTtl = Annotated[float, Meta(ge=1, le=12 * 3600)]
-TokenTtl = Annotated[float, Meta(ge=1, le=366 * 86400)]
+TicketTtl = Annotated[float, Meta(ge=1, le=900, description="seconds; 60 where absent")]
+SessionTokenTtl = Annotated[float, Meta(ge=1, le=12 * 3600, description="seconds")]
+TokenTtl = Annotated[float, Meta(ge=1, le=366 * 86400, description="seconds; 30 days where absent")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Entering(Struct, kw_only=True):
     """A device that wants in: by the ticket of a link, a code, or the claim it waits with."""
 
-    ticket: str | None = None
-    code: str | None = None
-    claim: str | None = None
-    device: str = ""
+    ticket: Annotated[str, Meta(description="the fragment of a pairing's link")] | None = None
+    code: Annotated[str, Meta(description="nine digits; blanks and hyphens are fine")] | None = None
+    claim: Annotated[str, Meta(description="of a 202, to ask again with")] | None = None
+    device: Annotated[str, Meta(description="what the owner sees it as")] | None = None
 
 
 class Entered(Struct):
@@ -32,13 +32,13 @@ class Entered(Struct):
     token: str
     session_id: str
     device_id: str
-    expires_at: int
+    expires_at: Time
 
 
 class PairingWish(Struct):
     """How long the link of a pairing lives."""
 
-    ttl_s: TicketTtl = 60.0
+    ttl_s: TicketTtl | None = None
 
 
 class PairingShown(Struct):
@@ -46,9 +46,9 @@ class PairingShown(Struct):
 
     pairing_id: str
     url: str
-    url_expires_at: int
+    url_expires_at: Time
     code: str
-    code_expires_at: int
+    code_expires_at: Time
     code_url: str
     other_code_urls: list[str]
 
@@ -59,7 +59,7 @@ class WaitingDevice(Struct):
     pairing_id: str
     device: str
     verification: str
-    expires_at: int
+    expires_at: Time
 
 
 class WaitingDevices(Struct):
@@ -87,8 +87,8 @@ class DeviceShown(Struct):
     device_id: str
     session_id: str
     device: str
-    created_at: int
-    last_active_at: int
+    created_at: Time
+    last_active_at: Time
 
 
 class DeviceList(Struct):
@@ -109,7 +109,7 @@ class TokenWish(Struct, kw_only=True):
 
     user: Name
     role: Literal["user", "service", "admin"] = "user"
-    ttl_s: TokenTtl = 30 * 86400.0
+    ttl_s: TokenTtl | None = None
 
 
 class TokenIssued(Struct):
@@ -120,7 +120,7 @@ class TokenIssued(Struct):
     user: str
     role: str
     session_id: str | None
-    expires_at: int
+    expires_at: Time
 
 
 class TokenShown(Struct):
@@ -131,8 +131,8 @@ class TokenShown(Struct):
     user: str
     session_id: str | None
     role: str | None
-    issued_at: int
-    expires_at: int
+    issued_at: Time
+    expires_at: Time
 
 
 class TokenList(Struct):

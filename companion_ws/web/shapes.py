@@ -19,6 +19,9 @@ Language = Annotated[
     str, Meta(max_length=35, pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", description="BCP 47")
 ]
 Role = Literal["agent", "ui", "observer"]
+Time = Annotated[int, Meta(description="milliseconds since 1970 (UTC)")]
+Cursor = Annotated[str, Meta(description="`next` of the answer before")]
+Acts = Annotated[Role, Meta(description="whom it comes from; absent: what the token is for")]
 T = TypeVar("T")
 
 
@@ -41,40 +44,42 @@ class Page(Struct, kw_only=True):
     """Which part of a list; `cursor` is the `next` of the answer before."""
 
     limit: Annotated[int, Meta(ge=1)] = 50
-    cursor: str = ""
-    conversation_id: str = ""
+    cursor: Cursor = ""
+    conversation_id: Annotated[str, Meta(description="of ElevenLabs; only its session")] = ""
 
 
 class UserPage(Page, kw_only=True):
     """Which part of the list of all sessions."""
 
-    user: str = ""
+    user: Annotated[str, Meta(description="whose sessions; absent: everybody's")] = ""
 
 
 class Sending(Struct, kw_only=True):
     """Whom a command comes from, and how long to wait for a tool's result, in seconds."""
 
-    role: Role | UnsetType = UNSET
-    wait: Annotated[float, Meta(ge=0)] = 0.0
+    role: Acts | UnsetType = UNSET
+    wait: Annotated[
+        float, Meta(ge=0, description="seconds to wait for the result of a tool call")
+    ] = 0.0
 
 
 class Acting(Struct, kw_only=True):
     """Whom a change comes from."""
 
-    role: Role | UnsetType = UNSET
+    role: Acts | UnsetType = UNSET
 
 
 class Reading(Struct, kw_only=True):
     """Records after a seq."""
 
-    after: Seq | UnsetType = UNSET
+    after: Annotated[Seq, Meta(description="the `seq` before the first")] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1)] = 100
 
 
 class Message(Struct, kw_only=True):
     """Any command of the protocol; see the AsyncAPI document."""
 
-    type: str
+    type: Annotated[str, Meta(description="which command; its fields stand beside it")]
 
 
 class Counts(Struct):
@@ -89,7 +94,7 @@ class Entry(Struct):
     """A state value and the seq that set it."""
 
     value: Any
-    revision: int
+    revision: Annotated[int, Meta(description="the `seq` of the record that set it")]
 
 
 class SessionShown(Struct):
@@ -99,10 +104,10 @@ class SessionShown(Struct):
     user: str
     title: str
     language: str | None
-    created_at: int
-    last_active_at: int
-    expires_at: int
-    ended_at: int | None
+    created_at: Time
+    last_active_at: Time
+    expires_at: Time
+    ended_at: Time | None
     seq: int
     conversation_id: str | None
     connections: Counts
@@ -120,7 +125,7 @@ class Records(Struct):
     """One page of records, oldest first; `next` is the `after` of the next page."""
 
     records: list[dict[str, Any]]
-    first_seq: int | None
+    first_seq: Annotated[int, Meta(description="the oldest record kept")] | None
     next: int | None
 
 
