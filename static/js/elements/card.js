@@ -6,6 +6,8 @@
 import { define, h, icon } from "../dom.js"
 
 const ROWS_AT_ONCE = 12
+/** The second half of a double tap is not yet a change of mind. */
+const SETTLED_MS = 400
 
 export function defineCard() {
   define("companion-card", CompanionCard)
@@ -13,6 +15,7 @@ export function defineCard() {
 
 class CompanionCard extends HTMLElement {
   #reopened = false
+  #foldedAt = null
 
   show(model) {
     const { title, time, words } = model
@@ -20,6 +23,8 @@ class CompanionCard extends HTMLElement {
     const head = title ? h("h2", {}, title) : null
     const when = time ? h("time", { datetime: time.iso }, time.text) : null
     const folded = model.chosen && !this.#reopened && !model.pending
+    if (!folded) this.#foldedAt = null
+    else this.#foldedAt ??= performance.now()
     this.replaceChildren(
       h("article", { class: folded ? "card is-done" : "card", tabindex: "-1" },
         h("header", { class: "card-head" }, head, when),
@@ -52,10 +57,16 @@ class CompanionCard extends HTMLElement {
   #receipt(model) {
     const { chosen, words } = model
     const label = chosen.price ? `${chosen.label}, ${chosen.price}` : chosen.label
-    const change = model.closed
-      ? null
-      : h("button", { type: "button", class: "quiet", on: { click: () => this.#reopen(model) } }, words("change"))
+    const change = model.closed ? null : this.#changeButton(model)
     return receipt({ text: words("selected", { label }), note: model.receiptNote, tone: "done" }, change)
+  }
+
+  #changeButton(model) {
+    const left = this.#foldedAt + SETTLED_MS - performance.now()
+    const button = h("button", { type: "button", class: "quiet", disabled: left > 0, on: { click: () => this.#reopen(model) } },
+      model.words("change"))
+    if (left > 0) setTimeout(() => { button.disabled = false }, left)
+    return button
   }
 
   #reopen(model) {
