@@ -15,7 +15,7 @@ PAGE_BYTES: Final = 128 * 1024
 LOW_BYTES: Final = 64 * 1024
 """The next page is read once the receiver has less than this to take."""
 PATIENCE_S: Final = 30.0
-"""How long one page may take."""
+"""How long one page may take; who takes nothing at all is noticed sooner, by the outbox."""
 PACE_S: Final = 0.01
 
 

@@ -20,6 +20,10 @@ BURST_FACTOR: Final = 4
 """A burst this many times the bound is one too many, however short."""
 STALL_S: Final = 2.0
 """A receiver that takes nothing for this long is a slow consumer."""
+REPLAY_STALL_S: Final = 5.0
+"""The same during a replay, in which a slow receiver always has more to take. The kernel asks
+for more a third of its buffer at a time, 85 KiB: who reads 20 KiB a second seems to stand still
+for four seconds. Who reads less answers the heartbeat too late: its pings wait behind that."""
 CLOSE_S: Final = 1.5
 """How long a peer has to answer our close frame before its socket is aborted."""
 SEND_BUFFER_BYTES: Final = 128 * 1024
@@ -93,7 +97,8 @@ class Outbox:
     """What waits for one connection, bounded by `limit_bytes` (0: no limit).
 
     `on_slow` is called when more than the bound is left unread after a burst's time, at
-    once for several times the bound, and when nothing moves for STALL_S.
+    once for several times the bound, and when nothing moves for STALL_S, in a replay for
+    REPLAY_STALL_S.
     """
 
     def __init__(
@@ -119,9 +124,10 @@ class Outbox:
         self._allowance = 0
         self._exempt = 0
         self._burst: asyncio.TimerHandle | None = None
+        self._was_replaying = False
         self.is_closed = False
         self.is_replaying = False
-        """A replay is paced by its receiver and has patience of its own."""
+        """A replay is paced by its receiver, which may take longer over each piece."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -196,11 +202,15 @@ class Outbox:
             return
         size = self._transport.get_write_buffer_size()
         drained = self._written - size
-        if size == 0 or drained != self._drained or self.is_replaying:
+        patience_s = REPLAY_STALL_S if self.is_replaying else STALL_S
+        has_changed = self.is_replaying != self._was_replaying
+        # While a replay waits for the disk, nothing is left to take: that is no stalling.
+        if size == 0 or drained != self._drained or has_changed:
             self._drained = drained
             self._moved_at = now_s
-        elif now_s - self._moved_at > STALL_S:
-            self._on_slow(f"took nothing for {STALL_S:g} s")
+            self._was_replaying = self.is_replaying
+        elif now_s - self._moved_at > patience_s:
+            self._on_slow(f"took nothing for {patience_s:g} s")
 
     def _flush(self) -> None:
         if self.is_closed or not self._pending:
