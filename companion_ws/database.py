@@ -133,7 +133,8 @@ class Database:
         self._is_closing = True
         self._wake.set()
         if self._writer is not None:
-            await self._writer
+            # A loop that ends cancels it; the reader's thread would outlive that, and the process.
+            await asyncio.wait({self._writer})
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -370,3 +371,21 @@ def test_a_program_ends_after_a_start_that_failed(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "file is not a database" in ended.stderr
+
+
+def test_a_loop_that_is_ended_from_within_leaves_no_thread_that_keeps_the_process(
+    tmp_path: Path,
+) -> None:
+    before = set(threading.enumerate())
+
+    async def work() -> None:
+        async with opened(tmp_path / "companion.db") as database:
+            await database.transact([Statement(NEW, ("s", "alice"))])
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+            await asyncio.Event().wait()
+
+    with pytest.raises(SystemExit):
+        asyncio.run(work())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread

@@ -11,6 +11,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "I have put the question on your screen; tap an answer whenever you are ready.",
         "unreachable": "I cannot reach your screen at the moment. Let us go on without it.",
         "late": "About “{question}”: {answer}.",
+        "answered": "answered",
     },
     "de": {
         "no_screen": "Der Begleitbildschirm ist noch nicht geöffnet. "
@@ -18,6 +19,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "Die Frage steht auf Ihrem Bildschirm; tippen Sie eine Antwort an, wann es Ihnen passt.",
         "unreachable": "Ich erreiche Ihren Bildschirm gerade nicht. Machen wir ohne ihn weiter.",
         "late": "Zu „{question}“: {answer}.",
+        "answered": "beantwortet",
     },
     "es": {
         "no_screen": "Todavía nadie ha abierto la pantalla. "
@@ -25,6 +27,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "La pregunta está en su pantalla; toque una respuesta cuando quiera.",
         "unreachable": "Ahora mismo no puedo acceder a su pantalla. Sigamos sin ella.",
         "late": "Sobre «{question}»: {answer}.",
+        "answered": "respondido",
     },
     "fr": {
         "no_screen": "L’écran n’est pas encore ouvert. "
@@ -32,6 +35,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "La question est sur votre écran ; touchez une réponse quand vous voulez.",
         "unreachable": "Je n’arrive pas à joindre votre écran pour le moment. Continuons sans lui.",
         "late": "À propos de « {question} » : {answer}.",
+        "answered": "répondu",
     },
     "it": {
         "no_screen": "Nessuno ha ancora aperto lo schermo. "
@@ -39,6 +43,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "La domanda è sul suo schermo; tocchi una risposta quando vuole.",
         "unreachable": "Al momento non riesco a raggiungere il suo schermo. Andiamo avanti senza.",
         "late": "A proposito di «{question}»: {answer}.",
+        "answered": "risposto",
     },
     "pt": {
         "no_screen": "Ainda ninguém abriu o ecrã. "
@@ -46,6 +51,7 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "A pergunta está no seu ecrã; toque numa resposta quando quiser.",
         "unreachable": "De momento não consigo aceder ao seu ecrã. Continuemos sem ele.",
         "late": "Sobre “{question}”: {answer}.",
+        "answered": "respondido",
     },
     "nl": {
         "no_screen": "Het scherm is nog niet geopend. "
@@ -53,12 +59,14 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_answer": "De vraag staat op uw scherm; tik een antwoord aan wanneer u wilt.",
         "unreachable": "Ik kan uw scherm nu niet bereiken. Laten we zonder verdergaan.",
         "late": "Over “{question}”: {answer}.",
+        "answered": "beantwoord",
     },
     "ar": {
         "no_screen": "لم يفتح أحد الشاشة بعد. افتح {address} واكتب {code}، أو امسح الرمز؛ سأسأل هناك.",
         "no_answer": "السؤال على شاشتك؛ اختر إجابة متى شئت.",
         "unreachable": "لا أستطيع الوصول إلى شاشتك الآن. لنتابع بدونها.",
         "late": "بخصوص «{question}»: {answer}.",
+        "answered": "تمت الإجابة",
     },
 }
 
@@ -69,11 +77,18 @@ LANGUAGES: Final = tuple(_PHRASES)
 def phrase(language: str | None, key: str, **parts: str) -> str:
     """Return a sentence in `language` (BCP 47), in English where that is not spoken here.
 
+    An `answer` that says nothing is said to have come.
+
     >>> phrase("de-AT", "late", question="Versand", answer="Express")
     'Zu „Versand“: Express.'
+    >>> phrase("de-AT", "late", question="Versand", answer="")
+    'Zu „Versand“: beantwortet.'
     """
     primary = (language or "en").split("-", 1)[0].lower()
-    return _PHRASES.get(primary, _PHRASES["en"])[key].format(**parts)
+    sentences = _PHRASES.get(primary, _PHRASES["en"])
+    if "answer" in parts and not parts["answer"].strip():
+        parts["answer"] = sentences["answered"]
+    return sentences[key].format(**parts)
 
 
 def spoken_code(code: str) -> str:

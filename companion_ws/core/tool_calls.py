@@ -16,6 +16,10 @@ import msgspec
 QUESTION_MS: Final = 10 * 60 * 1000
 """A question can be answered this long after its call was recorded."""
 
+MAX_OPTIONS: Final = 100
+MAX_FIELDS: Final = 50
+"""What the CompanionUI reads of a list, and of a form. Source: static/js/core/questions.js."""
+
 RELEASES: Final = frozenset({"no_screen", "no_answer"})
 """Results that let the agent go on but leave the question open."""
 
@@ -65,23 +69,64 @@ def is_release(call: Call, result: str, answered_by: str) -> bool:
     )
 
 
+def unanswerable(call: Call) -> str | None:
+    """Return what is wrong with a question that the CompanionUI has nothing to tap for.
+
+    It shows such a call as a card, so that the person sees something, and nobody
+    could ever answer it. `call` is open: its record is read.
+    """
+    if call.tool_name not in ("companion_choose", "companion_form"):
+        return None
+    parameters = msgspec.json.decode(call.body)["client_tool_call"]["parameters"]
+    if call.tool_name == "companion_form":
+        if _has_fields(parameters.get("schema")):
+            return None
+        return "companion_form needs a schema with properties: one field at least."
+    options = parameters.get("options")
+    if isinstance(options, list) and any(map(_is_option, options[:MAX_OPTIONS])):
+        return None
+    return "companion_choose needs options: a list of {id, label}, one at least."
+
+
+def _is_option(option: Any) -> bool:
+    if not isinstance(option, dict):
+        return isinstance(option, str) and option != ""
+    names = (option.get(key) for key in ("id", "value", "label"))
+    chosen = next((name for name in names if name is not None), None)
+    return isinstance(chosen, str | int | float) and not isinstance(chosen, bool)
+
+
+def _has_fields(schema: Any) -> bool:
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    fields = list(properties.values()) if isinstance(properties, dict) else []
+    return any(isinstance(field, dict) for field in fields[:MAX_FIELDS])
+
+
 def choice_of(result: str) -> str:
-    """Return in words what an answer says, for a sentence to the agent."""
+    """Return in words what an answer says, for a sentence to the agent; "" if it says nothing."""
     try:
         value: Any = msgspec.json.decode(result)
     except msgspec.MsgspecError:
         return result.strip()
+    if value in (None, [], {}):
+        return ""
+    if isinstance(value, str):
+        return value.strip()
     if not isinstance(value, dict):
-        return str(value)
+        return result.strip()
     label = value.get("label", value.get("labels"))
     if isinstance(label, str) and label:
         return label
     if isinstance(label, list):
-        return ", ".join(str(part) for part in label)
+        return ", ".join(map(_word, label))
     values = value.get("values")
     if isinstance(values, dict):
-        return ", ".join(f"{key}: {part}" for key, part in values.items())
+        return ", ".join(f"{key}: {_word(part)}" for key, part in values.items())
     chosen = value.get("ids", value.get("id", value.get("status")))
     if isinstance(chosen, list):
-        return ", ".join(str(part) for part in chosen)
-    return str(chosen) if chosen is not None else result.strip()
+        return ", ".join(map(_word, chosen))
+    return _word(chosen) if chosen is not None else result.strip()
+
+
+def _word(part: Any) -> str:
+    return part if isinstance(part, str) else msgspec.json.encode(part).decode()

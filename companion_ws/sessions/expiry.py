@@ -64,7 +64,11 @@ class Expiry:
 
     def expires_ms(self, live: Live) -> int:
         """Return when a session expires unless something happens in it."""
-        return max(live.last_active_ms + self._ttl_ms, self._patient_until_ms)
+        return self.ends_ms(live.last_active_ms)
+
+    def ends_ms(self, last_active_ms: int) -> int:
+        """Return when a session expires in which nothing happened since then."""
+        return max(last_active_ms + self._ttl_ms, self._patient_until_ms)
 
     def is_over(self, live: Live) -> bool:
         """Whether its time is up, even if the sweep has not come by yet."""

@@ -21,12 +21,20 @@ from companion_ws.core.errors import (
 from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import AnswerCall, Sender
-from companion_ws.core.tool_calls import Call
+from companion_ws.core.tool_calls import Call, unanswerable
 from companion_ws.sessions.live import Live
-from companion_ws.sessions.tools import ServerTool, ToolCall, patience_s, run_tool
+from companion_ws.sessions.runs import Runs, patience_s
+from companion_ws.sessions.tools import ServerTool, ToolCall
 
-SECOND_LOOK_S: Final = 0.6
+COMPANION_TOOLS: Final = frozenset(
+    {"companion_show", "companion_choose", "companion_form", "companion_confirm"}
+)
+"""What the CompanionUI names when it joins. Source: static/js/core/questions.js."""
+RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
+RETURN_S: Final = 2.0
+"""After a start: time for screens to come back. One that is looked at asks for a lost server
+at least once a second, and has to join then; an agent's patience is many times this."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is seen whether somebody who may come still may: ways in close by themselves."""
 
@@ -71,8 +79,11 @@ class Questions:
         self._open = open_live
         self._submit = submit
         self._speak = speak
+        self._runs = Runs()
         self._expectant: set[str] = set()
         """Sessions in which a call waits for somebody who is not here yet."""
+        self._returns: dict[str, float] = {}
+        """Sessions a screen may be on its way back to, and until when that is waited for."""
 
     def is_server_tool(self, tool_name: str) -> bool:
         return tool_name in self._tools
@@ -84,15 +95,30 @@ class Questions:
             return
         if call.handled_by == "server":
             await self._run(live, call, parameters)
-        else:
-            await self.look(live.session_id)
+        elif call.status == "waiting":
+            await self._look_at(live, call)
+
+    async def look_later(self, session_id: str, return_s: float) -> None:
+        """Look once a screen that went has had `return_s` to come back.
+
+        Nobody looks before that: who comes meanwhile must not take its question away.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = max(loop.time() + return_s, self._returns.get(session_id, 0.0))
+        self._returns[session_id] = until_s
+        await asyncio.sleep(until_s - loop.time())
+        if self._returns.get(session_id) == until_s:
+            del self._returns[session_id]
+        await self.look(session_id)
 
     async def look(self, session_id: str) -> None:
         """See what becomes of the calls that wait for screens, as things stand now."""
         live = await self._open(session_id)
-        if live is None:
+        if session_id in self._returns:
             return
         self._expectant.discard(session_id)
+        if live is None or live.session.ended is not None:
+            return
         for call in list(live.session.calls.values()):
             if call.handled_by == "screens" and call.status == "waiting":
                 await self._look_at(live, call)
@@ -109,14 +135,23 @@ class Questions:
 
     async def _look_at(self, live: Live, call: Call) -> None:
         screens = live.screens()
-        if any(screen.answers(call.tool_name) for screen in screens):
-            return
-        if screens:
+        answering = [screen for screen in screens if screen.answers(call.tool_name)]
+        if answering:
+            if all(screen.tools == COMPANION_TOOLS for screen in answering):
+                await self._check(live, call)
+        elif screens:
             await self._show(live, call)
         elif await self._doors.somebody_may_come(live.session_id, _devices(live)):
             self._expectant.add(live.session_id)
         else:
             await self._release(live, call)
+
+    async def _check(self, live: Live, call: Call) -> None:
+        """Tell the agent's author of a question that the CompanionUI has nothing to tap for."""
+        message = unanswerable(call)
+        if message is not None:
+            result = encode({"status": "error", "message": message}).decode()
+            await self._answer(live.session_id, call, result, is_error=True)
 
     async def _show(self, live: Live, call: Call) -> None:
         # The CompanionUI shows what no screen answers as a card.
@@ -125,8 +160,10 @@ class Questions:
     async def deadline(self, session_id: str, tool_call_id: str) -> None:
         """The agent cannot wait any longer: tell it how things stand, as something to say."""
         live = await self._open(session_id)
-        call = live.session.calls.get(tool_call_id) if live is not None else None
-        if live is None or call is None or call.status != "waiting":
+        if live is None or live.session.ended is not None:
+            return
+        call = live.session.calls.get(tool_call_id)
+        if call is None or call.status != "waiting":
             return
         if call.handled_by == "server":
             message = "The tool did not answer in time."
@@ -156,6 +193,10 @@ class Questions:
             else:
                 result = '{"status":"interrupted"}'
                 await self._answer(session_id, call, result, is_error=True)
+
+    async def end(self) -> None:
+        """Let go of the tools that still run; for a stop."""
+        await self._runs.end()
 
     async def _release(self, live: Live, call: Call) -> bool:
         """Tell the agent that nobody looks at a screen, and how somebody could.
@@ -197,7 +238,8 @@ class Questions:
         tool_call = ToolCall(
             session_id, call.tool_call_id, call.tool_name, parameters, live.session.user, speak
         )
-        outcome = await run_tool(server_tool, tool_call, patience_s(call, live.now_ms()))
+        patience = patience_s(call, live.now_ms())
+        outcome = await self._runs.run(server_tool, tool_call, patience)
         if outcome.log:
             log.warning("tool_failed", session_id=session_id, reason=outcome.log)
         if call.deadline_ms is not None:

@@ -37,7 +37,7 @@ from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import Live
-from companion_ws.sessions.questions import SECOND_LOOK_S, Doors, Questions
+from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
 from companion_ws.sessions.store import Row, Store, Stored, deletion
 from companion_ws.sessions.tools import ServerTool
 
@@ -144,6 +144,7 @@ class Sessions:
         ready = asyncio.Event()
         self._root = asyncio.create_task(self._run(ready), name="sessions")
         await ready.wait()
+        await self._resume()
 
     async def stop(self) -> None:
         """End the work of this room; what was accepted is stored by the database's close."""
@@ -151,6 +152,7 @@ class Sessions:
         self._stopping.set()
         if self._root is not None:
             await self._root
+        await self._questions.end()
 
     async def _run(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -162,7 +164,6 @@ class Sessions:
                     ("sweep", self._expiry.run()),
                     ("watch", self.connections.watch()),
                     ("questions", self._questions.watch()),
-                    ("resume", self._resume()),
                 )
             ]
             ready.set()
@@ -189,13 +190,13 @@ class Sessions:
             log.exception("work_failed")
 
     async def _resume(self) -> None:
+        """Take up the calls that waited when the process ended, before anybody can join."""
         # On a disk that does not let us read, each call's deadline answers it later.
         with contextlib.suppress(Unavailable):
-            await self._resume_running()
-
-    async def _resume_running(self) -> None:
-        for session_id in await self.store.running():
-            self.spawn(None, self._questions.resume(session_id))
+            for session_id in await self.store.running():
+                self.spawn(None, self._questions.resume(session_id))
+            for session_id in await self.store.asking():
+                self.spawn(None, self._questions.look_later(session_id, RETURN_S))
 
     # Sessions.
 
@@ -301,7 +302,7 @@ class Sessions:
             language=row.language,
             created_at_ms=row.created_at_ms,
             last_active_at_ms=active_ms,
-            expires_at_ms=active_ms + int(self.rules.ttl_s * 1000),
+            expires_at_ms=self._expiry.ends_ms(active_ms),
             ended_at_ms=row.ended_at_ms,
             seq=row.seq,
             conversation_id=row.conversation_id,
@@ -556,12 +557,8 @@ class Sessions:
         """A connection is gone; calls that waited for it may be left with nobody."""
         if connection.close_code == RESTARTING:
             return  # The server sent it away and will be back; so will it.
-        if connection.is_screen and not live.screens() and self._tasks is not None:
-            self.spawn(live, self._look_later(live.session_id))
-
-    async def _look_later(self, session_id: str) -> None:
-        await asyncio.sleep(SECOND_LOOK_S)
-        await self._questions.look(session_id)
+        if connection.is_screen:
+            self.spawn(live, self._questions.look_later(live.session_id, RELOAD_S))
 
     async def _answer_call(self, session_id: str, command: AnswerCall) -> None:
         await self._submit(session_id, command, SERVER, None)

@@ -420,6 +420,18 @@ class Store:
             )
         ]
 
+    async def asking(self) -> list[str]:
+        """Return the sessions in which an agent waited for a screen when the process ended."""
+        return [
+            session_id
+            for (session_id,) in await self._database.read(
+                # Whoever waits has a deadline, and those are few; calls there are many.
+                "SELECT DISTINCT due.session_id FROM due JOIN calls"
+                " ON calls.session_id = due.session_id AND calls.tool_call_id = due.ref"
+                " WHERE due.kind = 'deadline' AND handled_by = 'screens' AND status = 'waiting'"
+            )
+        ]
+
     async def due_by(self, at_ms: int) -> list[tuple[str, str, str]]:
         """Return `(session_id, kind, ref)` of what is due, earliest first."""
         return await self._database.read(

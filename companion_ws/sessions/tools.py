@@ -8,22 +8,14 @@ result. Source: contract sections 4 and 6.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
-import threading
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
-
-from companion_ws.core.protocol import encode
-from companion_ws.core.tool_calls import Call
-
-MARGIN_MS: Final = 250
-"""A tool has to be done this much before the agent gives up, so that the word still arrives."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,15 +107,6 @@ class ServerTool:
         return arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run came to; `log` is what the developer should read, if anything."""
-
-    result: str
-    is_error: bool = False
-    log: str = ""
-
-
 @overload
 def tool(function: F) -> F: ...
 @overload
@@ -183,70 +166,3 @@ def _described(function: Callable[..., Any]) -> ServerTool:
         is_async=inspect.iscoroutinefunction(function),
         is_idempotent=bool(getattr(function, "__companion_tool__")["idempotent"]),  # noqa: B009
     )
-
-
-async def run_tool(server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
-    """Run a tool to its end, or to the end of our patience; never raises."""
-    try:
-        arguments = server_tool.arguments(call.parameters)
-        async with asyncio.timeout(patience_s):
-            value = await _called(server_tool, call, arguments)
-        return Outcome(encode(value).decode())
-    except ToolError as error:
-        return _failed(str(error), f"{call.tool_name}: {error}")
-    except TimeoutError:
-        return _failed("The tool did not answer in time.", f"{call.tool_name} took too long")
-    except Exception as error:  # the author's code; its outermost edge is here
-        return _failed("The tool failed.", f"{call.tool_name} failed: {error!r}")
-
-
-def _failed(message: str, log: str) -> Outcome:
-    result = encode({"status": "error", "message": message}).decode()
-    return Outcome(result, is_error=True, log=log)
-
-
-def _called(
-    server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]
-) -> Awaitable[Any]:
-    positional = (call,) if server_tool.takes_call else ()
-    if server_tool.is_async:
-        answer: Awaitable[Any] = server_tool.function(*positional, **arguments)
-        return answer
-    return _in_thread(lambda: server_tool.function(*positional, **arguments))
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Run blocking work in a thread of its own.
-
-    A daemon, and no pool: a tool that hangs for ever must neither use up
-    threads others need nor keep the server from stopping.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = work()
-        except Exception as raised:  # carried over to who waits
-            error = raised
-        # The loop is gone where the server stopped meanwhile; then nobody waits.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=run, name="companion-tool", daemon=True).start()
-    return await future
-
-
-def patience_s(call: Call, at_ms: int) -> float:
-    """Return how long a tool may take from now on."""
-    deadline_ms = call.deadline_ms if call.deadline_ms is not None else at_ms + 120_000
-    return max(0.05, (deadline_ms - MARGIN_MS - at_ms) / 1000)

@@ -63,7 +63,8 @@ def read_join(request: web.Request) -> Join:
     strict = query.get("strict", "")
     if strict not in ("", "0", "1", "true", "false"):
         raise BadParameter("strict is 1 or 0.")
-    tools = frozenset(name for name in query.get("tools", "").split(",") if name)
+    named = (name.strip() for name in query.get("tools", "").split(","))
+    tools = frozenset(name for name in named if name)
     if len(tools) > MAX_TOOLS or any(len(name) > MAX_TEXT for name in tools):
         raise BadParameter(f"tools names at most {MAX_TOOLS} tools.")
     return Join(

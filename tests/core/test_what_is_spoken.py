@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 import pytest
+from talk import Talk
 
 from companion_ws.core.phrases import LANGUAGES, phrase, spoken_code
-from companion_ws.core.tool_calls import choice_of, status_of
+from companion_ws.core.tool_calls import choice_of, status_of, unanswerable
 
 PARTS = {
     "no_screen": {"address": "shop.example/c", "code": "482 015 937"},
@@ -25,6 +27,15 @@ def test_every_language_says_everything(language: str, key: str) -> None:
         assert part in said
     assert not set(said) & set("{}")
     assert said[0] in string.ascii_letters or not said[0].isascii()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_answer_that_says_nothing_is_said_to_have_come(language: str) -> None:
+    said = phrase(language, "late", question="Versand", answer=" ")
+
+    word = phrase(language, "answered")
+    assert word
+    assert said == phrase(language, "late", question="Versand", answer=word)
 
 
 @pytest.mark.parametrize("language", [None, "", "en", "en-GB", "xx", "XX-yy"])
@@ -53,10 +64,70 @@ def test_a_code_is_said_in_three_groups() -> None:
         ("[1, 2]", "[1, 2]"),
         ('"blue"', "blue"),
         (" just words ", "just words"),
+        ("true", "true"),
+        ('{"status":"submitted","values":{"wrap":true,"size":null}}', "wrap: true, size: null"),
+        ('{"status":"chosen","id":7}', "7"),
+        ("null", ""),
+        ("", ""),
+        ('""', ""),
+        ("{}", ""),
+        ("[]", ""),
     ],
 )
 def test_an_answer_is_put_into_words(result: str, words: str) -> None:
     assert choice_of(result) == words
+
+
+CHOOSE, FORM = "companion_choose", "companion_form"
+FIELD = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        (CHOOSE, {"options": [{"id": "air", "label": "Air"}]}),
+        (CHOOSE, {"options": ["Air"]}),
+        (CHOOSE, {"options": [None, {}, {"value": 0}]}),
+        (CHOOSE, {"options": [{"id": None, "label": "Air"}]}),
+        (FORM, {"schema": {"properties": {"a": True, "b": FIELD}}}),
+        ("companion_confirm", {}),
+        ("companion_show", {}),
+        ("draw_a_map", {"options": []}),
+    ],
+)
+def test_a_question_somebody_can_tap_is_left_to_the_screens(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    talk = Talk()
+    talk.call("t1", name, parameters=parameters)
+    assert unanswerable(talk.session.calls["t1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        (CHOOSE, {}),
+        (CHOOSE, {"options": []}),
+        (CHOOSE, {"options": "Air, Sea"}),
+        (CHOOSE, {"options": {"id": "air"}}),
+        (CHOOSE, {"options": ["", 7, None, {}, {"id": True}, {"id": [1]}, {"description": "x"}]}),
+        (CHOOSE, {"options": [*[None] * 100, "Air"]}),
+        (FORM, {}),
+        (FORM, {"schema": "text"}),
+        (FORM, {"schema": {"properties": ["a"]}}),
+        (FORM, {"schema": {"properties": {}}}),
+        (FORM, {"schema": {"properties": {"a": True}}}),
+        (FORM, {"schema": {"properties": {**dict.fromkeys(map(str, range(50))), "a": FIELD}}}),
+    ],
+)
+def test_a_question_with_nothing_to_tap_is_the_agents_mistake(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    talk = Talk()
+    talk.call("t1", name, parameters=parameters)
+    wrong = unanswerable(talk.session.calls["t1"])
+    assert wrong is not None
+    assert wrong.startswith(name)
 
 
 @pytest.mark.parametrize(

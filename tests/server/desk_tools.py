@@ -1,8 +1,9 @@
-"""Server tools of a test: quick, slow, failing, hanging, and one that may run again."""
+"""Server tools of a test: quick, slow, failing, hanging, ill-behaved, and one that may run again."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,54 @@ async def hangs() -> None:
 def hangs_in_a_thread() -> None:
     """Never come back, and cannot be told to."""
     hanging.wait(60)
+
+
+@tool
+async def holds_on() -> None:
+    """Hang, and not let itself be cancelled until the test is over."""
+    while not hanging.is_set():
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            continue
+
+
+@tool
+async def exits() -> None:
+    """End the program, as the author thinks."""
+    sys.exit("secret internals")
+
+
+@tool
+def exits_in_a_thread() -> None:
+    """The same in a plain function."""
+    sys.exit("secret internals")
+
+
+@tool
+async def interrupts() -> None:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+@tool
+async def raises_cancelled() -> None:
+    """Raise what a cancelled task raises, though nobody cancelled it."""
+    raise asyncio.CancelledError
+
+
+@tool
+async def cancels_itself() -> None:
+    """Cancel the task it runs in and return."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+@tool
+def runs_dry() -> None:
+    """Raise what no future can carry."""
+    raise StopIteration
 
 
 @tool(idempotent=True)

@@ -241,6 +241,16 @@ async def test_the_largest_numbers_are_numbers_all_the_same(server: Running) -> 
         assert back.joined["recovery"] == "snapshot"
 
 
+async def test_blanks_around_the_names_of_tools_do_not_count(server: Running) -> None:
+    agent, screen = await server.pair_of(tools=" draw_a_map , draw_a_graph, ")
+    await agent.call("t1", "draw_a_graph")
+    assert (
+        await screen.say("client_tool_result", tool_call_id="t1", result='"drawn"')
+    )["answered_by"] == "ui"
+    await agent.call("t2", "sing")
+    assert (await agent.result("t2"))["said"] == {"status": "shown"}
+
+
 # Roles and kinds.
 
 

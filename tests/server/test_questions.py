@@ -13,6 +13,8 @@ from running import Message, Running, Socket
 
 CHOSEN = '{"status":"chosen","id":"air","label":"UPS Next Day"}'
 TITLE = {"title": "Which service?"}
+COMPANION = "companion_show,companion_choose,companion_form,companion_confirm"
+"""What the CompanionUI names when it joins."""
 
 
 async def answer(screen: Socket, tool_call_id: str, result: str = CHOSEN, **more: Any) -> Message:
@@ -225,6 +227,39 @@ async def test_a_screen_that_reloads_keeps_the_question(server: Running) -> None
     assert (await agent.result("t1"))["answered_by"] == "ui"
 
 
+@pytest.mark.parametrize("how", ["leaves", "vanishes"])
+async def test_when_the_screen_that_answers_a_tool_is_gone_the_others_show_it(
+    server: Running, how: str
+) -> None:
+    agent, screen = await server.pair_of(tools="draw_a_map")
+    await server.join(session_id=agent.session_id, role="ui", tools=COMPANION)
+    call = await agent.call("t1", "draw_a_map")
+    if how == "leaves":
+        await screen.leave()
+    else:
+        screen.vanish()
+
+    result = await agent.result("t1")
+    assert (result["said"], result["is_error"]) == ({"status": "shown"}, False)
+    assert result["timestamp"] < call["deadline_at"] - 10_000
+
+
+async def test_whoever_comes_while_a_screen_reloads_does_not_take_its_question(
+    server: Running,
+) -> None:
+    agent, screen = await server.pair_of(tools="draw_a_map")
+    await server.join(session_id=agent.session_id, role="ui", tools=COMPANION)
+    await agent.call("t1", "draw_a_map")
+    await screen.leave()
+    await agent.next_of("presence", event="left")
+    await server.join(session_id=agent.session_id, role="ui", tools=COMPANION)
+    screen = await server.join(session_id=agent.session_id, role="ui", tools="draw_a_map")
+
+    assert [c["client_tool_call"]["tool_call_id"] for c in screen.joined["open_calls"]] == ["t1"]
+    assert (await answer(screen, "t1"))["type"] == "client_tool_result"
+    assert (await agent.result("t1"))["answered_by"] == "ui"
+
+
 async def test_a_screen_that_does_not_answer_in_time_releases_the_agent(server: Running) -> None:
     agent, screen = await server.pair_of()
     call = await agent.call("t1", timeout_ms=1000, parameters=TITLE)
@@ -274,6 +309,64 @@ async def test_a_deadline_that_passed_while_the_server_was_down_is_answered_at_i
 
     agent = await server.join(session_id=agent.session_id, after=0)
     assert (await agent.result("t1"))["said"]["status"] == "no_screen"
+
+
+async def test_after_a_restart_nobody_waits_for_screens_that_cannot_come(server: Running) -> None:
+    agent, _ = await server.pair_of()
+    call = await agent.call("t1")
+    await server.restart()
+
+    agent = await server.join(session_id=agent.session_id, after=call["seq"])
+    result = await agent.result("t1")
+    assert result["said"]["status"] == "no_screen"
+    assert result["timestamp"] < call["deadline_at"] - 10_000
+
+
+async def test_after_a_restart_screens_come_back_in_any_order_and_keep_their_questions(
+    server: Running,
+) -> None:
+    agent, _ = await server.pair_of(tools="draw_a_map")
+    await agent.call("t1", "draw_a_map")
+    await server.restart()
+
+    await server.join(session_id=agent.session_id, role="ui", tools=COMPANION)
+    agent = await server.join(session_id=agent.session_id)
+    assert "client_tool_result" not in [m["type"] for m in await agent.quiet()]
+    screen = await server.join(session_id=agent.session_id, role="ui", tools="draw_a_map")
+    assert [c["client_tool_call"]["tool_call_id"] for c in screen.joined["open_calls"]] == ["t1"]
+    assert (await answer(screen, "t1"))["type"] == "client_tool_result"
+    # What is asked from now on waits for nobody.
+    await agent.call("t2", "draw_a_graph")
+    assert (await agent.result("t2"))["said"] == {"status": "shown"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("companion_choose", TITLE, "options"),
+        ("companion_choose", {"options": "air, sea"}, "options"),
+        ("companion_form", TITLE, "schema"),
+    ],
+)
+async def test_a_question_with_nothing_to_tap_is_the_agents_error_at_once(
+    server: Running, name: str, parameters: Message, words: str
+) -> None:
+    agent, _ = await server.pair_of(tools=COMPANION)
+    call = await agent.call("t1", name, parameters=parameters)
+
+    result = await agent.result("t1")
+    assert (result["is_error"], result["said"]["status"]) == (True, "error")
+    assert words in result["said"]["message"]
+    assert result["timestamp"] < call["deadline_at"] - 10_000
+
+
+async def test_a_screen_of_ones_own_may_ask_in_its_own_way(server: Running) -> None:
+    agent, own = await server.pair_of(tools="companion_choose")
+    await server.join(session_id=agent.session_id, role="ui", tools=COMPANION)
+    await agent.call("t1", parameters=TITLE)
+
+    assert "client_tool_result" not in [m["type"] for m in await agent.quiet()]
+    assert (await answer(own, "t1"))["type"] == "client_tool_result"
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -329,6 +422,18 @@ async def test_the_agents_language_is_spoken(server: Running) -> None:
     screen = await server.join(session_id=session_id, role="ui")
     late = await answer(screen, "t1", '{"status":"chosen","id":"x","label":"Express"}')
     assert late["text"] == "Zu „Versand“: Express."
+
+
+@pytest.mark.parametrize("nothing", ["null", "", "{}"])
+async def test_a_late_answer_that_says_nothing_is_told_in_words(
+    server: Running, nothing: str
+) -> None:
+    agent, screen = await server.pair_of()
+    await agent.call("t1", parameters=TITLE, expects_response=False)
+
+    late = await answer(screen, "t1", nothing)
+    assert late["text"] == "About “Which service?”: answered."
+    assert late["result"] == nothing
 
 
 async def test_waiting_over_http_gives_the_persons_answer(server: Running) -> None:

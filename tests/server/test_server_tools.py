@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ async def test_a_plain_function_is_a_tool_too(desk: Running) -> None:
         ("says_no", {}, "Mars"),
         ("falls_over", {}, "failed"),
         ("no_json", {}, "failed"),
+        ("exits", {}, "failed"),
+        ("exits_in_a_thread", {}, "failed"),
+        ("interrupts", {}, "failed"),
+        ("raises_cancelled", {}, "failed"),
+        ("cancels_itself", {}, "failed"),
+        ("runs_dry", {}, "failed"),
         ("quotes", {"from_zip": "80202"}, "weight"),
         ("quotes", {"from_zip": "80202", "weight": "heavy"}, "weight"),
         ("quotes", {"from_zip": None, "weight": 1}, "from_zip"),
@@ -71,13 +78,17 @@ async def test_a_tool_that_fails_says_so(
     agent = await desk.join()
     result = await run(agent, name, parameters)
 
+    call = next(m for m in agent.heard if m["type"] == "client_tool_call")
     assert result["is_error"] is True
+    assert result["said"].keys() == {"status", "message"}
+    assert result["said"]["status"] == "error"
     assert words in result["said"]["message"]
     assert "secret internals" not in result["result"]
+    assert result["timestamp"] < call["deadline_at"] - 10_000, "long before the deadline"
     assert (await agent.say("contextual_update", text="goes on"))["type"] == "contextual_update"
 
 
-@pytest.mark.parametrize("name", ["hangs", "hangs_in_a_thread"])
+@pytest.mark.parametrize("name", ["hangs", "hangs_in_a_thread", "holds_on"])
 async def test_a_tool_that_hangs_is_answered_for_before_the_deadline(
     desk: Running, name: str
 ) -> None:
@@ -87,6 +98,18 @@ async def test_a_tool_that_hangs_is_answered_for_before_the_deadline(
     call = next(m for m in agent.heard if m["type"] == "client_tool_call")
     assert result["is_error"] is True
     assert call["timestamp"] + 500 < result["timestamp"] < call["deadline_at"]
+
+
+async def test_a_tool_that_does_not_let_itself_be_stopped_does_not_hold_the_server(
+    desk: Running,
+) -> None:
+    agent = await desk.join()
+    await agent.call("t1", "holds_on")
+    async with asyncio.timeout(10):
+        await desk.restart()
+
+    agent = await desk.join(session_id=agent.session_id, after=0)
+    assert (await agent.result("t1"))["said"] == {"status": "interrupted"}
 
 
 async def test_screens_do_not_answer_for_a_server_tool(desk: Running) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from typing import Any
 
 from running import Running
@@ -90,6 +93,21 @@ async def test_a_restart_gives_sessions_time_to_be_come_back_to(start: Any) -> N
 
     back = await server.join(session_id=agent.session_id)
     assert back.session_id == agent.session_id
+
+
+async def test_after_a_start_a_session_tells_when_it_really_expires(server: Running) -> None:
+    session_id = await server.new_session()
+    await server.halt()
+    with closing(sqlite3.connect(server.config.database_path)) as stored, stored:
+        stored.execute("UPDATE sessions SET last_active_at_ms = last_active_at_ms - 7200000")
+    begun_ms = time.time() * 1000
+    await server.start()
+
+    shown = (await server.http("GET", f"/sessions/{session_id}")).body
+    assert shown["last_active_at"] < begun_ms - 7_000_000
+    assert begun_ms + 100_000 < shown["expires_at"] < time.time() * 1000 + 130_000
+    [listed] = (await server.http("GET", "/me/sessions")).body["sessions"]
+    assert listed["expires_at"] == shown["expires_at"]
 
 
 async def test_idle_sessions_nobody_has_loaded_since_a_restart_expire_too(start: Any) -> None:

@@ -1,0 +1,139 @@
+"""Runs server tools: nothing a tool does reaches the event loop, which belongs to everybody.
+
+A tool is its author's code. It may raise anything (`sys.exit()` raises too),
+hang, or refuse to be cancelled; the agent gets one outcome in time all the same.
+Source: contract section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from companion_ws.core.protocol import encode
+from companion_ws.core.tool_calls import Call
+from companion_ws.sessions.tools import ServerTool, ToolCall, ToolError
+
+MARGIN_MS: Final = 250
+"""A tool has to be done this much before the agent gives up, so that the word still arrives."""
+LAST_WORDS_S: Final = 2.0
+"""How long tools that were cancelled may tidy up when the server stops, out of its ten seconds."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to; `log` is what the developer should read, if anything."""
+
+    result: str
+    is_error: bool = False
+    log: str = ""
+
+
+class Runs:
+    """All runs under way, those nobody waits for any more included.
+
+    Each is a task of its own and in no group: a group would wait for a tool
+    that does not stop when it is cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+
+    async def run(self, server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
+        """Run a tool to its end, or to the end of our patience; whatever it raises is its failure.
+
+        Then it is cancelled, and not waited for.
+        """
+        running = asyncio.create_task(_outcome(server_tool, call), name="tool")
+        self._tasks.add(running)
+        running.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({running}, timeout=patience_s)
+        finally:
+            running.cancel()
+        if not running.done():
+            return _failed("The tool did not answer in time.", f"{call.tool_name} took too long")
+        if running.cancelled():
+            return _failed("The tool failed.", f"{call.tool_name} cancelled itself")
+        return running.result()
+
+    async def end(self) -> None:
+        """Cancel what runs and let it tidy up for LAST_WORDS_S; what goes on then is left behind."""
+        for running in self._tasks:
+            running.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=LAST_WORDS_S)
+        if self._tasks:
+            log.warning("tools_left_behind", count=len(self._tasks))
+
+
+def patience_s(call: Call, at_ms: int) -> float:
+    """Return how long a tool may take from now on."""
+    deadline_ms = call.deadline_ms if call.deadline_ms is not None else at_ms + 120_000
+    return max(0.05, (deadline_ms - MARGIN_MS - at_ms) / 1000)
+
+
+async def _outcome(server_tool: ServerTool, call: ToolCall) -> Outcome:
+    try:
+        arguments = server_tool.arguments(call.parameters)
+        value = await _called(server_tool, call, arguments)
+        return Outcome(encode(value).decode())
+    except ToolError as error:
+        return _failed(str(error), f"{call.tool_name}: {error}")
+    except BaseException as error:
+        # Its outermost edge is here: a SystemExit that leaves a task ends the loop of everybody.
+        return _failed("The tool failed.", f"{call.tool_name} failed: {error!r}")
+
+
+def _failed(message: str, log: str) -> Outcome:
+    result = encode({"status": "error", "message": message}).decode()
+    return Outcome(result, is_error=True, log=log)
+
+
+def _called(
+    server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]
+) -> Awaitable[Any]:
+    positional = (call,) if server_tool.takes_call else ()
+    if server_tool.is_async:
+        answer: Awaitable[Any] = server_tool.function(*positional, **arguments)
+        return answer
+    return _in_thread(lambda: server_tool.function(*positional, **arguments))
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """Run blocking work in a thread of its own.
+
+    A daemon, and no pool: a tool that hangs for ever must neither use up
+    threads others need nor keep the server from stopping.
+    """
+    loop = asyncio.get_running_loop()
+    # What was raised is carried as a value: a future refuses some exceptions.
+    future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result((value, error))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except BaseException as raised:  # carried over to who waits
+            error = raised
+        # The loop is closed where the server stopped meanwhile; then nobody waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name="companion-tool", daemon=True).start()
+    value, error = await future
+    if error is not None:
+        raise error
+    return value
