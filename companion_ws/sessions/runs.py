@@ -1,4 +1,4 @@
-"""Runs server tools: nothing a tool does reaches the event loop, which belongs to everybody.
+"""Runs server tools: nothing a tool raises reaches the event loop, which belongs to everybody.
 
 A tool is its author's code. It may raise anything (`sys.exit()` raises too),
 hang, or refuse to be cancelled; the agent gets one outcome in time all the same.
