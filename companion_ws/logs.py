@@ -14,11 +14,11 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TextIO
+from typing import Any, ClassVar, Final, Literal, TextIO
 
 import structlog
 from aiohttp.abc import AbstractAccessLogger
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web import BaseRequest, RequestKey, StreamResponse
 from structlog.typing import EventDict, WrappedLogger
 
 SCRUBBED: Final = "[scrubbed]"
@@ -51,12 +51,19 @@ def scrub(text: str) -> str:
     return _SECRETS.sub(lambda match: f"{match[match.lastgroup or 0]}{SCRUBBED}", text)
 
 
-def set_up(log_format: Literal["text", "json"] = "text", stream: TextIO | None = None) -> None:
+def set_up(
+    log_format: Literal["text", "json"] = "text",
+    stream: TextIO | None = None,
+    *,
+    client: RequestKey[str] | None = None,
+) -> None:
     """Send all log lines of this process to `stream` (stderr), scrubbed.
 
     Called once by programs that serve; an application mounted in another
-    leaves the other's logging alone, see `adapt_to_host`.
+    leaves the other's logging alone, see `adapt_to_host`. Under `client` requests
+    have the address that counts, which a proxy may have said.
     """
+    AccessLog.client = client
     out = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -172,6 +179,9 @@ class AccessLog(AbstractAccessLogger):
 
     __slots__ = ()
 
+    client: ClassVar[RequestKey[str] | None] = None
+    """Where a request has the address that counts; None, or not there: the peer's own."""
+
     @property
     def enabled(self) -> bool:
         """Whether anybody reads it."""
@@ -179,11 +189,12 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
         """Write the line; the query and the Referer stay out of it."""
+        peer = request.get(self.client) if self.client is not None else None
         structlog.get_logger(self.logger.name).info(
             "request",
             method=request.method,
             path=scrub(request.path),
             status=response.status,
             ms=round(time * 1000, 1),
-            peer=request.remote,
+            peer=peer or request.remote,
         )

@@ -20,7 +20,7 @@ from companion_ws.cli.listening import Listening, listening
 from companion_ws.cli.options import config_of
 from companion_ws.cli.running import run
 from companion_ws.cli.serve import Stop
-from companion_ws.cli.startup import lan_command
+from companion_ws.cli.startup import why_no_phone
 from companion_ws.cli.terminal import grouped, print_qr
 from companion_ws.client import CompanionClient, Invitation
 from companion_ws.config import Config
@@ -114,7 +114,7 @@ def _invite(server: Listening, invitation: Invitation) -> None:
         click.echo("\nScan this with a phone:")
         print_qr(invitation.url)
     else:
-        click.echo(f"\nTo join with a phone, run instead: {lan_command()}")
+        click.echo(f"\n{why_no_phone(server)}")
     click.echo(f"Or open    {invitation.url}")
     click.echo(f"or type    {grouped(invitation.code)}    at {invitation.code_url}\n")
 

@@ -143,6 +143,8 @@ def _addresses(config: Config) -> Iterator[Finding]:
     addresses = Addresses(config)
     if addresses.is_reachable_by_phone:
         yield Finding(True, f"phones use {addresses.public_url}")
+    elif config.public_url is not None:
+        yield Finding(None, f"phones cannot reach {config.public_url}: it means this machine alone")
     else:
         route = default_route_address()
         where = f" (this machine is {route} there)" if route else ""

@@ -54,10 +54,12 @@ def sentences() -> Iterator[None]:
         raise click.ClickException(f"The database cannot be used: {error}.") from None
     except ImportError as error:
         raise click.ClickException(f"A module cannot be imported: {error}.") from None
+    # Some of these are ValueErrors, too: a certificate nobody knows, a URL that is none.
+    except (aiohttp.ClientError, ConnectionError) as error:
+        why = str(error).rstrip(".")
+        raise click.ClickException(f"The server cannot be reached: {why}.") from None
     except ValueError as error:
         raise click.ClickException(f"{error}.") from None
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise click.ClickException(f"The server cannot be reached: {error}.") from None
     except OSError as error:
         raise click.ClickException(_os_sentence(error)) from None
 

@@ -20,6 +20,7 @@ from companion_ws.cli.options import config_of, setting_options
 from companion_ws.cli.running import finish
 from companion_ws.cli.startup import print_start
 from companion_ws.config import Config
+from companion_ws.web.middleware import CLIENT
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""
@@ -39,7 +40,7 @@ def serve(**values: Any) -> None:
     if config.tools is not None:
         sys.path.insert(0, os.getcwd())  # where `python -m` would look, too
     stop = Stop()
-    logs.set_up(config.log_format)
+    logs.set_up(config.log_format, client=CLIENT)
     collect_seldom()
     code = finish(_serve(config, stop))
     if stop.is_for_reload:

@@ -12,8 +12,10 @@ from typing import Any, Final
 import click
 
 from companion_ws.cli.headless import HeadlessScreen
+from companion_ws.cli.local import certificate_at
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
+from companion_ws.cli.staying import staying
 from companion_ws.cli.terminal import print_json
 from companion_ws.cli.tokens import quoted
 from companion_ws.client import CompanionClient
@@ -127,17 +129,20 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
     From its first record on, until Ctrl-C.
     """
 
+    config = environment_config(data)
+
     async def work() -> None:
-        async with _running(environment_config(data)) as server:
+        async with _running(config) as server:
             await server.ask("GET", f"/sessions/{quoted(session_id)}")
-            watching = CompanionClient(
+            observer = CompanionClient(
                 server.url,
                 token=server.token(ttl_s=STAY_S),
                 session_id=session_id,
                 role="observer",
                 after=0,
+                ssl=certificate_at(server.url, config),
             )
-            async with watching:
+            async with staying(observer) as watching:
                 async for record in watching.records():
                     if as_json:
                         print_json(record)
@@ -160,8 +165,10 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
     Answers the agent's question with CHOICE.
     """
 
+    config = environment_config(data)
+
     async def work() -> None:
-        async with _running(environment_config(data)) as server:
+        async with _running(config) as server:
             found = await server.ask("GET", f"/sessions/{quoted(session_id)}")
             joining = CompanionClient(
                 server.url,
@@ -169,8 +176,9 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
                 session_id=session_id,
                 role="ui",
                 device="Terminal",
+                ssl=certificate_at(server.url, config),
             )
-            async with joining as companion:
+            async with staying(joining) as companion:
                 async for answered in HeadlessScreen(companion, choice).answers():
                     print_json(answered)
                     if not keep:

@@ -36,10 +36,20 @@ def print_way_for_phones(server: Listening) -> None:
         print_qr(f"{addresses.public_url}/c")
         for url in addresses.alternative_urls:
             click.echo(f"Maybe also {url}/c")
-    elif server.config.lan:
-        click.echo("\nNo network was found. Give the address phones use with --public-url URL.")
     else:
-        click.echo(f"\nPhones cannot reach this address. To let them in, run:\n  {lan_command()}")
+        click.echo(f"\n{why_no_phone(server)}")
+
+
+def why_no_phone(server: Listening) -> str:
+    """Return why the links of a server lead no phone to it, and what changes that."""
+    if server.config.public_url is not None:
+        return (
+            f"Phones cannot reach {server.addresses.public_url}: it means this machine alone.\n"
+            "Give the address phones use with --public-url, or leave it out."
+        )
+    if server.config.lan:
+        return "No network was found. Give the address phones use with --public-url URL."
+    return f"Phones cannot reach this address. To let them in, run:\n  {lan_command()}"
 
 
 def lan_command(argv: Sequence[str] | None = None) -> str:

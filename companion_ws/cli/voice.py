@@ -10,9 +10,12 @@ from typing import Any, Final, TextIO
 
 import click
 
+from companion_ws.access.addresses import Addresses
+from companion_ws.cli.local import local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run, sentences
 from companion_ws.cli.terminal import print_json
+from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.agent_config import agent_config
 
@@ -44,7 +47,10 @@ def agent_config_(
     Paste the tools into the agent (or send them with its API), the prompt below its own.
     """
     config = environment_config(data)
-    public_url = url or config.public_url or f"http://{config.host}:{config.port}"
+    try:
+        public_url = public_url_of(url) if url is not None else Addresses(config).public_url
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
 
     async def work() -> None:
         wanted = agent_config(public_url, load_tools(tools).values(), kinds)
@@ -151,9 +157,6 @@ def replay(
     FILE is what `session export` printed. Server tools run anew. Prints what is
     played, one JSON line each.
     """
-    from companion_ws.cli.connect import _local_token as local_token
-    from companion_ws.cli.connect import _running_url as running_url
-
     config = environment_config(data)
     with sentences():
         records = records_in(file.read())

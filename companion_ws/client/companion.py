@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -53,7 +54,9 @@ class CompanionClient:
     `url` is the server's (`http://localhost:8000`); `token` a token, or a function
     that fetches one and is asked again when it has expired. Without `session_id` a
     session is made. `after` asks for the records after that one first. `tools`
-    are the tool names a screen answers (none: any); `device` is what others see.
+    are the tool names a screen answers (none: any); `device` is what others see. `ssl`
+    says whose certificate is believed, where no authority of this system signed it: an
+    `ssl.SSLContext`, or the `aiohttp.Fingerprint` of that one certificate.
 
     Entering connects and waits for the session; afterwards the client reconnects by
     itself until it is left or the server says not to. Everything lives on the event loop
@@ -75,6 +78,7 @@ class CompanionClient:
         tools: Iterable[str] = (),
         after: int | None = None,
         open_timeout_s: float = 20.0,
+        ssl: SSLContext | aiohttp.Fingerprint | None = None,
     ) -> None:
         self._url = re.sub(r"^ws(s?)://", r"http\1://", url.rstrip("/"))
         self._token = token
@@ -85,6 +89,7 @@ class CompanionClient:
             "tools": ",".join(tools) or None,
         }
         self._open_timeout_s = open_timeout_s
+        self._ssl = ssl
         self._incoming = Incoming(after, self._log_after)
         self._outgoing = Outgoing()
         self._view = self._incoming.view
@@ -95,7 +100,7 @@ class CompanionClient:
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
-        self._http = aiohttp.ClientSession()
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._ssl or True))
         self._link = Link(
             self._url, self._token, self._joining, self._http, self._incoming, self._outgoing
         )

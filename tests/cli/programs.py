@@ -66,6 +66,7 @@ class Running:
         self.seen: list[str] = []
         self.errors: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
+        self._complaints: queue.Queue[str | None] = queue.Queue()
         self._readers = [
             threading.Thread(target=self._read_output, daemon=True),
             threading.Thread(target=self._read_errors, daemon=True),
@@ -81,14 +82,24 @@ class Running:
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self.errors.extend(self.process.stderr)
+        for line in self.process.stderr:
+            self.errors.append(line)
+            self._complaints.put(line.rstrip("\n"))
+        self._complaints.put(None)
 
     def until(self, pattern: str) -> re.Match[str]:
         """Wait for a line; return its match."""
+        return self._wait(self._lines, self.seen, pattern)
+
+    def complains(self, pattern: str) -> re.Match[str]:
+        """Wait for a line on stderr; return its match."""
+        return self._wait(self._complaints, [], pattern)
+
+    def _wait(self, lines: queue.Queue[str | None], seen: list[str], pattern: str) -> re.Match[str]:
         while True:
-            line = self._lines.get(timeout=PATIENCE_S)
+            line = lines.get(timeout=PATIENCE_S)
             assert line is not None, f"{pattern!r} never came: {self.seen} {self.errors}"
-            self.seen.append(line)
+            seen.append(line)
             match = re.search(pattern, line)
             if match is not None:
                 return match

@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 from programs import Program, Running, Served
 
+from companion_ws.client import CompanionClient
 from companion_ws.config import Config
 
 Start = Callable[..., Served]
@@ -237,7 +238,9 @@ def test_without_a_way_for_phones_the_command_that_makes_one_is_printed(start: S
 def test_a_server_on_the_network_still_has_a_door_for_this_machine(
     start: Start, program: Program
 ) -> None:
-    served = start("--lan")
+    # What was said of phones' address is believed, and nothing else is said of it.
+    served = start("--lan", "--public-url", "http://127.0.0.1:9")
+    assert served.until(r"Phones cannot reach (.*?):? ")[1] == "http://127.0.0.1:9"
     served.stop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -262,20 +265,28 @@ def test_behind_a_tunnel_links_carry_its_url_and_admin_has_its_own_port(
     )
     pid = tmp_path / "pid"
     script.write_text(script.read_text().replace("> pid", f"> {pid}"))
-    served = start("--admin-port", "0", "--tunnel", f"sh {script} {{url}}")
+    served = start(
+        *("--admin-port", "0", "--tunnel", f"sh {script} {{url}}", "--trust-proxy", "127.0.0.1")
+    )
 
     assert served.until(r"Phones open (\S+)")[1] == "https://blue-fox.tunnel.example/c"
     admin = json.loads((program.data / "server.json").read_text())["admin_url"]
     assert admin != served.url
     assert served.sign_in.startswith(admin)
     assert program.run("token", "list").returncode == 0
+    asking = urllib.request.Request(
+        f"{served.url}/healthz", headers={"X-Forwarded-For": "203.0.113.9"}
+    )
+    urllib.request.urlopen(asking).close()
+    assert "path=/healthz" in served.complains(r"peer=203\.0\.113\.9").string
     assert served.stop() == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
 
-def test_verbs_reach_a_server_with_tls(start: Start, program: Program, tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+def self_signed(folder: Path) -> list[str]:
+    """Return the flags of a certificate no authority knows."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
@@ -284,10 +295,46 @@ def test_verbs_reach_a_server_with_tls(start: Start, program: Program, tmp_path:
         check=True,
         capture_output=True,
     )
-    served = start("--tls-cert", str(cert), "--tls-key", str(key))
+    return ["--tls-cert", str(cert), "--tls-key", str(key)]
 
+
+async def test_verbs_reach_a_server_with_tls_and_say_why_when_it_is_gone(
+    start: Start, program: Program, tmp_path: Path
+) -> None:
+    tls = self_signed(tmp_path)
+    served = await asyncio.to_thread(start, *tls)
     assert served.url.startswith("https://")
-    assert program.run("token", "create", "--user", "alice").returncode == 0
+    (token,) = await asyncio.to_thread(program.lines, "token", "create", "--user", "alice")
+    by_name = served.url.replace("127.0.0.1", "localhost")
+    connected = await asyncio.to_thread(
+        program.lines, "connect", "--url", by_name, "--token", token, stdin='{"type": "ping"}'
+    )
+    session_id = json.loads(connected[0])["session_id"]
+    watching = await asyncio.to_thread(start, "watch", session_id, kind=Running)
+
+    # With the certificate that the server left beside its address, and no other.
+    running = json.loads((program.data / "server.json").read_text())
+    proof = aiohttp.Fingerprint(bytes.fromhex(running["fingerprint"]))
+    joining = {"token": token, "session_id": session_id, "ssl": proof}
+    async with CompanionClient(served.url, **joining) as agent:
+        answering = ("screen", session_id, "--answer", "yes")
+        screen = await asyncio.to_thread(start, *answering, kind=Running)
+        await agent.wait_for_screen(20)
+        assert await agent.call_tool("companion_confirm") == {"status": "confirmed"}
+        assert await asyncio.to_thread(screen.ended) == 0
+        assert (await agent.pair()).url.startswith(f"{served.url}/p#")
+    await asyncio.to_thread(watching.until, "client_tool_result")
+    strange = ("connect", "--url", served.url, "--token", token, "--data", str(tmp_path))
+    refused = await asyncio.to_thread(program.run, *strange)
+    assert refused.returncode == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
+
+    await asyncio.to_thread(served.stop)
+    await asyncio.to_thread(watching.complains, "cannot be reached")
+    port = served.url.rpartition(":")[2]
+    await asyncio.to_thread(start, *tls, "--port", port)
+    await asyncio.to_thread(watching.complains, "Connected")
+    assert len(set(watching.errors)) == len(watching.errors), "each reason once"
 
 
 def test_a_changed_file_restarts_the_server(start: Start, tmp_path: Path) -> None:

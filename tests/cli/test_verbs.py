@@ -90,6 +90,7 @@ def test_without_a_server_the_verbs_open_the_files_themselves(program: Program) 
     [
         (["token", "create", "--user", "alice", "--ttl", "0"], "'0' is not between 1s and 366d"),
         (["demo", "--public-url", "ftp://x"], "'ftp://x' is no public URL"),
+        (["elevenlabs", "agent-config", "--url", "shop.example"], "is no public URL"),
     ],
 )
 def test_a_verb_refuses_what_makes_no_sense(
@@ -285,6 +286,17 @@ def test_connect_sends_its_stdin_and_leaves_when_it_is_answered(
     assert [answer["text"] for answer in answers[:-1]] == [str(n) for n in range(30)]
     assert (answers[-1]["code"], answers[-1]["requestId"]) == ("unknown_type", "odd")
 
+    # A call is answered by its result. Where nobody waits for one, and where it was
+    # refused, there is none.
+    call = {"tool_name": "companion_confirm", "tool_call_id": "asked"}
+    calls = [call, call | {"tool_call_id": "told", "expects_response": False}]
+    sent = "\n".join(json.dumps({"type": "client_tool_call", "client_tool_call": c}) for c in calls)
+    answers = messages(program.lines("connect", stdin=sent))
+    (result,) = [answer for answer in answers if answer["type"] == "client_tool_result"]
+    assert (result["tool_call_id"], answers[-1]) == ("asked", result)
+    (_, refused) = messages(program.lines("connect", "--role", "observer", stdin=sent))[:2]
+    assert refused["code"] == "forbidden"
+
     resumed = messages(
         program.lines(
             *("connect", "--session-id", joined["session_id"], "--after", "20"),
@@ -302,6 +314,12 @@ def test_connect_stays_without_stdin_and_says_why_it_was_closed(
     refused = program.run("connect", "--url", server.url, "--token", "cwu_wrong")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "4501" in refused.stderr
+    for _ in range(3):
+        refused = program.run(
+            *("connect", "--strict", "--session-id", "no-such"), stdin='{"type": "ping"}'
+        )
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == "closed by the server: 4504 There is no such session.\n"
     staying = start("connect", "--token", token, kind=Running)
     joined = json.loads(staying.until("session_joined").string)
     staying.write('{"type": "user_message", "text": "Hello"}')
