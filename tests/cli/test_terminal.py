@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 
+import cv2
+import numpy
+import pytest
 import zxingcpp
 from PIL import Image
 
@@ -12,22 +16,8 @@ from companion_ws.cli.terminal import print_qr, qr_lines
 URL = "http://192.168.178.23:8000/p#AbCdEfGhIjKlMnOpQrStUv.AbCdEfGhIjKlMnOpQrStUv"
 
 
-def painted(lines: list[str]) -> Image.Image:
-    """Return the picture a terminal makes of half blocks, white on black."""
-    image = Image.new("L", (len(lines[0]) * 8, len(lines) * 16), 0)
-    for y, line in enumerate(lines):
-        for x, block in enumerate(line):
-            if block in "█▀":
-                image.paste(255, (x * 8, y * 16, x * 8 + 8, y * 16 + 8))
-            if block in "█▄":
-                image.paste(255, (x * 8, y * 16 + 8, x * 8 + 8, y * 16 + 16))
-    return image
-
-
-def test_a_camera_reads_the_qr_code_off_the_terminal() -> None:
-    (found,) = zxingcpp.read_barcodes(painted(qr_lines(URL)))
-
-    assert found.text == URL
+BRIGHT, DARK = 255, 0
+COLUMN, ROW = 8, 16
 
 
 class Terminal(io.StringIO):
@@ -37,6 +27,40 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def painted(text: str, paper: int) -> Image.Image:
+    """Return what a terminal shows whose own colour is `paper`, with room around."""
+    lines = text.splitlines()
+    bare = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    size = ((max(map(len, bare)) + 8) * COLUMN, (len(lines) + 8) * ROW)
+    image = Image.new("L", size, paper)
+    for y, line in enumerate(lines, start=4):
+        ink, ground, x = BRIGHT - paper, paper, 4
+        for part in re.split(r"(\x1b\[[0-9;]*m)", line):
+            if part.startswith("\x1b"):
+                own = part == "\x1b[0m"
+                assert own or part == "\x1b[97;40m"
+                ink, ground = (BRIGHT - paper, paper) if own else (BRIGHT, DARK)
+                continue
+            for block in part:
+                for half, inked in enumerate((block in "█▀", block in "█▄")):
+                    top = y * ROW + half * ROW // 2
+                    box = (x * COLUMN, top, (x + 1) * COLUMN, top + ROW // 2)
+                    image.paste(ink if inked else ground, box)
+                x += 1
+    return image
+
+
+@pytest.mark.parametrize("paper", [DARK, BRIGHT], ids=["dark", "light"])
+def test_a_camera_reads_the_qr_code_off_a_terminal_of_any_colour(paper: int) -> None:
+    out = Terminal()
+    print_qr(URL, out)
+    picture = painted(out.getvalue(), paper)
+
+    assert [found.text for found in zxingcpp.read_barcodes(picture)] == [URL]
+    text, _, _ = cv2.QRCodeDetector().detectAndDecode(numpy.asarray(picture))
+    assert text == URL
 
 
 def test_on_a_terminal_each_line_brings_its_own_colours_and_takes_them_back() -> None:
