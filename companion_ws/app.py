@@ -162,6 +162,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     async def part(app: web.Application) -> None:
         gateway.is_stopping = True
+        sessions.stop_waiting()
         await sessions.connections.part(1012, "The server restarts; come back.", STOP_S)
 
     app.cleanup_ctx.append(hold)

@@ -11,13 +11,14 @@ from typing import Any, Final, TextIO
 import click
 
 from companion_ws.access.addresses import Addresses
-from companion_ws.cli.local import local_token, running_url
+from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run, sentences
 from companion_ws.cli.terminal import print_json
 from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.agent_config import agent_config
+from companion_ws.voice.replay import Replay
 
 
 @click.group()
@@ -160,12 +161,13 @@ def replay(
     config = environment_config(data)
     with sentences():
         records = records_in(file.read())
+    where = url or running_url(config)
     run(
         _replay(
             records,
-            url or running_url(config),
-            token or local_token(config),
-            session_id,
+            Replay(
+                where, token or local_token(config), session_id, ssl=certificate_at(where, config)
+            ),
             speed,
             check,
         )
@@ -173,16 +175,9 @@ def replay(
 
 
 async def _replay(
-    records: list[dict[str, Any]],
-    url: str,
-    token: str,
-    session_id: str | None,
-    speed: float,
-    check: bool,
+    records: list[dict[str, Any]], player: Replay, speed: float, check: bool
 ) -> int:
-    from companion_ws.voice.replay import Replay
-
-    async with Replay(url, token, session_id) as playing:
+    async with player as playing:
         print_json({"session_id": playing.session_id, "records": len(records)})
         async for played in playing.play(records, speed):
             print_json(played)

@@ -473,6 +473,14 @@ class Sessions:
                 del self._news[session_id]
         return True
 
+    def stop_waiting(self) -> None:
+        """Let go of who waits for what is still to come: it takes longer than this server lives."""
+        results = [future for waiting in self._results.values() for future in waiting]
+        news = [future for waiting in self._news.values() for future in waiting]
+        for future in (*results, *news):
+            if not future.done():
+                future.set_exception(TimeoutError())
+
     async def records(self, session_id: str, after: int, limit: int) -> list[dict[str, Any]]:
         """Return stored records after `after`, oldest first."""
         rows = await self.store.records(session_id, after, 2**62, limit)

@@ -6,8 +6,11 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self
+
+from aiohttp import Fingerprint
 
 from companion_ws.client import CompanionClient
 from companion_ws.core.errors import CompanionError, ToolClosed
@@ -40,10 +43,18 @@ class Replay:
     `(tool, result before, result now)`.
     """
 
-    def __init__(self, url: str, token: str, session_id: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        session_id: str | None = None,
+        *,
+        ssl: SSLContext | Fingerprint | None = None,
+    ) -> None:
         self.differences: list[tuple[str, str, str]] = []
         self._url = url
         self._token = token
+        self._ssl = ssl
         self._asked_session_id = session_id
         self._run = uuid.uuid4().hex[:8]
         self._stack = AsyncExitStack()
@@ -90,7 +101,12 @@ class Replay:
 
     async def _member(self, role: Any, session_id: str | None) -> CompanionClient:
         client = CompanionClient(
-            self._url, token=self._token, session_id=session_id, role=role, device="replay"
+            self._url,
+            token=self._token,
+            session_id=session_id,
+            role=role,
+            device="replay",
+            ssl=self._ssl,
         )
         return await self._stack.enter_async_context(client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -226,3 +227,23 @@ async def test_a_proxy_s_own_password_is_no_token(server: Running) -> None:
 async def test_an_answer_to_no_waiting_phone_is_an_invalid_message(server: Running) -> None:
     agent = await server.join()
     assert await agent.refused("pairing_answer", pairing_id="x", allow=True) == "invalid_message"
+
+
+async def test_who_waits_for_a_result_when_the_server_stops_is_told_the_call(
+    server: Running,
+) -> None:
+    _, screen = await server.pair_of()
+    call = {"tool_name": "companion_confirm", "tool_call_id": "c1", "parameters": {}}
+    asking = asyncio.create_task(
+        server.http(
+            "POST",
+            f"/sessions/{screen.session_id}/messages?wait=60",
+            {"type": "client_tool_call", "client_tool_call": call},
+        )
+    )
+    await screen.next_of("client_tool_call")
+
+    await server.halt()
+
+    answer = await asking
+    assert (answer.status, answer.body["type"]) == (202, "client_tool_call")
