@@ -477,7 +477,8 @@ class Sessions:
         """Let go of who waits for what is still to come: it takes longer than this server lives."""
         results = [future for waiting in self._results.values() for future in waiting]
         news = [future for waiting in self._news.values() for future in waiting]
-        for future in (*results, *news):
+        everybody: list[asyncio.Future[Any]] = [*results, *news]
+        for future in everybody:
             if not future.done():
                 future.set_exception(TimeoutError())
 
