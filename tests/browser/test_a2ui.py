@@ -122,14 +122,14 @@ async def test_a_later_record_changes_the_card_in_its_place(world: World) -> Non
     phone = await world.phone(agent)
     text = {"id": "root", "component": "Text", "text": {"path": "/step"}}
     await show(agent, text, data={"step": "packed"})
-    await expect(phone.get_by_text("packed")).to_be_visible()
+    await expect(phone.get_by_role("article").get_by_text("packed")).to_be_visible()
 
     update = {"surfaceId": "main", "path": "/step", "value": "on its way"}
     messages = [{"version": "v0.9", "updateDataModel": update}]
     await agent.update("moved", {}, ui={"messages": messages})
 
-    await expect(phone.get_by_text("on its way")).to_be_visible()
-    await expect(phone.get_by_text("packed")).to_have_count(0)
+    await expect(phone.get_by_role("article").get_by_text("on its way")).to_be_visible()
+    await expect(phone.get_by_role("article").get_by_text("packed")).to_have_count(0)
 
 
 async def test_a_button_waits_until_its_checks_hold(world: World) -> None:

@@ -55,7 +55,7 @@ async def test_a_locale_nobody_knows_falls_back_to_english(
     await world.connected(phone)
     await agent.update("quote_ready", {"created_at": "2026-11-23T10:00:00Z", "n": 1.5})
 
-    await expect(phone.get_by_text("1.5")).to_be_visible()
+    await expect(phone.get_by_text("1.5", exact=True)).to_be_visible()
 
 
 async def test_reduced_motion_moves_nothing(world: World) -> None:

@@ -341,7 +341,7 @@ async def test_the_inspector_tells_how_long_a_tap_took(world: World) -> None:
     await expect(desk.get_by_role("button", name="contextual_update")).to_be_visible()
     await desk.get_by_text("Send as agent").click()
     await desk.get_by_role("button", name="Send", exact=True).click()
-    await expect(phone.get_by_text("$12.99")).to_be_visible()
+    await expect(phone.get_by_role("article").get_by_text("$12.99")).to_be_visible()
 
 
 async def reach(page: Page, name: str) -> None:

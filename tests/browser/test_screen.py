@@ -262,8 +262,8 @@ async def test_a_card_of_the_same_context_changes_in_place(world: World) -> None
     await agent.update("tracking", {"step": "on its way"}, context_id="tracking")
 
     await expect(phone.get_by_role("article")).to_have_count(2)
-    await expect(phone.get_by_text("on its way")).to_be_visible()
-    await expect(phone.get_by_text("packed")).to_have_count(0)
+    await expect(phone.get_by_role("article").get_by_text("on its way")).to_be_visible()
+    await expect(phone.get_by_role("article").get_by_text("packed")).to_have_count(0)
 
 
 async def test_a_screen_that_joins_late_is_never_blank(world: World) -> None:

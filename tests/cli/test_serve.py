@@ -370,7 +370,6 @@ async def test_a_tool_that_hangs_and_a_stream_that_is_not_read_delay_no_stop(
         began_s = time.monotonic()
         assert await asyncio.to_thread(served.stop) == 0
         assert time.monotonic() - began_s < 10
-        with pytest.raises(aiohttp.ClientError):
-            await hanging
+        assert (await hanging).status == 202, "the call is stored, its result takes longer"
         stream.close()
     assert "Traceback" not in "".join(served.errors)
