@@ -32,9 +32,9 @@ COMPANION_TOOLS: Final = frozenset(
 """What the CompanionUI names when it joins. Source: static/js/core/questions.js."""
 RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
-RETURN_S: Final = 2.0
-"""After a start: time for screens to come back. One that is looked at asks for a lost server
-at least once a second, and has to join then; an agent's patience is many times this."""
+RETURN_S: Final = 5.0
+"""After a start: time for screens to come back, which a client does that waits longer each time
+and has to join then; an agent's patience is some times this."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is seen whether somebody who may come still may: ways in close by themselves."""
 

@@ -54,9 +54,12 @@ export function define(name, element) {
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes)
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove()
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null
   let at = parent.firstElementChild
   for (const node of nodes) {
     if (node === at) at = at.nextElementSibling
     else parent.insertBefore(node, at)
   }
+  // What is moved loses the focus with every browser.
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true })
 }

@@ -176,7 +176,7 @@ export class Feed {
 
   /** What is being read and where it stands, so that news above does not move it. */
   #place() {
-    if (scrollY < 80) return null
+    if (scrollY < 80 || this.#news.isRising) return null
     const node = [...this.#page.list.children].find((each) => each.getBoundingClientRect().bottom > 0)
     return node ? { node, top: node.getBoundingClientRect().top } : null
   }

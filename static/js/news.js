@@ -8,6 +8,8 @@ const MAX_TOAST = 300
 /** Further down than this a person reads; nothing moves under their eyes. */
 const READING_PX = 120
 const AT_TOP_PX = 40
+/** The way to the top takes no longer, however long it is. */
+const RISE_MS = 1000
 
 /**
  * The parts of the page that tell of news; `parts` are its elements.
@@ -21,6 +23,7 @@ export class News {
   #sentences = []
   #announcing = null
   #toasting = null
+  #risingUntil = 0
 
   constructor({ words, list, find }) {
     this.#words = words
@@ -65,7 +68,13 @@ export class News {
     node.classList.add("is-lit")
   }
 
+  /** Whether the page is on its way to the top, where nothing may hold it back. */
+  get isRising() {
+    return performance.now() < this.#risingUntil
+  }
+
   toTop() {
+    this.#risingUntil = performance.now() + RISE_MS
     scrollTo({ top: 0, behavior: calm() ? "auto" : "smooth" })
     this.#list.querySelector("article")?.focus({ preventScroll: true })
   }

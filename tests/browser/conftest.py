@@ -6,14 +6,16 @@ import asyncio
 import io
 import json
 import os
-import shutil
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import chromium
 import pytest
+import pytest_asyncio
 import zxingcpp
 from aiohttp import web
 from PIL import Image
@@ -23,16 +25,6 @@ from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Revocations, Tokens
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    # A name that is no secure context, as an address in the LAN is none.
-    "--host-resolver-rules=MAP companion.test 127.0.0.1",
-]
 PIXEL = {
     "viewport": {"width": 412, "height": 839},
     "has_touch": True,
@@ -67,16 +59,13 @@ class Server:
 
     async def start(self, **settings: Any) -> None:
         self._settings |= settings
+        # The port is known before the application is made, which writes it in its links.
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = listening.getsockname()[1]
         app = await create_app(Config(**self._settings, port=self.port))
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        if self.port == 0:
-            self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-            # The address in links is known only now.
-            await self.stop()
-            await self.start()
+        await web.SockSite(self._runner, listening).start()
 
     async def stop(self) -> None:
         assert self._runner is not None
@@ -233,9 +222,11 @@ def axe_source() -> str:
 
 async def accessibility_faults(page: Page) -> list[str]:
     """Return what axe finds against WCAG 2.2 A and AA."""
-    await page.evaluate(axe_source() + ";0")
+    if not await page.evaluate("() => 'axe' in window"):
+        await page.evaluate(axe_source() + ";0")
     found = await page.evaluate(
-        "() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
+        "() => axe.run(document, {resultTypes: ['violations'],"
+        " runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
     )
     return [
         f"{each['id']}: {node['html'][:160]} {node['failureSummary']}"
@@ -257,17 +248,25 @@ async def is_too_wide(page: Page) -> bool:
 NewWorld = Callable[..., Coroutine[Any, Any, World]]
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests on one loop: a browser, started once, lives on the loop it began on."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "Chromium is missing: apt-get install chromium"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium.program(), args=chromium.FLAGS
+        )
         yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def new_world(browser: Browser, tmp_path: Path) -> AsyncIterator[NewWorld]:
     """Make a world with settings of its own; every fault in its pages fails the test."""
     worlds: list[World] = []
@@ -287,6 +286,6 @@ async def new_world(browser: Browser, tmp_path: Path) -> AsyncIterator[NewWorld]
         assert world.faults == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def world(new_world: NewWorld) -> World:
     return await new_world()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page
 
@@ -43,7 +44,7 @@ TRY_FRAME = """
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def foreign_url() -> AsyncIterator[str]:
     async def blank(request: web.Request) -> web.Response:
         return web.Response(text="<!doctype html><title>x</title><body>", content_type="text/html")

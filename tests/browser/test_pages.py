@@ -349,8 +349,9 @@ async def reach(page: Page, name: str) -> None:
     for _ in range(60):
         await page.keyboard.press("Tab")
         called = await page.evaluate(
-            "() => { const at = document.activeElement; return [at.getAttribute('aria-label'),"
-            " at.labels?.[0]?.textContent, at.placeholder, at.textContent].find(Boolean) ?? '' }"
+            "() => { const at = document.activeElement; return at === document.body ? '' :"
+            " [at.getAttribute('aria-label'), at.labels?.[0]?.textContent, at.placeholder,"
+            " at.textContent].find(Boolean) ?? '' }"
         )
         if name in called:
             return
@@ -392,7 +393,10 @@ async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) ->
     await reach(desk, "Find by user")
     await desk.keyboard.type("alice")
     await expect(desk.get_by_role("button", name=other.session_id[:8])).to_have_count(0)
+    await expect(desk.get_by_role("button", name=agent.session_id[:8])).to_be_visible()
     await reach(desk, agent.session_id[:8])
+    await agent.update("while_the_row_has_the_focus")
+    await expect(desk.get_by_role("button", name="3 records")).to_be_focused()
     await desk.keyboard.press("Enter")
     await expect(desk.get_by_role("button", name="client_tool_result")).to_be_visible()
     assert not await is_too_wide(desk)

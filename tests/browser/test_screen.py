@@ -347,8 +347,9 @@ async def test_a_reader_further_down_is_told_of_news_and_not_moved(world: World)
     assert after is not None
     assert abs(before["y"] - after["y"]) < 2
     await pill.press("Enter")
+    await agent.update("on_the_way", {"a": 2})
 
-    await expect(phone.get_by_role("heading", name="Latest")).to_be_in_viewport()
+    await expect(phone.get_by_role("heading", name="On the way")).to_be_in_viewport()
     await expect(pill).to_be_hidden()
 
 

@@ -25,6 +25,8 @@ from yarl import URL
 ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 START_S: Final = 40
 """A browser starts in half a second; a busy machine may take its time."""
+PATIENCE: Final = aiohttp.ClientTimeout(total=START_S)
+"""For one command."""
 TRIES: Final = 5
 BETWEEN_TAPS_MS: Final = 120
 OPTIONS: Final = ["--automation", "--javascript-can-open-windows-automatically=true"]
@@ -170,8 +172,11 @@ class WebKit:
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send one command of WebDriver; raises WebKitError."""
         url = f"{self._base}/session{self._session}{path}"
-        async with self._http.request(method, url, json=body) as answer:
-            value = (await answer.json())["value"]
+        try:
+            async with self._http.request(method, url, json=body, timeout=PATIENCE) as answer:
+                value = (await answer.json())["value"]
+        except TimeoutError:
+            raise AssertionError(f"WebKit does not answer: {method} {path} {body}") from None
         if answer.status != 200:
             raise WebKitError(value)
         return value

@@ -24,6 +24,7 @@ from companion_ws.core.protocol import (
     error_message,
     marked,
     parse,
+    request_id_in,
     request_id_of,
 )
 
@@ -255,6 +256,26 @@ def test_unknown_fields_and_null_options_are_ignored() -> None:
         {"type": "contextual_update", "text": "x", "ui": None, "context_id": None, "later": [1]}
     )
     assert command == ContextualUpdate(text="x")
+
+
+@pytest.mark.parametrize(
+    ("refused", "request_id"),
+    [
+        ('{"requestId": "r1", "key": 1e999}', "r1"),
+        ('{"requestId": "r1", "value": ' + "9" * 5000 + "}", "r1"),
+        ('{"requestId": "r1", "value": NaN}', "r1"),
+        ('{"requestId": "\\ud800"}', None),
+        ('{"requestId": 1}', None),
+        ('["requestId"]', None),
+        ('{"requestId": "r1"', None),
+        (b"\xff", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_a_refused_text_still_tells_which_request_it_was(
+    refused: str | bytes, request_id: str | None
+) -> None:
+    assert request_id_in(refused) == request_id
 
 
 # What the server says.

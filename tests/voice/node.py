@@ -18,13 +18,6 @@ HERE = Path(__file__).parent / "js"
 BRIDGE = Path(__file__).parents[2] / "static" / "js" / "elevenlabs.js"
 
 
-def chromium() -> str:
-    """Return the browser's program."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path is not None, "Chromium is missing: apt-get install chromium"
-    return path
-
-
 def node_modules() -> Path:
     """Return a folder with the SDK in its node_modules, made once per version."""
     wanted = (HERE / "package.json").read_bytes()

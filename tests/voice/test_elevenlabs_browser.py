@@ -16,19 +16,12 @@ from companion_ws.client import CompanionClient
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
+from tests import chromium
 from tests.voice.conftest import screen
-from tests.voice.node import HERE, chromium, node_modules
+from tests.voice.node import HERE, node_modules
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
 CHOICE = {"title": "Which?", "options": OPTIONS}
 
@@ -87,7 +80,9 @@ async def page(
     token, _ = tokens.issue("session", "alice", 600, session_id=companion.session_id, role="agent")
     options = {"companionUrl": companion_server.url, "origin": fake.origin, "token": token}
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium.program(), args=chromium.FLAGS
+        )
         page = await browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))

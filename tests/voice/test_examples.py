@@ -18,8 +18,8 @@ from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
 from companion_ws.testing.server import CompanionServer, free_port
-from tests.voice.node import chromium, node_modules
-from tests.voice.test_elevenlabs_browser import FLAGS
+from tests import chromium
+from tests.voice.node import node_modules
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -121,7 +121,9 @@ async def test_shop(fake: FakeElevenLabs, start: Start) -> None:
         await running.says("Running on")
         library = node_modules() / "node_modules/@elevenlabs/client/dist/lib.iife.js"
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            browser = await playwright.chromium.launch(
+                executable_path=chromium.program(), args=chromium.FLAGS
+            )
             page = await browser.new_page()
             await page.route("**/client.js", lambda route: route.fulfill(path=library))
             await page.goto(shop)

@@ -7,7 +7,7 @@ import { LANES, duration, gistOf, kinOf, kindOf, laneOf, latenciesOf, matches, t
 import { define, h } from "../dom.js"
 import { copyButton } from "../desk.js"
 
-/** A browser scrolls this many rows with ease; older ones are in the export. */
+/** A browser scrolls this many rows with ease; older ones are in the export and the replay. */
 const MAX_ROWS = 2000
 
 export function defineTimeline() {
@@ -43,16 +43,21 @@ class SessionTimeline extends HTMLElement {
     this.#seen()
   }
 
+  /** Show what happened, each at its time: what is told later may have been before. */
   add(messages) {
     const wasAtEnd = this.#isAtEnd()
     for (const message of messages) {
-      const before = this.#messages.at(-1)
-      this.#messages.push(message)
-      const row = this.#row(message, before)
-      this.#rows.push({ row, message })
-      this.rowsElement.append(row)
-      if (this.#rows.length > MAX_ROWS) this.#rows.shift().row.remove()
+      const place = this.#placeOf(message)
+      const at = place - (this.#messages.length - this.#rows.length)
+      this.#messages.splice(place, 0, message)
+      if (at < 0) continue // older than the oldest row
+      const row = this.#row(message)
+      this.#rows.splice(at, 0, { row, message })
+      this.rowsElement.insertBefore(row, this.rowsElement.children[at] ?? null)
+      this.#tellGap(at)
+      this.#tellGap(at + 1)
       if (!row.hidden && !wasAtEnd) this.#unseen += 1
+      if (this.#rows.length > MAX_ROWS) this.#forgetFirst()
     }
     this.nothing.hidden = this.#messages.length > 0
     if (wasAtEnd) this.toEnd()
@@ -84,9 +89,27 @@ class SessionTimeline extends HTMLElement {
     this.more.textContent = `${this.#unseen} new`
   }
 
-  #row(message, before) {
+  #placeOf({ timestamp }) {
+    let at = this.#messages.length
+    while (at > 0 && this.#messages[at - 1].timestamp > timestamp) at -= 1
+    return at
+  }
+
+  #forgetFirst() {
+    this.#rows.shift().row.remove()
+    this.#tellGap(0)
+  }
+
+  /** How long after the row before it this one happened. */
+  #tellGap(at) {
+    const entry = this.#rows[at]
+    if (!entry) return
+    const gap = at > 0 ? entry.message.timestamp - this.#rows[at - 1].message.timestamp : 0
+    entry.row.querySelector("small").textContent = gap > 0 ? `+${duration(gap)}` : ""
+  }
+
+  #row(message) {
     const lane = laneOf(message)
-    const gap = before ? message.timestamp - before.timestamp : 0
     const kin = kinOf(message)
     const open = h("button", { type: "button", class: `event is-${kindOf(message)} in-${lane}`, "aria-expanded": "false" },
       h("span", { class: "event-type" }, message.type),
@@ -95,7 +118,7 @@ class SessionTimeline extends HTMLElement {
     const row = h("li", { data: { kin: kin ?? "" }, hidden: !matches(message, this.#filter) },
       h("span", { class: "event-time" },
         h("time", { datetime: new Date(message.timestamp).toISOString() }, clock(message.timestamp)),
-        gap > 0 ? h("small", {}, `+${duration(gap)}`) : null),
+        h("small", {})),
       open)
     open.addEventListener("click", () => this.#toggle(row, open, message, kin))
     return row

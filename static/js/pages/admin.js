@@ -11,6 +11,8 @@ import { Outbox } from "../keep.js"
 
 const REFRESH_MS = 3000
 const PAGE = 50
+/** Who types on within this has not asked yet. */
+const TYPING_MS = 200
 /** A replay waits no longer than this between two records. */
 const LONGEST_PAUSE_MS = 2000
 
@@ -35,6 +37,7 @@ defineTimeline()
 let token = null
 let page = null
 let timer = null
+let asked = 0
 let watched = null
 let pages = 1
 
@@ -52,7 +55,12 @@ function begin(given) {
   root.className = "inspector"
   page = {
     find: h("input", { type: "search", placeholder: "User or conversation", "aria-label": "Find by user or conversation id",
-      value: query.get("find") ?? "", on: { input: () => { keep("find", page.find.value); pages = 1; refresh() } } }),
+      value: query.get("find") ?? "", on: { input: () => {
+        keep("find", page.find.value)
+        pages = 1
+        clearTimeout(timer)
+        timer = setTimeout(refresh, TYPING_MS)
+      } } }),
     list: h("ul", { class: "inspector-list" }),
     more: h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { pages += 1; refresh() } } }, "More"),
     fault: h("p", { class: "note", role: "alert" }),
@@ -81,10 +89,15 @@ function keep(name, value) {
 
 async function refresh() {
   clearTimeout(timer)
+  const mine = (asked += 1)
   try {
-    if (document.visibilityState === "visible") paintList(await sessions())
+    const found = document.visibilityState === "visible" ? await sessions() : null
+    // What was asked for later is what is wanted, whichever answer comes first.
+    if (mine !== asked) return undefined
+    if (found) paintList(found)
     page.fault.textContent = ""
   } catch (error) {
+    if (mine !== asked) return undefined
     if ([401, 403].includes(error.status)) return askForToken("The inspector needs an admin token.")
     page.fault.textContent = error.status === 404 ? "Admin pages answer on this machine only." : "The server cannot be reached. Trying again…"
   }
@@ -114,13 +127,18 @@ function paintList(found) {
     const isOn = watched?.id === id
     const state = JSON.stringify([session.title, session.user, session.seq, session.connections, ago(session.last_active_at), isOn])
     if (rows.get(id)?.state === state) return rows.get(id).node
-    const node = rows.get(id)?.node ?? h("li", {})
+    const node = rows.get(id)?.node ?? h("li", {},
+      h("button", { type: "button", class: "inspector-session", on: { click: () => watch(id) } }))
     rows.set(id, { node, state })
     const { agent = 0, ui = 0 } = session.connections ?? {}
-    node.replaceChildren(h("button", { type: "button", class: "inspector-session", "aria-current": isOn ? "true" : null, on: { click: () => watch(id) } },
+    // The button stays the same one: a keyboard may stand on it.
+    const button = node.firstElementChild
+    if (isOn) button.setAttribute("aria-current", "true")
+    else button.removeAttribute("aria-current")
+    button.replaceChildren(
       h("span", { class: "inspector-name" }, h("i", { class: "dot", "aria-hidden": "true" }), session.title || id.slice(0, 8)),
       h("span", { class: "muted" }, [session.user, count(session.seq, "record"), `${count(agent, "agent")}, ${count(ui, "screen")}`].join(" · ")),
-      h("span", { class: "muted" }, ago(session.last_active_at))))
+      h("span", { class: "muted" }, ago(session.last_active_at)))
     node.classList.toggle("is-on", agent + ui > 0)
     return node
   }))
@@ -144,7 +162,6 @@ function watch(id) {
 class Watch {
   #connection
   #session = emptySession()
-  #lastTrail = 0
   #isReplaying = false
 
   constructor(id) {
@@ -235,10 +252,7 @@ class Watch {
       const { body } = await ask("GET", `sessions/${this.id}/trail`, { token })
       const entries = (body.trail ?? body.entries ?? []).map((entry) => ({ ...entry, type: "trail", timestamp: entry.at ?? entry.timestamp ?? entry.time }))
       // One's own looking is no part of what happened.
-      this.trail = entries.filter((entry) => entry.timestamp > this.#lastTrail && entry.device !== INSPECTOR)
-      const everything = [...this.timeline.messages, ...this.trail].sort((a, b) => a.timestamp - b.timestamp)
-      this.timeline.clear()
-      this.timeline.add(everything)
+      this.timeline.add(entries.filter((entry) => entry.device !== INSPECTOR))
     } catch {
       // The timeline is complete without it.
     }

@@ -122,18 +122,19 @@ function paint(token, page) {
 function row(device, token, page) {
   const key = device.device_id ?? device.connection_id
   const state = device.isHere ? "here now" : `last here ${ago(device.last_active_at, Date.now() + offset)}`
-  const text = `${device.device} ${state}`
-  if (rows.get(key)?.text === text) return rows.get(key).node
-  const canLeave = Boolean(device.device_id)
-  const node = h("li", { class: device.isHere ? "is-here" : "" },
+  // The row stays the same one: a keyboard or a finger may be on its button.
+  const node = rows.get(key) ?? h("li", {},
     h("i", { class: "dot", "aria-hidden": "true" }),
     h("span", { class: "device-name" }, device.device || "A screen"),
-    h("span", { class: "muted" }, state),
-    canLeave
+    h("span", { class: "muted" }),
+    device.device_id
       ? h("button", { type: "button", class: "quiet danger", "aria-label": `Remove ${device.device}`,
         on: { click: () => undo(device.device_id, token, page) } }, "Remove")
       : null)
-  rows.set(key, { node, text })
+  rows.set(key, node)
+  node.classList.toggle("is-here", device.isHere)
+  const told = node.querySelector(".muted")
+  if (told.textContent !== state) told.textContent = state
   return node
 }
 
