@@ -81,6 +81,8 @@ class Setup:
             "LOCPATH": str(home / "locales"),
             # Its own sandbox wants what a container does not give.
             "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
+            # There is no graphics card to share buffers with.
+            "WEBKIT_DISABLE_DMABUF_RENDERER": "1",
             **dict.fromkeys(folders, str(home)),
         }
 
