@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import chromium
 import pytest
 import pytest_asyncio
 import zxingcpp
@@ -24,6 +23,7 @@ from playwright.async_api import Browser, BrowserContext, Page, TimeoutError, as
 from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Revocations, Tokens
+from tests import chromium
 
 PIXEL = {
     "viewport": {"width": 412, "height": 839},
