@@ -50,6 +50,13 @@ export function define(name, element) {
   if (!customElements.get(name)) customElements.define(name, element)
 }
 
+/** Put `node` in place of all `parent` holds; where the focus was in there, Tab goes on from here. */
+export function refill(parent, node) {
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null
+  parent.replaceChildren(node)
+  if (focused) (focused.isConnected ? focused : node).focus({ preventScroll: true })
+}
+
 /** Put `nodes` into `parent` in order, moving as little as possible, so that focus survives. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes)

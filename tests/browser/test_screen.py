@@ -161,9 +161,12 @@ async def test_a_confirmation_by_keyboard_alone(world: World) -> None:
     yes = await agent.call("companion_confirm", title="Print it?", confirm_label="Print")
     await phone.get_by_role("button", name="Print").press("Enter")
     assert await agent.result(yes) == {"status": "confirmed"}
+    await expect(phone.get_by_text("Confirmed")).to_be_visible()
+    await expect(phone.get_by_role("article", name="Print it?")).to_be_focused()
 
     no = await agent.call("companion_confirm", title="Again?")
-    await phone.get_by_role("button", name="Decline").press("Space")
+    again = phone.get_by_role("article", name="Again?")
+    await again.get_by_role("button", name="Decline").press("Space")
     assert await agent.result(no) == {"status": "declined"}
     await expect(phone.get_by_text("Declined")).to_be_visible()
 

@@ -3,7 +3,7 @@
 // Properties in: `show(model)` with {title, time, blocks, choices, chosen, pending, note,
 // words}. Event out: "choose" with the option.
 
-import { define, h, icon } from "../dom.js"
+import { define, h, icon, refill } from "../dom.js"
 
 const ROWS_AT_ONCE = 12
 /** The second half of a double tap is not yet a change of mind. */
@@ -25,7 +25,7 @@ class CompanionCard extends HTMLElement {
     const folded = model.chosen && !this.#reopened && !model.pending
     if (!folded) this.#foldedAt = null
     else this.#foldedAt ??= performance.now()
-    this.replaceChildren(
+    refill(this,
       h("article", { class: folded ? "card is-done" : "card", tabindex: "-1" },
         h("header", { class: "card-head" }, head, when),
         model.blocks.map((block) => paintSafely(block, words)),

@@ -4,7 +4,7 @@
 // Event out: "answer" with the result text.
 
 import { formValues, results } from "../core/questions.js"
-import { define, h } from "../dom.js"
+import { define, h, refill } from "../dom.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 
 export function defineQuestion() {
@@ -26,7 +26,7 @@ class CompanionQuestion extends HTMLElement {
       this.#form.note.textContent = model.note ?? ""
       return
     }
-    this.replaceChildren(
+    refill(this,
       h("article", { class: `card${asking ? " is-asking" : " is-done"}`, tabindex: "-1", "aria-labelledby": this.#id },
         h("header", { class: "card-head" },
           h("h2", { id: this.#id }, view.title || words("select")),
