@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import aiohttp
@@ -127,6 +129,18 @@ async def test_a_refusal_names_the_command_it_refuses(server: Running, value: st
 
     await agent.ws.send_str(f'{{"requestId":"\\ud800","value":{value}}}')
     assert (await agent.next_of("error"))["requestId"] is None
+
+
+async def test_the_trail_waits_for_what_a_slow_disk_has_not_stored_yet(server: Running) -> None:
+    session_id = await server.new_session()
+    late = server.made("session", "alice", -600, session_id=session_id, role="ui")
+    with closing(sqlite3.connect(server.config.database_path)) as disk:
+        disk.execute("BEGIN IMMEDIATE")
+        assert (await server.refusal(late)).code == 4401
+        asking = asyncio.create_task(server.http("GET", f"/sessions/{session_id}/trail"))
+        await asyncio.sleep(0.2)
+        disk.rollback()
+    assert [each["event"] for each in (await asking).body["trail"]] == ["refused"]
 
 
 async def test_the_trail_tells_of_tokens_that_no_longer_open_the_session(server: Running) -> None:
