@@ -33,8 +33,8 @@ COMPANION_TOOLS: Final = frozenset(
 RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
 RETURN_S: Final = 5.0
-"""After a start: time for screens to come back, which a client does that waits longer each time
-and has to join then; an agent's patience is some times this."""
+"""After a start: time for screens to come back. A client that has tried in vain for a while
+waits up to some seconds before it tries again; the default deadline is over three times this."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is seen whether somebody who may come still may: ways in close by themselves."""
 

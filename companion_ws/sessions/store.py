@@ -372,7 +372,8 @@ class Store:
     async def trail_of(self, session_id: str) -> list[tuple[int, str, str]]:
         """Return `(at_ms, event, details as JSON)`, newest first, with all that was noted by now."""
         with contextlib.suppress(Unavailable):
-            await self._database.transact(())  # stored behind what nobody waited for
+            # Nobody waited for those rows; an empty transaction is done after them.
+            await self._database.transact(())
         return await self._database.read(
             "SELECT at_ms, event, details FROM trail WHERE session_id = ?"
             " ORDER BY number DESC LIMIT ?",

@@ -50,9 +50,13 @@ export function define(name, element) {
   if (!customElements.get(name)) customElements.define(name, element)
 }
 
+function focusedIn(parent) {
+  return parent.contains(document.activeElement) ? document.activeElement : null
+}
+
 /** Put `node` in place of all `parent` holds; where the focus was in there, Tab goes on from here. */
 export function refill(parent, node) {
-  const focused = parent.contains(document.activeElement) ? document.activeElement : null
+  const focused = focusedIn(parent)
   parent.replaceChildren(node)
   if (focused) (focused.isConnected ? focused : node).focus({ preventScroll: true })
 }
@@ -61,7 +65,7 @@ export function refill(parent, node) {
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes)
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove()
-  const focused = parent.contains(document.activeElement) ? document.activeElement : null
+  const focused = focusedIn(parent)
   let at = parent.firstElementChild
   for (const node of nodes) {
     if (node === at) at = at.nextElementSibling

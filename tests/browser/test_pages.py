@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
 
@@ -377,6 +378,81 @@ async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> Non
 
     await expect(phone.get_by_role("alert")).to_contain_text("disconnected")
     await expect(desk.get_by_role("button", name="Remove Pixel 7")).to_have_count(0)
+
+
+async def test_what_is_open_in_the_inspector_stays_open_when_the_trail_comes_late(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.update("quote_ready", QUOTES)
+    desk = await world.page()
+    may_come = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    await desk.route("**/trail", late)
+    admin = world.server.token("local", "admin")
+    await desk.goto(f"{world.server.url}/admin?session={agent.session_id}#token={admin}")
+    update = desk.get_by_role("button", name="contextual_update")
+    await update.click()
+    await expect(desk.get_by_label("Payload", exact=True)).to_be_visible()
+
+    may_come.set()
+    joined = desk.get_by_role("button", name="trail").filter(has_text="Pixel 7")
+    await expect(joined).to_have_count(1)
+    await expect(desk.get_by_label("Payload", exact=True)).to_be_visible()
+    rows = desk.locator(".event-type")
+    kinds = await rows.all_text_contents()
+    assert kinds.index("contextual_update") > max(
+        at for at, kind in enumerate(kinds) if kind == "trail"
+    )
+    await phone.context.close()
+
+
+async def test_the_newest_filter_counts_whichever_answer_comes_first(world: World) -> None:
+    agent = await world.agent()
+    other = await world.agent(user="bob")
+    desk = await world.page()
+    may_come = asyncio.Event()
+    has_asked = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        has_asked.set()
+        await may_come.wait()
+        await route.continue_()
+
+    await desk.route("**/sessions?*user=bob*", late)
+    await desk.goto(f"{world.server.url}/admin#token={world.server.token('local', 'admin')}")
+    find = desk.get_by_label("Find by user")
+    await find.fill("bob")
+    await has_asked.wait()
+    await find.fill("alice")
+    mine = desk.get_by_role("button", name=agent.session_id[:8])
+    theirs = desk.get_by_role("button", name=other.session_id[:8])
+    await expect(theirs).to_have_count(0)
+    await expect(mine).to_be_visible()
+
+    async with desk.expect_response("**/sessions?*user=bob*"):
+        may_come.set()
+    await desk.evaluate("() => new Promise((resolve) => setTimeout(resolve, 200))")
+    assert (await mine.count(), await theirs.count()) == (1, 0)
+
+
+async def test_a_device_that_leaves_keeps_the_keyboard_on_its_row(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    desk = await world.page()
+    path = f"/sessions/{agent.session_id}/pair#token={world.server.token()}"
+    await desk.goto(world.server.url + path)
+    remove = desk.get_by_role("button", name="Remove Pixel 7")
+    await remove.focus()
+
+    await phone.context.close()
+    await expect(desk.get_by_text("last here")).to_be_visible()
+    await expect(remove).to_be_focused()
 
 
 async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) -> None:

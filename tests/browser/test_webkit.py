@@ -46,7 +46,7 @@ window.passOn = () => {
   for (const each of held) each()
 }
 """
-# What the page looks like in the moment the connection is seen to be lost.
+# From now on: how long until somebody is told of a lost connection.
 TIME_THE_BANNER = """
 const from = performance.now()
 const watch = new MutationObserver(() => {

@@ -52,8 +52,8 @@ class SessionTimeline extends HTMLElement {
       this.#messages.splice(place, 0, message)
       if (at < 0) continue // older than the oldest row
       const row = this.#row(message)
+      this.rowsElement.insertBefore(row, this.#rows[at]?.row ?? null)
       this.#rows.splice(at, 0, { row, message })
-      this.rowsElement.insertBefore(row, this.rowsElement.children[at] ?? null)
       this.#tellGap(at)
       this.#tellGap(at + 1)
       if (!row.hidden && !wasAtEnd) this.#unseen += 1

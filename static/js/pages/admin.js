@@ -91,10 +91,10 @@ async function refresh() {
   clearTimeout(timer)
   const mine = (asked += 1)
   try {
-    const found = document.visibilityState === "visible" ? await sessions() : null
+    const listed = document.visibilityState === "visible" ? await sessions() : null
     // What was asked for later is what is wanted, whichever answer comes first.
     if (mine !== asked) return undefined
-    if (found) paintList(found)
+    if (listed) paintList(listed)
     page.fault.textContent = ""
   } catch (error) {
     if (mine !== asked) return undefined
@@ -110,18 +110,18 @@ async function sessions() {
   const wanted = page.find.value.trim()
   const filter = wanted === "" ? "" : wanted.startsWith("conv") ? `&conversation_id=${encodeURIComponent(wanted)}` : `&user=${encodeURIComponent(wanted)}`
   const found = []
-  let cursor = ""
-  for (let at = 0; at < pages; at += 1) {
+  let next = ""
+  for (let at = 0; at < pages && next !== null; at += 1) {
+    const cursor = next ? `&cursor=${encodeURIComponent(next)}` : ""
     const { body } = await ask("GET", `sessions?limit=${PAGE}${filter}${cursor}`, { token })
     found.push(...body.sessions)
-    page.more.hidden = !body.next
-    if (!body.next) break
-    cursor = `&cursor=${encodeURIComponent(body.next)}`
+    next = body.next ?? null
   }
-  return found
+  return { found, hasMore: next !== null }
 }
 
-function paintList(found) {
+function paintList({ found, hasMore }) {
+  page.more.hidden = !hasMore
   arrange(page.list, found.map((session) => {
     const id = session.session_id
     const isOn = watched?.id === id
@@ -250,7 +250,7 @@ class Watch {
   async #addTrail() {
     try {
       const { body } = await ask("GET", `sessions/${this.id}/trail`, { token })
-      const entries = (body.trail ?? body.entries ?? []).map((entry) => ({ ...entry, type: "trail", timestamp: entry.at ?? entry.timestamp ?? entry.time }))
+      const entries = body.trail.map((entry) => ({ ...entry, type: "trail", timestamp: entry.at }))
       // One's own looking is no part of what happened.
       this.timeline.add(entries.filter((entry) => entry.device !== INSPECTOR))
     } catch {

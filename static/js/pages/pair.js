@@ -125,16 +125,19 @@ function row(device, token, page) {
   // The row stays the same one: a keyboard or a finger may be on its button.
   const node = rows.get(key) ?? h("li", {},
     h("i", { class: "dot", "aria-hidden": "true" }),
-    h("span", { class: "device-name" }, device.device || "A screen"),
+    h("span", { class: "device-name" }),
     h("span", { class: "muted" }),
     device.device_id
-      ? h("button", { type: "button", class: "quiet danger", "aria-label": `Remove ${device.device}`,
-        on: { click: () => undo(device.device_id, token, page) } }, "Remove")
+      ? h("button", { type: "button", class: "quiet danger", on: { click: () => undo(device.device_id, token, page) } }, "Remove")
       : null)
   rows.set(key, node)
   node.classList.toggle("is-here", device.isHere)
-  const told = node.querySelector(".muted")
-  if (told.textContent !== state) told.textContent = state
+  const says = { ".device-name": device.device || "A screen", ".muted": state }
+  for (const [part, text] of Object.entries(says)) {
+    const told = node.querySelector(part)
+    if (told.textContent !== text) told.textContent = text
+  }
+  node.querySelector("button")?.setAttribute("aria-label", `Remove ${device.device}`)
   return node
 }
 
