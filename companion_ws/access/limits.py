@@ -47,13 +47,14 @@ class Rate:
         if self._per_s <= 0:
             return None
         now_s = self._clock()
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s)
+        passed_s = max(0.0, now_s - self._at_s)
+        self._left = min(self._burst, self._left + passed_s * self._per_s)
         self._at_s = now_s
         if self._left >= 1 - EPSILON:
             self._left -= 1
             return None
         self._refusals.append(now_s)
-        return math.ceil((1 - self._left) / self._per_s * 1000)
+        return math.ceil(min((1 - self._left) / self._per_s, DAY_S) * 1000)
 
     def is_ignored(self) -> bool:
         """Whether more than 100 refusals fell into 10 s: the connection is closed 4429."""
@@ -86,7 +87,11 @@ class CodeGuesses:
         now_s = self._clock()
         if now_s < self._paused_until_s:
             raise _refusal(self._paused_until_s - now_s)
-        guesses = self._by_source.setdefault(source_of(source), deque(maxlen=GUESSES_PER_DAY))
+        # Who guesses stands last, so the first is always who has not guessed for longest.
+        name = source_of(source)
+        guesses = self._by_source.pop(name, None) or deque(maxlen=GUESSES_PER_DAY)
+        self._by_source[name] = guesses
+        self._make_room()
         _drop_before(guesses, now_s - DAY_S)
         wait_s = max(
             _wait_s(guesses, GUESSES_PER_SOURCE, GUESSES_PER_SOURCE_S, now_s),
@@ -100,18 +105,20 @@ class CodeGuesses:
         if len(self._overall) == GUESSES_OVERALL:
             self._paused_until_s = now_s + PAUSE_S
             self._overall.clear()
-        self._make_room()
 
     def forgive(self, source: str) -> None:
         """Take the latest attempt of `source` back: it was right."""
-        for guesses in (self._by_source.get(source_of(source)), self._overall):
-            if guesses:
-                guesses.pop()
+        name = source_of(source)
+        guesses = self._by_source.get(name)
+        for counted in (guesses, self._overall):
+            if counted:
+                counted.pop()
+        if not guesses:
+            self._by_source.pop(name, None)
 
     def _make_room(self) -> None:
-        if len(self._by_source) > MAX_SOURCES:
-            oldest = min(self._by_source, key=lambda source: self._by_source[source][-1])
-            del self._by_source[oldest]
+        while len(self._by_source) > MAX_SOURCES:
+            del self._by_source[next(iter(self._by_source))]
 
 
 def source_of(address: str) -> str:
