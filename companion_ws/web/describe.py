@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from aiohttp import web
 from companion_ws import __version__
 from companion_ws.core.errors import ERRORS
 from companion_ws.core.protocol import COMMANDS, Relayed
+from companion_ws.web.prepared import Prepared, prepare, respond
 from companion_ws.web.readable import docs_page
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.shapes import Problem
@@ -58,12 +60,17 @@ TOLD: Final[dict[str, str]] = {
 
 
 class Documents:
-    """Serves /openapi.json, /asyncapi.json and /docs of a route table."""
+    """Serves /openapi.json, /asyncapi.json and /docs of a route table, each made once."""
 
     def __init__(self, routes: Iterable[Route], public_url: str) -> None:
-        self._routes = [*routes, *self.routes()]
-        self._public_url = public_url
-        self._page: str | None = None
+        routes = [*routes, *self.routes()]
+        self._openapi = _Once(lambda: _json(openapi(routes, public_url)))
+        self._asyncapi = _Once(lambda: _json(asyncapi(public_url)))
+        self._page = _Once(
+            lambda: prepare(
+                docs_page(routes, public_url, RECORDS, TOLD).encode(), "text/html"
+            )
+        )
 
     def routes(self) -> list[Route]:
         return [
@@ -75,16 +82,35 @@ class Documents:
                   media="text/html"),
         ]
 
-    async def openapi(self, request: web.Request) -> web.Response:
-        return web.json_response(openapi(self._routes, self._public_url))
+    async def openapi(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._openapi.get(), "no-store")
 
-    async def asyncapi(self, request: web.Request) -> web.Response:
-        return web.json_response(asyncapi(self._public_url))
+    async def asyncapi(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._asyncapi.get(), "no-store")
 
-    async def docs(self, request: web.Request) -> web.Response:
-        if self._page is None:
-            self._page = docs_page(self._routes, self._public_url, RECORDS, TOLD)
-        return web.Response(text=self._page, content_type="text/html")
+    async def docs(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._page.get(), "no-store")
+
+
+class _Once:
+    """Makes something in a thread for the first who asks; all who ask wait for that one."""
+
+    def __init__(self, make: Callable[[], Prepared]) -> None:
+        self._make = make
+        self._made: Prepared | None = None
+        self._making: asyncio.Future[Prepared] | None = None
+
+    async def get(self) -> Prepared:
+        if self._made is None:
+            if self._making is None:
+                self._making = asyncio.ensure_future(asyncio.to_thread(self._make))
+            # Who hangs up takes it from nobody else.
+            self._made = await asyncio.shield(self._making)
+        return self._made
+
+
+def _json(document: dict[str, Any]) -> Prepared:
+    return prepare(msgspec.json.encode(document), "application/json")
 
 
 def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from aiohttp import web
 
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
+from companion_ws.web.prepared import Prepared, prepare, respond
 from companion_ws.web.routes import PUBLIC, Route
 
 _TYPES: Final = {
@@ -28,9 +27,6 @@ _TYPES: Final = {
     ".ts": "text/plain",
     ".webp": "image/webp",
 }
-_TEXT: Final = frozenset(
-    {"text/css", "text/html", "text/javascript", "application/json", "text/plain", "image/svg+xml"}
-)
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
@@ -95,19 +91,11 @@ class Brand:
 NO_BRAND: Final = Brand()
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    body: bytes
-    zipped: bytes | None
-    etag: str
-    content_type: str
-
-
 class Pages:
     """Static shells: the same bytes for every session, user and token. Source: contract section 5.
 
     Only files that lay in `static` (by default our own) when the server started are ever served; each
-    is read once more when it has changed since.
+    is prepared once, and once more when it has changed since.
     """
 
     def __init__(self, brand: Brand = NO_BRAND, static: Path | None = None) -> None:
@@ -118,7 +106,7 @@ class Pages:
             for path in sorted(static.rglob("*"))
             if path.is_file() and path.suffix in _TYPES
         }
-        self._read: dict[str, tuple[int, _File]] = {}
+        self._read: dict[Path, tuple[int, Prepared]] = {}
 
     def routes(self) -> list[Route]:
         """Every page and file, none of which needs a token."""
@@ -156,8 +144,7 @@ class Pages:
     async def _logo(self, request: web.Request) -> web.StreamResponse:
         if self._brand.logo is None:
             raise NotFound("No logo is set.")
-        file = await asyncio.to_thread(_load, self._brand.logo, "")
-        return _respond(request, file, "no-cache")
+        return await self._sent(request, self._brand.logo, "no-cache")
 
     async def _favicon(self, request: web.Request) -> web.StreamResponse:
         # The pages bring theirs inside; this answers those who ask without reading.
@@ -169,25 +156,34 @@ class Pages:
         path = self._paths.get(name)
         if path is None:
             raise NotFound("There is no such page.")
-        return _respond(request, await asyncio.to_thread(self._file, name, path), cache_control)
+        extra = self._brand.css() if name == _STYLES else ""
+        return await self._sent(request, path, cache_control, extra)
 
-    def _file(self, name: str, path: Path) -> _File:
-        changed_ns = path.stat().st_mtime_ns
-        known = self._read.get(name)
-        if known is None or known[0] != changed_ns:
-            extra = self._brand.css() if name == _STYLES else ""
-            known = self._read[name] = (changed_ns, _load(path, extra))
+    async def _sent(
+        self, request: web.Request, path: Path, cache_control: str, extra: str = ""
+    ) -> web.StreamResponse:
+        prepared = await asyncio.to_thread(self._prepared, path, extra)
+        return respond(request, prepared, cache_control)
+
+    def _prepared(self, path: Path, extra: str) -> Prepared:
+        known = self._read.get(path)
+        try:
+            changed_ns = path.stat().st_mtime_ns
+            if known is None or known[0] != changed_ns:
+                known = self._read[path] = (changed_ns, _load(path, extra))
+        except OSError:
+            # Taken away since the start, or no descriptor is left: what was read is still good.
+            if known is None:
+                raise NotFound("There is no such file any more.") from None
         return known[1]
 
 
-def _load(path: Path, extra: str) -> _File:
+def _load(path: Path, extra: str) -> Prepared:
     body = path.read_bytes() + extra.encode()
     content_type = _TYPES[path.suffix]
     if content_type == "text/javascript":
         body = _COMMENT.sub(_blank, body)
-    zipped = gzip.compress(body, mtime=0) if content_type in _TEXT else None
-    etag = hashlib.sha256(body).hexdigest()[:20]
-    return _File(body, zipped, etag, content_type)
+    return prepare(body, content_type)
 
 
 def _blank(comment: re.Match[bytes]) -> bytes:
@@ -196,23 +192,6 @@ def _blank(comment: re.Match[bytes]) -> bytes:
     They are a fifth of what it would load, and line numbers in a stack trace stay true.
     """
     return b"\n" * comment[0].count(b"\n")
-
-
-def _respond(request: web.Request, file: _File, cache_control: str) -> web.StreamResponse:
-    headers = {
-        "Cache-Control": cache_control,
-        "ETag": f'"{file.etag}"',
-        "Vary": "Accept-Encoding",
-    }
-    known = request.if_none_match
-    if cache_control != "no-store" and known and any(tag.value == file.etag for tag in known):
-        return web.Response(status=304, headers=headers)
-    charset = "utf-8" if file.content_type in _TEXT else None
-    body = file.body
-    if file.zipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-        body = file.zipped
-    return web.Response(body=body, headers=headers, content_type=file.content_type, charset=charset)
 
 
 def _ink_on(color: str) -> str:

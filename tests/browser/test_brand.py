@@ -55,3 +55,14 @@ async def test_without_a_brand_there_is_no_logo() -> None:
     async with await answers(Brand()) as client:
         app_css = await (await client.get("/static/css/base.css")).text()
         assert "brand/logo" not in app_css
+
+
+async def test_a_logo_is_read_once_and_outlives_its_file(tmp_path: Path) -> None:
+    logo = tmp_path / "logo.svg"
+    logo.write_bytes(LOGO)
+    async with await answers(Brand(logo=logo)) as client:
+        first = await client.get("/brand/logo")
+        logo.unlink()
+        second = await client.get("/brand/logo")
+        assert (first.status, second.status) == (200, 200)
+        assert await first.read() == await second.read() == LOGO

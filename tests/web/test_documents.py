@@ -19,6 +19,7 @@ from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.core import protocol
+from companion_ws.web import describe
 from companion_ws.web.describe import asyncapi
 from tests.npm import npm_package
 
@@ -136,3 +137,30 @@ def test_the_asyncapi_document_is_json() -> None:
         "host": "example.org",
         "protocol": "wss",
     }
+
+
+async def test_a_document_is_made_once_however_many_strangers_ask(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    for name in ("openapi", "asyncapi", "docs_page"):
+        real = getattr(describe, name)
+
+        def counted(*given: Any, name: str = name, real: Any = real) -> Any:
+            made.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(describe, name, counted)
+
+    async with aiohttp.ClientSession() as http:
+
+        async def read(path: str) -> bytes:
+            async with http.get(f"{url}/{path}") as answer:
+                assert answer.status == 200
+                assert answer.headers["Content-Encoding"] == "gzip"
+                return await answer.read()
+
+        for path in ("openapi.json", "asyncapi.json", "docs"):
+            assert len(set(await asyncio.gather(*(read(path) for _ in range(20))))) == 1
+
+    assert sorted(made) == ["asyncapi", "docs_page", "openapi"]
