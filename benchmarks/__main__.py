@@ -90,7 +90,7 @@ async def contender(kind: str, loop: str, scenario: Scenario) -> AsyncIterator[C
         keys = Keys.load(data, None)
         token, _ = Tokens(keys, Revocations(keys)).issue("user", USER, 86_400)
         session_ids = [str(uuid.uuid4()) for _ in range(scenario.sessions)]
-        await _store(data / "companion.db", session_ids)
+        await store_sessions(data / "companion.db", session_ids)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.servers", kind, loop, str(data),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -112,7 +112,7 @@ async def contender(kind: str, loop: str, scenario: Scenario) -> AsyncIterator[C
                 process.kill()
 
 
-async def _store(path: Path, session_ids: list[str]) -> None:
+async def store_sessions(path: Path, session_ids: list[str]) -> None:
     """Let the sessions exist, so that both servers are joined in the same way."""
     database = Database(path, folder("migrations"))
     await database.open()

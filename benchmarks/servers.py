@@ -8,6 +8,8 @@ durability `power` and its limits on, at rates that do not stop the generator.
 from __future__ import annotations
 
 import asyncio
+import heapq
+import json
 import sys
 import tempfile
 from collections import defaultdict
@@ -44,11 +46,12 @@ async def plain_app() -> web.Application:
     return app
 
 
-async def product_app(data: Path) -> web.Application:
+async def product_app(data: Path, durability: str = "power") -> web.Application:
     """Return the product; every limit is checked, the rates are out of reach."""
     return await create_app(
         Config(
             data=data,
+            durability=durability,  # type: ignore[arg-type]
             limit_messages_per_s=RATE,
             limit_burst=int(RATE),
             limit_connections_per_session=1000,
@@ -58,21 +61,47 @@ async def product_app(data: Path) -> web.Application:
     )
 
 
-async def serve(kind: str, data: Path) -> None:
-    """Serve until stdin is closed; print the port first."""
-    app = await (plain_app() if kind == "plain" else product_app(data))
+class Pauses:
+    """How long the loop stood still: the delays of a timer that should ring each millisecond."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._longest_ms: list[float] = []
+        self._due = self._loop.time() + 0.001
+        self._loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        now = self._loop.time()
+        heapq.heappush(self._longest_ms, (now - self._due) * 1000)
+        if len(self._longest_ms) > 20:
+            heapq.heappop(self._longest_ms)
+        self._due = now + 0.001
+        self._loop.call_at(self._due, self._ring)
+
+    def take(self) -> list[float]:
+        """Return the longest since the last call, in ms, longest first."""
+        taken, self._longest_ms = sorted(self._longest_ms, reverse=True), []
+        return taken
+
+
+async def serve(kind: str, data: Path, durability: str, *, pauses: bool) -> None:
+    """Serve until stdin is closed; print the port first, and pauses when asked for."""
+    app = await (plain_app() if kind == "plain" else product_app(data, durability))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
     await site.start()
     print(runner.addresses[0][1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    watch = Pauses() if pauses else None
+    while await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(watch.take() if watch is not None else []), flush=True)
     await runner.cleanup()
 
 
 def main() -> None:
-    """Run `servers.py KIND LOOP [DATA]`."""
-    kind, loop, *rest = sys.argv[1:]
+    """Run `servers.py KIND LOOP [DATA [DURABILITY]] [--pauses]`."""
+    kind, loop, *rest = [word for word in sys.argv[1:] if word != "--pauses"]
+    pauses, durability = "--pauses" in sys.argv, rest[1] if len(rest) > 1 else "power"
     if kind == "product":
         collect_seldom()  # as `companion-ws serve` does
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,9 +109,9 @@ def main() -> None:
         if loop == "uvloop":
             import uvloop
 
-            uvloop.run(serve(kind, data))
+            uvloop.run(serve(kind, data, durability, pauses=pauses))
         else:
-            asyncio.run(serve(kind, data))
+            asyncio.run(serve(kind, data, durability, pauses=pauses))
 
 
 if __name__ == "__main__":
