@@ -4,22 +4,26 @@ Rules of this file:
 
 1. Scrubbing comes last: the finished line is searched, so that no exception,
    no library and no repr can slip past it.
-2. A line is a line: control characters of others are escaped.
+2. A line is a line, and nothing in it acts: `core/text.py` escapes what others wrote.
 3. The access log has the path and never the query.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, TextIO
 
 import structlog
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web import BaseRequest, RequestKey, StreamResponse
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, WrappedLogger
+
+from companion_ws.core.text import visible
 
 SCRUBBED: Final = "[scrubbed]"
 
@@ -38,8 +42,9 @@ _SECRETS: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029]")
-_ESCAPE: Final = re.compile(r"\x1b(?!\[[\d;]*m)")
+_COLOUR: Final = re.compile(r"(\x1b\[[\d;]*m)")
+_INDENT: Final = "    "
+"""Before each line of a traceback, so that no message in it can look like a line of the log."""
 
 
 def scrub(text: str) -> str:
@@ -70,10 +75,12 @@ def set_up(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _one_line,
     ]
+    if log_format == "text":  # JSON escapes by itself, and whoever reads it gets the value
+        shared.append(_harmless)
     handler = logging.StreamHandler(out)
-    handler.setFormatter(_Scrubbing(_formatter(log_format, shared, out)))
+    is_coloured = log_format == "text" and out.isatty()
+    handler.setFormatter(_Scrubbing(_formatter(log_format, shared, is_coloured), is_coloured))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
@@ -108,17 +115,17 @@ def adapt_to_host() -> None:
 
 
 def _scrubbed(logger: WrappedLogger, method: str, line: Any) -> str:
-    return scrub(str(line))
+    return visible(scrub(str(line)))
 
 
-def _formatter(log_format: str, shared: list[Any], out: TextIO) -> logging.Formatter:
+def _formatter(log_format: str, shared: list[Any], is_coloured: bool) -> logging.Formatter:
     renderer: Any
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
         exceptions = [structlog.processors.format_exc_info]
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=is_coloured, exception_formatter=_traceback
         )
         exceptions = []
     return structlog.stdlib.ProcessorFormatter(
@@ -131,25 +138,39 @@ def _formatter(log_format: str, shared: list[Any], out: TextIO) -> logging.Forma
     )
 
 
-def _one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Escape line breaks in what is logged; tracebacks keep theirs."""
+def _harmless(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Escape what is logged, while it still can be told from the formatter's own colours."""
     for name, value in event.items():
-        if isinstance(value, str) and name not in ("exception", "stack"):
-            event[name] = value.replace("\n", "\\n").replace("\r", "\\r")
+        if isinstance(value, str):
+            event[name] = visible(value)
     return event
 
 
-class _Scrubbing(logging.Formatter):
-    """Another formatter's line, scrubbed."""
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    """Write a traceback whose lines all stand further in than the log's own."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, error)
+    text = visible(plain.getvalue().strip("\n"), lines=True)
+    out.write("\n" + textwrap.indent(text, _INDENT, lambda line: True))
 
-    def __init__(self, inner: logging.Formatter) -> None:
+
+class _Scrubbing(logging.Formatter):
+    """Another formatter's line, scrubbed, in which only our own colours act."""
+
+    def __init__(self, inner: logging.Formatter, is_coloured: bool) -> None:
         super().__init__()
         self._inner = inner
+        self._is_coloured = is_coloured
 
     def format(self, record: logging.LogRecord) -> str:
         line = scrub(self._inner.format(record))
-        line = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
-        return _ESCAPE.sub(r"\\x1b", line)
+        if not self._is_coloured:
+            return visible(line, lines=True)
+        # Others' words were escaped before they met our colours.
+        return "".join(
+            part if at % 2 else visible(part, lines=True)
+            for at, part in enumerate(_COLOUR.split(line))
+        )
 
 
 class ScrubbingFilter(logging.Filter):
@@ -157,7 +178,7 @@ class ScrubbingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not isinstance(record.msg, Mapping):
-            record.msg, record.args = scrub(record.getMessage()), ()
+            record.msg, record.args = visible(scrub(record.getMessage())), ()
         if record.exc_info and record.exc_info[1] is not None:
             record.exc_text = scrub(_EXCEPTIONS.formatException(record.exc_info))
         return True

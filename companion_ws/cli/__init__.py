@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from companion_ws import __version__
+from companion_ws.cli.terminal import OutputClosed, closing_quietly, say
 
 GROUPS: Final = (
     "serve",
@@ -32,6 +35,29 @@ class _ServesByDefault(click.Group):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
+    def main(self, *arguments: Any, **extra: Any) -> NoReturn:
+        """Run a verb; what it could not do is one sentence in which nothing acts."""
+        try:
+            try:
+                code = super().main(*arguments, **{**extra, "standalone_mode": False})
+            except click.ClickException as error:
+                _complain(error)
+                code = error.exit_code
+            except click.Abort:
+                say("Aborted!", err=True)
+                code = 1
+            with closing_quietly():
+                sys.stdout.flush()
+        except OutputClosed:
+            _forget_output()
+            code = 0
+        except BaseExceptionGroup as group:
+            if group.subgroup(OutputClosed) is None:
+                raise
+            _forget_output()
+            code = 0
+        sys.exit(code if isinstance(code, int) else 0)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """After the verbs, the flags of `serve`: it is what runs without a verb."""
         serve = self.commands["serve"]
@@ -42,6 +68,22 @@ class _ServesByDefault(click.Group):
         ]
         with formatter.section("Options of serve, and without a command"):
             formatter.write_dl(rows)
+
+
+def _complain(error: click.ClickException) -> None:
+    """Say what click, or a verb, has against what was asked: usage first, then the sentence."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        say(error.ctx.get_usage(), err=True, lines=True)
+        say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
+        say(err=True)
+    say(f"Error: {error.format_message()}", err=True)
+
+
+def _forget_output() -> None:
+    """Have nothing more to say: Python itself would complain about it at the very end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
 
 
 @click.group(cls=_ServesByDefault, context_settings={"max_content_width": 100})

@@ -20,7 +20,7 @@ from companion_ws.cli.ending import Ending
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
-from companion_ws.cli.terminal import print_json
+from companion_ws.cli.terminal import print_json, say
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
@@ -86,7 +86,7 @@ async def _connect(
             await asyncio.gather(sending, return_exceptions=True)
             await ws.close()
     if trouble is not None:
-        click.echo(trouble, err=True)
+        say(trouble, err=True)
         return 1
     return 0
 

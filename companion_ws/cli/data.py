@@ -12,6 +12,7 @@ import click
 
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run, sentences
+from companion_ws.cli.terminal import say
 from companion_ws.control import reach
 from companion_ws.database import write_copy
 
@@ -28,7 +29,7 @@ def check(data: Path) -> None:
     with sentences():
         findings = integrity(data)
     for finding in findings:
-        click.echo(finding)
+        say(finding)
     if findings != ["ok"]:
         raise SystemExit(1)
 
@@ -44,7 +45,7 @@ def backup(file: Path, data: Path) -> None:
     """
     with sentences(), closing(_reader(data)) as connection:
         write_copy(connection, file)
-    click.echo(f"Wrote {file} ({file.stat().st_size} bytes).", err=True)
+    say(f"Wrote {file} ({file.stat().st_size} bytes).", err=True)
 
 
 @click.command()
@@ -59,7 +60,7 @@ def erase(user: str, yes: bool, data: Path) -> None:
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             await server.ask("DELETE", "/me", token=server.token("user", user))
-        click.echo(f"Erased everything of {user}.", err=True)
+        say(f"Erased everything of {user}.", err=True)
 
     run(work())
 

@@ -21,7 +21,7 @@ from companion_ws.cli.options import config_of
 from companion_ws.cli.running import run
 from companion_ws.cli.serve import Stop
 from companion_ws.cli.startup import why_no_phone
-from companion_ws.cli.terminal import grouped, print_qr
+from companion_ws.cli.terminal import grouped, print_qr, say
 from companion_ws.client import CompanionClient, Invitation
 from companion_ws.config import Config
 from companion_ws.control import STAY_S, reach
@@ -70,7 +70,8 @@ async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) ->
         if playing.done():
             playing.result()
             if not once:
-                click.echo("\nThat was it. Look around as long as you like; Ctrl-C ends it.")
+                say()
+                say("That was it. Look around as long as you like; Ctrl-C ends it.")
                 await stopping
         for task in (playing, stopping):
             task.cancel()
@@ -97,26 +98,30 @@ async def _listening(config: Config, *, any_port: bool) -> AsyncIterator[Listeni
 
 async def _play(server: Listening, pace_s: float) -> None:
     async with reach(server.config) as reached:
-        click.echo(f"The demo runs at {server.addresses.public_url}")
-        click.echo(f"Your side, on this computer: {await reached.sign_in_link()}")
+        say(f"The demo runs at {server.addresses.public_url}")
+        say(f"Your side, on this computer: {await reached.sign_in_link()}")
         companion = CompanionClient(
             server.admin_url, token=reached.token("user", ttl_s=STAY_S), device="Demo agent"
         )
         async with companion:
-            click.echo(f"Session {companion.session_id}\n")
+            say(f"Session {companion.session_id}")
+            say()
             await DemoAgent(
-                companion, click.echo, lambda invitation: _invite(server, invitation), pace_s
+                companion, say, lambda invitation: _invite(server, invitation), pace_s
             ).play()
 
 
 def _invite(server: Listening, invitation: Invitation) -> None:
     if server.addresses.is_reachable_by_phone:
-        click.echo("\nScan this with a phone:")
+        say()
+        say("Scan this with a phone:")
         print_qr(invitation.url)
     else:
-        click.echo(f"\n{why_no_phone(server)}")
-    click.echo(f"Or open    {invitation.url}")
-    click.echo(f"or type    {grouped(invitation.code)}    at {invitation.code_url}\n")
+        say()
+        say(why_no_phone(server), lines=True)
+    say(f"Or open    {invitation.url}")
+    say(f"or type    {grouped(invitation.code)}    at {invitation.code_url}")
+    say()
 
 
 COMMANDS: Final = [demo]

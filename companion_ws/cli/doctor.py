@@ -25,6 +25,7 @@ from companion_ws.access.keys import Keys, StartRefused
 from companion_ws.cli.data import integrity
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
+from companion_ws.cli.terminal import say
 from companion_ws.config import Config
 
 MIN_FREE_BYTES: Final = 100 * 1024 * 1024
@@ -60,7 +61,7 @@ async def _doctor(config: Config) -> int:
     ]
     for finding in findings:
         mark = {True: "ok  ", False: "MEND", None: "    "}[finding.is_good]
-        click.echo(f"{mark} {finding.text}")
+        say(f"{mark} {finding.text}")
     return int(any(finding.is_good is False for finding in findings))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ import aiohttp
 import click
 
 from companion_ws.cli.running import run
+from companion_ws.cli.terminal import print_json
 from companion_ws.config import Config
 from companion_ws.control import reach
 
@@ -33,7 +33,7 @@ async def _print(path: str) -> None:
             async with aiohttp.ClientSession() as http, http.get(server.url + path) as response:
                 document: Any = await response.json(content_type=None)
     document.pop("servers", None)  # this one lived for a moment on a port of its own
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    print_json(document, indent=2)
 
 
 COMMANDS: Final = [openapi, asyncapi]

@@ -16,7 +16,7 @@ from companion_ws.cli.local import certificate_at
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
 from companion_ws.cli.staying import staying
-from companion_ws.cli.terminal import print_json
+from companion_ws.cli.terminal import print_json, say
 from companion_ws.cli.tokens import quoted
 from companion_ws.client import CompanionClient
 from companion_ws.config import Config
@@ -60,7 +60,7 @@ def show(session_id: str, data: Path) -> None:
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             answer = await server.ask("GET", f"/sessions/{quoted(session_id)}")
-        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer, indent=2)
 
     run(work())
 
@@ -74,7 +74,7 @@ def end(session_id: str, data: Path) -> None:
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             await server.ask("DELETE", f"/sessions/{quoted(session_id)}")
-        click.echo(f"Ended {session_id}.", err=True)
+        say(f"Ended {session_id}.", err=True)
 
     run(work())
 
@@ -147,7 +147,7 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
                     if as_json:
                         print_json(record)
                     else:
-                        click.echo(summary(record))
+                        say(summary(record))
 
     run(work())
 
@@ -212,7 +212,7 @@ async def _print_sessions(config: Config, query: str, limit: int, as_json: bool)
                 if as_json:
                     print_json(found)
                 else:
-                    click.echo(_session_line(found))
+                    say(_session_line(found))
             limit -= len(answer["sessions"])
             if limit <= 0 or not answer.get("next"):
                 return

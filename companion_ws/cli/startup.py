@@ -7,23 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from companion_ws.cli.listening import Listening
-from companion_ws.cli.terminal import print_qr
+from companion_ws.cli.terminal import print_qr, say
 from companion_ws.control import reach
 
 
 async def print_start(server: Listening) -> None:
     """Print everything a person needs to go on."""
-    click.echo(f"Companion is ready at {server.addresses.local_url}")
-    click.echo(f"Data lies in {server.config.data.resolve()}")
+    say(f"Companion is ready at {server.addresses.local_url}")
+    say(f"Data lies in {server.config.data.resolve()}")
     if server.config.durability == "process":
-        click.echo("Acknowledged messages survive the end of this process, not the loss of power.")
+        say("Acknowledged messages survive the end of this process, not the loss of power.")
     if server.addresses.needs_admin_port:
-        click.echo(f"Admin pages are at {server.admin_url}/admin, on this machine alone")
+        say(f"Admin pages are at {server.admin_url}/admin, on this machine alone")
     async with reach(server.config) as reached:
-        click.echo(f"Sign in here, once, within 10 minutes: {await reached.sign_in_link()}")
+        say(f"Sign in here, once, within 10 minutes: {await reached.sign_in_link()}")
     print_way_for_phones(server)
     sys.stdout.flush()
 
@@ -32,12 +30,14 @@ def print_way_for_phones(server: Listening) -> None:
     """Print the QR of the page where a code is typed, or what makes a phone reach it."""
     addresses = server.addresses
     if addresses.is_reachable_by_phone:
-        click.echo(f"\nPhones open {addresses.public_url}/c and type a session's code:")
+        say()
+        say(f"Phones open {addresses.public_url}/c and type a session's code:")
         print_qr(f"{addresses.public_url}/c")
         for url in addresses.alternative_urls:
-            click.echo(f"Maybe also {url}/c")
+            say(f"Maybe also {url}/c")
     else:
-        click.echo(f"\n{why_no_phone(server)}")
+        say()
+        say(why_no_phone(server), lines=True)
 
 
 def why_no_phone(server: Listening) -> str:

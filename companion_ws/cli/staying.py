@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-import click
-
+from companion_ws.cli.terminal import say
 from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.core.errors import SlowConsumer
 
@@ -55,12 +54,12 @@ class _Troubles(logging.Handler):
         text = record.getMessage()
         if text != self._said:
             self._said = text
-            click.echo(text, err=True)
+            say(text, err=True)
 
     def end(self) -> None:
         """The connection stands."""
         if self._said is not None:
-            click.echo("Connected.", err=True)
+            say("Connected.", err=True)
         self._said = None
 
 

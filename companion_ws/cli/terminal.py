@@ -1,12 +1,23 @@
-"""What a terminal can show: a QR code in half blocks, a line of JSON."""
+"""The one way out to a terminal: sentences, JSON, a QR code in half blocks.
+
+What a member wrote is escaped here, whoever prints it, and a reader that has gone
+(`| head`) is `OutputClosed`.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import segno
+
+from companion_ws.core.text import json_text, visible
+
+
+class OutputClosed(Exception):
+    """Whoever read our output has had enough of it."""
 
 
 def print_qr(content: str, out: TextIO | None = None) -> None:
@@ -22,7 +33,7 @@ def print_qr(content: str, out: TextIO | None = None) -> None:
     except UnicodeEncodeError:
         return
     for line in lines:
-        print(f"\x1b[97;40m{line}\x1b[0m" if out.isatty() else line, file=out)
+        _write(f"\x1b[97;40m{line}\x1b[0m" if out.isatty() else line, out)
 
 
 def qr_lines(content: str) -> list[str]:
@@ -41,9 +52,36 @@ def _half_block(upper_is_light: bool, lower_is_light: bool) -> str:
     return "▄" if lower_is_light else " "
 
 
-def print_json(value: Any) -> None:
-    """Print one value as one line, at once, also into a pipe."""
-    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+def say(text: str = "", *, err: bool = False, lines: bool = False) -> None:
+    """Print a sentence at once, on stdout or stderr; with `lines` its line breaks are its own."""
+    _write(visible(text, lines=lines), sys.stderr if err else sys.stdout)
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print one value, as one line unless it is indented, at once, also into a pipe."""
+    _write(json_text(value, indent=indent), sys.stdout)
+
+
+def _write(text: str, out: TextIO) -> None:
+    with closing_quietly():
+        try:
+            print(text, file=out, flush=True)
+        except UnicodeEncodeError:
+            encoding = out.encoding or "ascii"
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=out, flush=True)
+
+
+@contextmanager
+def closing_quietly() -> Iterator[None]:
+    """Tell a reader that has gone from a server that cannot be reached.
+
+    Raises:
+        OutputClosed: it has gone.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputClosed from error
 
 
 def grouped(code: str) -> str:

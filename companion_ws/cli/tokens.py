@@ -10,6 +10,7 @@ import click
 
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run
+from companion_ws.cli.terminal import say
 from companion_ws.config import duration_s
 from companion_ws.control import reach
 
@@ -56,7 +57,7 @@ def create(user: str, role: str, ttl_s: float, data: Path) -> None:
         body = {"user": user, "role": role, "ttl_s": ttl_s}
         async with reach(environment_config(data)) as server:
             answer = await server.ask("POST", "/tokens", body)
-        click.echo(answer["token"])
+        say(answer["token"])
 
     run(work())
 
@@ -70,7 +71,7 @@ def list_(data: Path) -> None:
         async with reach(environment_config(data)) as server:
             answer = await server.ask("GET", "/tokens")
         for entry in answer["tokens"]:
-            click.echo(_line(entry))
+            say(_line(entry))
 
     run(work())
 
@@ -90,7 +91,7 @@ def revoke(token_id: str | None, user: str | None, data: Path) -> None:
                 await server.ask("DELETE", f"/tokens/{quoted(token_id)}")
             else:
                 await server.ask("DELETE", f"/tokens?user={quoted(str(user))}")
-        click.echo(f"Revoked {token_id or f'everything of {user}'}.", err=True)
+        say(f"Revoked {token_id or f'everything of {user}'}.", err=True)
 
     run(work())
 
@@ -109,7 +110,7 @@ def rotate(compromise: bool, data: Path) -> None:
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             await server.ask("POST", "/keys", {"compromise": compromise})
-        click.echo("A new key signs from now on.", err=True)
+        say("A new key signs from now on.", err=True)
 
     run(work())
 
@@ -128,7 +129,7 @@ def open_(only_print: bool, data: Path) -> None:
             if not server.is_running:
                 raise click.ClickException("No server is running. Start one: companion-ws")
             link = await server.sign_in_link()
-        click.echo(link)
+        say(link)
         if not only_print:
             webbrowser.open(link)
 

@@ -14,7 +14,7 @@ from companion_ws.access.addresses import Addresses
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.running import run, sentences
-from companion_ws.cli.terminal import print_json
+from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.agent_config import agent_config
@@ -56,9 +56,9 @@ def agent_config_(
     async def work() -> None:
         wanted = agent_config(public_url, load_tools(tools).values(), kinds)
         if prompt_only:
-            print(wanted["prompt"], end="")
+            say(wanted["prompt"].rstrip("\n"), lines=True)
         else:
-            print(json.dumps(wanted, ensure_ascii=False, indent=2))
+            print_json(wanted, indent=2)
 
     run(work())
 
@@ -182,7 +182,7 @@ async def _replay(
         async for played in playing.play(records, speed):
             print_json(played)
         for name, before, now in playing.differences:
-            print(f"{name} answered otherwise: {before} before, {now} now", file=sys.stderr)
+            say(f"{name} answered otherwise: {before} before, {now} now", err=True)
     return 1 if check and playing.differences else 0
 
 
