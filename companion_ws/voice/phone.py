@@ -17,6 +17,7 @@ from typing import Any, Final
 from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.phrases import spoken_code
 
+_HEX_SHA256: Final = re.compile("[0-9a-f]{64}")
 SIGNATURE_TOLERANCE_S: Final = 30 * 60
 """How old, or how far ahead, a signed post-call request may be."""
 
@@ -200,10 +201,10 @@ _EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def signature_holds(secret: str, header: str, body: bytes, now_s: float) -> bool:
-    """Whether `ElevenLabs-Signature: t=<unix>,v0=<hex>` signs this body, and signed it lately.
+def signature_of(header: str, now_s: float) -> tuple[str, list[str]] | None:
+    """Return time and signatures of `ElevenLabs-Signature: t=<unix>,v0=<hex>`.
 
-    Compared in constant time; spaces are let be; too old and too new are refused alike.
+    None where it has another form, or another time than lately. Spaces are let be.
     """
     stamp, signatures = "", []
     for part in header.split(","):
@@ -213,14 +214,26 @@ def signature_holds(secret: str, header: str, body: bytes, now_s: float) -> bool
         elif name == "v0":
             signatures.append(value.strip().lower())
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
+        return None
+    if abs(now_s - int(stamp)) > SIGNATURE_TOLERANCE_S:
+        return None
+    signatures = [given for given in signatures if _HEX_SHA256.fullmatch(given)]
+    return (stamp, signatures) if signatures else None
+
+
+def signature_holds(secret: str, header: str, body: bytes, now_s: float) -> bool:
+    """Whether `header` signs this body, and signed it lately.
+
+    Compared in constant time; too old and too new are refused alike.
+    """
+    signed = signature_of(header, now_s)
+    if signed is None:
         return False
+    stamp, signatures = signed
     expected = hmac.new(secret.encode(), stamp.encode() + b"." + body, sha256).hexdigest()
     # Every signature is compared, whatever the ones before said.
-    holds = [
-        hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
-        for given in signatures
-    ]
-    return any(holds) and abs(now_s - int(stamp)) <= SIGNATURE_TOLERANCE_S
+    holds = [hmac.compare_digest(expected, given) for given in signatures]
+    return any(holds)
 
 
 def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, Any] | None:

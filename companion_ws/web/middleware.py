@@ -4,14 +4,14 @@ Rules of this file:
 
 1. Default deny: a route that is not in the table is answered to nobody.
 2. Host (421) before origin (403) before peer (404) before token (401, 403)
-   before the body (408, 413): nothing of a stranger is read or kept.
+   before the body (408, 413): nothing of a stranger is read or kept, and where
+   a stranger may say something, little of it at once.
 3. Whatever goes wrong leaves as `application/problem+json`, without a trace,
    and with the same headers as everything else.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,7 +24,6 @@ from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import (
     BadRequest,
-    BodyTooLarge,
     CompanionError,
     Forbidden,
     HostRefused,
@@ -34,6 +33,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import parse
 from companion_ws.web import headers, problems
+from companion_ws.web.bodies import Bodies
 from companion_ws.web.routes import Route
 
 CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
@@ -42,8 +42,6 @@ CLIENT: Final = web.RequestKey("CLIENT", str)
 """The address of who asks; a trusted proxy's word counts."""
 _SCHEME: Final = web.RequestKey("_SCHEME", str)
 
-BODY_S: Final = 10.0
-"""How long a body may take to arrive. Source: contract section 7."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _BEARER: Final = "bearer."
 
@@ -67,6 +65,7 @@ class Guard:
         self._addresses = addresses
         self._tokens = tokens
         self._refused = refused
+        self._bodies = Bodies()
         self._routes: dict[web.AbstractRoute, Route] = {}
         self._unmounted: dict[web.AbstractRoute, str] = {}
 
@@ -134,9 +133,8 @@ class Guard:
             request[CLAIMS] = self._authenticated(request, route)
         if request.method in _BODY_METHODS:
             most = max(self._limit_bytes, route.body_bytes) if self._limit_bytes else 0
-            if most > self._limit_bytes:
-                request = request.clone(client_max_size=most)
-            await self._read_body(request, most)
+            is_known = bool(route.who) or (route.vouch is not None and route.vouch(request))
+            await self._bodies.read(request, most, None if is_known else request[CLIENT])
         return await handler(request)
 
     def _notice(self, request: web.Request) -> None:
@@ -181,24 +179,6 @@ class Guard:
         if claims.kind not in route.who:
             raise Forbidden("This token may not use this route.")
         return claims
-
-    async def _read_body(self, request: web.Request, limit_bytes: int) -> None:
-        """Read the whole body, which handlers then find read, within its time and its limit."""
-        most = limit_bytes or float("inf")
-        too_large = BodyTooLarge(f"A body has at most {limit_bytes} bytes here.")
-        if (request.content_length or 0) > most:
-            raise too_large
-        try:
-            async with asyncio.timeout(BODY_S):
-                body = await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout from None
-        except web.HTTPRequestEntityTooLarge:
-            raise too_large from None
-        except web.RequestPayloadError:
-            raise BadRequest("The body is not what its headers say.") from None
-        if len(body) > most:  # Mounted in another application, whose own limit is looser.
-            raise too_large
 
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers; runs for every answer, streams and sockets too."""

@@ -30,7 +30,9 @@ class Route:
     `query`, `answer` (msgspec types; the body's is the one that validates)
     and `status` describe it in the OpenAPI document. `media` is what an
     answer that is no JSON comes as. `body_bytes` is how large a body may be where
-    the limit of messages is too small for what others send.
+    the limit of messages is too small for what others send. `vouch` looks at the headers of a
+    public route's request before a byte of its body is read: it raises where nothing speaks for
+    who asks, and returns whether they have proved who they are.
     """
 
     method: str
@@ -45,5 +47,6 @@ class Route:
     status: int = 200
     media: str = "application/json"
     body_bytes: int = 0
+    vouch: Callable[[web.Request], bool] | None = None
     refusals: tuple[str, ...] = ("application/problem+json",)
     """What a refusal may come as."""

@@ -21,6 +21,9 @@ KEEP_ALIVE_S: Final = 10.0
 """Also how long a new connection may take to send its headers."""
 LINGERING_S: Final = 1.0
 """How long the rest of a refused body is read, so that the refusal is not lost."""
+READ_BYTES: Final = 32 * 1024
+"""What is read of a socket at once, and half of what waits of a body nobody reads yet. Each of
+ten thousand strangers may have that much; and no handful of frames holds the loop for long."""
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class Runner(web.AppRunner):
     def __init__(self, app: web.Application, **options: Any) -> None:
         options.setdefault("keepalive_timeout", KEEP_ALIVE_S)
         options.setdefault("lingering_time", LINGERING_S)
+        options.setdefault("read_bufsize", READ_BYTES)
         super().__init__(
             app,
             access_log_class=AccessLog,
@@ -54,6 +58,12 @@ class _DiscreetServer(web.Server):
 
 class _DiscreetProtocol(RequestHandler):
     __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):
+            # asyncio's own sockets read 256 KiB at once; TLS and uvloop have bounds of their own.
+            transport.max_size = READ_BYTES
 
     def handle_error(
         self,

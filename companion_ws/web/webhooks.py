@@ -47,6 +47,7 @@ from companion_ws.voice.phone import (
     post_call_binding,
     post_call_update,
     signature_holds,
+    signature_of,
     tool_reply,
     tool_request,
 )
@@ -70,6 +71,7 @@ NOBODY_MS: Final = 9_000
 POST_CALL_BYTES: Final = 4 * 1024 * 1024
 """A transcript of an hour with its tool calls; a refusal would be retried, then switched off."""
 FETCH_TIMEOUT_S: Final = 10.0
+NOT_SIGNED: Final = "The signature of this request does not hold."
 
 log = structlog.get_logger(__name__)
 
@@ -98,15 +100,16 @@ class Webhooks:
         page = frozenset({"user", "admin", "session"})
         return [
             Route(
-                "POST", "/elevenlabs/init", PUBLIC, self.init,
+                "POST", "/elevenlabs/init", PUBLIC, self.init, vouch=self._has_secret,
                 summary="A telephone call begins: which session, and how its screen joins.",
             ),
             Route(
-                "POST", "/elevenlabs/tools/{name}", PUBLIC, self.tool,
+                "POST", "/elevenlabs/tools/{name}", PUBLIC, self.tool, vouch=self._has_secret,
                 summary="An agent with no connection calls a tool.",
             ),
             Route(
                 "POST", "/elevenlabs/post-call", PUBLIC, self.post_call, body_bytes=POST_CALL_BYTES,
+                vouch=self._may_be_signed,
                 summary="A conversation has ended.",
             ),
             Route(
@@ -117,7 +120,6 @@ class Webhooks:
 
     async def init(self, request: web.Request) -> web.Response:
         """Make or find the session of a call; answer its dynamic variables."""
-        self._check_secret(request)
         body = _object(await request.read())
         try:
             variables = await self._begin(binding_of(request.headers, body), body)
@@ -148,7 +150,6 @@ class Webhooks:
 
     async def tool(self, request: web.Request) -> web.Response:
         """Call a tool in the call's session, or wait for what screens do."""
-        self._check_secret(request)
         asked = tool_request(
             request.match_info["name"], request.headers, _object(await request.read())
         )
@@ -169,7 +170,7 @@ class Webhooks:
         secret = self._config.elevenlabs_webhook_secret
         signature = request.headers.get("ElevenLabs-Signature", "")
         if not secret or not signature_holds(secret, signature, raw, time.time()):
-            raise Unauthenticated("The signature of this request does not hold.")
+            raise Unauthenticated(NOT_SIGNED)
         body = _object(raw)
         command = post_call_update(body, with_summary=self._config.transcripts)
         summary = await self._find(post_call_binding(body))
@@ -205,11 +206,19 @@ class Webhooks:
 
     # Who, and which call.
 
-    def _check_secret(self, request: web.Request) -> None:
+    def _has_secret(self, request: web.Request) -> bool:
         secret = self._config.elevenlabs_tool_secret
         given = request.headers.get("X-Companion-Secret", "")
         if not secret or not hmac.compare_digest(_bytes(given), secret.encode()):
             raise Unauthenticated("X-Companion-Secret is missing or wrong.")
+        return True
+
+    def _may_be_signed(self, request: web.Request) -> bool:
+        """Only the whole body tells whether the signature holds; its form and age tell sooner."""
+        header = request.headers.get("ElevenLabs-Signature", "")
+        if not self._config.elevenlabs_webhook_secret or not signature_of(header, time.time()):
+            raise Unauthenticated(NOT_SIGNED)
+        return False
 
     async def _find(self, binding: Binding) -> Summary | None:
         """Return the live session of a call; the first way that leads to one counts."""

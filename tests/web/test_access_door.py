@@ -442,7 +442,7 @@ async def test_a_body_that_waits_for_leave_gets_it_and_other_wishes_are_not_repe
 async def test_a_body_that_drips_is_given_up_on(
     companion_server: CompanionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("companion_ws.web.middleware.BODY_S", 0.3)
+    monkeypatch.setattr("companion_ws.web.bodies.BODY_S", 0.3)
     token = companion_server.token()
     answer = await raw(
         companion_server.config.port,
