@@ -5,7 +5,7 @@ Rules of this file:
 1. Memory runs ahead of the disk: `submit` decides, numbers, encodes, applies
    and enqueues without an await.
 2. One line per session. A record leaves it once it is durable; what rests on
-   the tip waits behind what stands before it.
+   the tip (answers and refusals, by every door) waits behind what stands before it.
 3. The disk has the last word. A refused commit throws memory away: the whole
    line is answered `unavailable`, the tip is read anew, nothing is undone by hand.
 
@@ -163,10 +163,12 @@ class Live:
 
         A record goes to everybody; `answer`, where given, gets its text as
         well, once it is durable. Repeats, replies and passing messages are
-        answered alone. `refuse` hears if the disk would not take it.
+        answered alone. A refusal rests on the tip as much as an answer does:
+        the sender and `refuse` hear it in its turn, or that the disk would not
+        take what it rests on.
 
         Raises:
-            CompanionError: refused at once; nothing has changed.
+            Unavailable: nothing can be stored at the moment; nothing has changed.
         """
         if self._is_reading_anew or (
             type(command) is protocol.StateGet
@@ -183,9 +185,13 @@ class Live:
                 seqs = self._with_result(known, command)
                 self._repeat(seqs, request_id, connection, answer, refuse)
                 return
-        decision = decide(
-            command, Asking(self.session, sender, at_ms, self._limits, self._is_server_tool)
-        )
+        try:
+            decision = decide(
+                command, Asking(self.session, sender, at_ms, self._limits, self._is_server_tool)
+            )
+        except CompanionError as error:
+            self._refuse(error.with_traceback(None), connection, request_id, refuse)
+            return
         match decision:
             case Event():
                 self._record(
@@ -385,6 +391,36 @@ class Live:
             )
         )
 
+    def _refuse(
+        self,
+        refusal: CompanionError,
+        connection: Connection | None,
+        request_id: str | None,
+        refuse: Refuse | None,
+    ) -> None:
+        """Tell a sender in its turn what its command was refused for."""
+        tell = _refuser(self, connection, request_id, refuse)
+        self._append(Place(0, b"", deliver=lambda _: tell(refusal), refuse=tell))
+
+    async def turn(self) -> None:
+        """Wait until all that stands in the line now is durable.
+
+        Raises:
+            Unavailable: it is not known to be stored.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def refuse(error: CompanionError) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        def deliver(_: bytes) -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self._append(Place(0, b"", deliver=deliver, refuse=refuse))
+        await future
+
     def _pass(
         self,
         passing: Passing,
@@ -403,7 +439,8 @@ class Live:
         self.tell(body, roles=passing.roles, but=connection)
         self._follow.passed(self, passing.type, passing.fields)
         if answer is not None:
-            self._answer(body, None, answer, request_id, refuse)
+            # It has been passed on whatever the disk says.
+            self._append(Place(0, body, deliver=answer, refuse=lambda _: answer(body)))
 
     def _message(
         self, kind: str, fields: dict[str, Any], at_ms: int, request_id: str | None
@@ -416,12 +453,12 @@ class Live:
     def tell_error(
         self, connection: Connection, error: CompanionError, request_id: str | None
     ) -> None:
-        """Tell a sender that its command was refused, behind what it may rest on."""
+        """Tell a sender of a refusal that rests on nothing in the session, in its turn."""
         body = protocol.error_message(error, request_id, self.session_id, self.now_ms())
         self.tell_one(connection, body)
 
     def tell_one(self, connection: Connection, body: bytes) -> None:
-        """Tell one alone something that is no record, in its turn: after `session_joined`."""
+        """Tell one alone something that rests on no record, in its turn: after `session_joined`."""
         push = connection.outbox.push_text
         self._append(Place(0, body, deliver=push, refuse=lambda _: push(body)))
 

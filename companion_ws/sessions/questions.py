@@ -164,6 +164,8 @@ class Questions:
             return
         call = live.session.calls.get(tool_call_id)
         if call is None or call.status != "waiting":
+            # What is due is forgotten now, so its answer has to be stored.
+            await live.turn()
             return
         if call.handled_by == "server":
             message = "The tool did not answer in time."

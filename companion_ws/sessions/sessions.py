@@ -234,6 +234,8 @@ class Sessions:
     async def open(self, session_id: str) -> Live | None:
         """Return a session that can be joined: there, not ended, not expired."""
         live = await self.live(session_id)
+        if live is not None and live.session.ended is not None:
+            await live.turn()  # Its end may never be stored; then it has none.
         if live is None or live.session.ended is not None or self._expiry.is_over(live):
             return None
         return live
@@ -363,6 +365,8 @@ class Sessions:
             SessionNotFound: there is none, or it has ended already.
         """
         live = await self.live(session_id)
+        if live is not None and live.session.ended is not None:
+            await live.turn()
         if live is None or live.session.ended is not None:
             raise SessionNotFound("There is no such session.")
         await self._submit(session_id, EndSession(reason=reason), SERVER, None)
@@ -421,22 +425,30 @@ class Sessions:
 
     async def get_session_state(self, session_id: str, key: str | None = None) -> Any:
         """Return the value of a key, None if it is absent; without a key all values."""
-        live = await self.live(session_id)
-        if live is None:
+        if await self.store.row(session_id) is None:
             raise SessionNotFound("There is no such session.")
+        # What is stored, not the tip: that runs ahead of what anybody may be told.
+        states = await self.store.states([session_id])
         values = {
-            name: msgspec.json.decode(entry.value) for name, entry in live.session.state.items()
+            name: msgspec.json.decode(value) for name, (value, _) in states[session_id].items()
         }
         return values if key is None else values.get(key)
 
     async def wait_result(
         self, session_id: str, tool_call_id: str, timeout_s: float
     ) -> dict[str, Any] | None:
-        """Wait for the result of a call; None if it takes longer."""
+        """Wait for the result of a call; None if it takes longer.
+
+        Raises:
+            Unavailable: the call itself is not known to be stored.
+        """
         live = await self.live(session_id)
         call = live.session.calls.get(tool_call_id) if live is not None else None
         if live is None or call is None:
             return None
+        if call.seq > live.told:
+            await live.turn()
+            call = live.session.calls.get(tool_call_id, call)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         waiting = self._results[session_id, tool_call_id]
         waiting.append(future)

@@ -288,6 +288,14 @@ class Store:
                 break
         return page
 
+    async def first_seq(self, session_id: str) -> int | None:
+        """Return the seq of the oldest record kept, or None without one."""
+        rows = await self._database.read(
+            "SELECT first_seq FROM sessions WHERE session_id = ? AND seq >= first_seq",
+            (session_id,),
+        )
+        return int(rows[0][0]) if rows else None
+
     async def listed(
         self,
         *,

@@ -59,11 +59,11 @@ class Stream:
         after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
         rows = await self._sessions.store.records(summary.session_id, after, 2**62, limit + 1)
         page = rows[:limit]
-        live = await self._sessions.live(summary.session_id)
+        first_seq = await self._sessions.store.first_seq(summary.session_id)
         body = encode(
             {
                 "records": [msgspec.Raw(record) for _, record in page],
-                "first_seq": live.session.oldest if live is not None else None,
+                "first_seq": first_seq,
                 "next": page[-1][0] if len(rows) > limit else None,
             }
         )

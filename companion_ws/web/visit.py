@@ -235,7 +235,7 @@ class Visit:
             connection = self.connection
             self._live.submit(
                 command, connection.sender, request_id,
-                connection=connection, size_bytes=len(message.data),
+                connection=connection, size_bytes=len(message.data), refuse=self._note,
             )
             if isinstance(command, Rendered):
                 return self._measure(command.of_seq)

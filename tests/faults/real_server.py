@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,12 @@ Message = dict[str, Any]
 class Server:
     """`python run.py serve` on a data folder; every start may have another port."""
 
-    def __init__(self, data: Path, *flags: str) -> None:
+    def __init__(
+        self, data: Path, *flags: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self.flags = flags
+        self._environment = dict(environment or {})
         self.url = ""
         self.output: list[str] = []
         prepare_data_folder(data)
@@ -57,7 +60,10 @@ class Server:
             sys.executable, str(ROOT / "run.py"), "serve", "--port=0", f"--data={self.data}",
             *self.flags,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
+            env={
+                **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),
+                **self._environment,
+            },
         )
         ready = asyncio.Event()
         self._listening = asyncio.create_task(self._listen(self._process, ready))
@@ -105,9 +111,11 @@ class Server:
 
 
 @asynccontextmanager
-async def running(data: Path, *flags: str) -> AsyncIterator[Server]:
+async def running(
+    data: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
     """A started server that is gone at the end of the block."""
-    server = Server(data, *UNLIMITED, *flags)
+    server = Server(data, *UNLIMITED, *flags, environment=environment)
     await server.start()
     try:
         yield server

@@ -4,7 +4,8 @@ One seed is one history: clients join, send, vanish and come back while commits
 are refused (with and without the rows being there), units break constraints,
 reads fail, the server is killed and started again. At the end the disk heals,
 everybody sends again what was not acknowledged, and `World.check` compares
-what was told with what is stored.
+what was told with what is stored: records, and what conflicts and refusals
+over HTTP said of values and calls.
 
 The session code, the outbox, the catching up and SQLite are the real ones; only
 time, threads and the disk's moods are simulated, so that a seed replays its
@@ -276,6 +277,7 @@ class Client:
         if message["type"] == "state_snapshot":
             self._check_snapshot(message)
         elif message["type"] == "error":
+            self.world.told.append((self.session_id, message))
             request_id = message["requestId"]
             if message["code"] in FINAL_ERRORS:
                 self.pending.pop(request_id, None)
@@ -407,6 +409,8 @@ class World:
         self.limits = Limits(records=self.rng.choice((1000, 1000, 40, 5)))
         self.session_ids = [str(uuid.UUID(int=n + 1)) for n in range(2)]
         self.asked: dict[str, Message] = {}
+        self.told: list[tuple[str, Message]] = []
+        """What HTTP callers and sockets heard besides records: the session, and what was said."""
         self.lives: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ids = 0
@@ -510,6 +514,45 @@ class World:
                 await asyncio.sleep(0.1)
         raise AssertionError("never stored")
 
+    async def knock(self, session_id: str) -> None:
+        """Ask once as HTTP does, for something that is likely to be refused."""
+        rng = self.rng
+        key, call = rng.choice("abcd"), f"call {rng.randrange(6)}"
+        message: Message = rng.choice(
+            [
+                {"type": "state_update", "key": key, "value": "http",
+                 "if_revision": rng.randrange(30)},
+                {"type": "state_delete", "key": key, "if_revision": rng.randrange(30)},
+                {"type": "client_tool_result", "tool_call_id": call, "result": '{"id": "h"}'},
+                {"type": "client_tool_cancel", "tool_call_id": call},
+                {"type": "state_get"},
+            ]
+        )
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+        def refuse(error: CompanionError) -> None:
+            future.set_result({"type": "error", "code": error.code, **error.details})
+
+        def answer(body: bytes) -> None:
+            future.set_result(msgspec.json.decode(body))
+
+        command, given = protocol.decode({**message, "requestId": self.new_id()})
+        try:
+            live = await self.live(session_id)
+            live.submit(command, SERVER, given, answer=answer, refuse=refuse)
+            async with asyncio.timeout(60):
+                self.told.append((session_id, await future))
+        except TimeoutError:
+            return  # The server was killed meanwhile.
+        except CompanionError as error:
+            refuse(error)
+            self.told.append((session_id, future.result()))
+
+    async def _knock_often(self) -> None:
+        for _ in range(self.rng.randrange(12)):
+            await asyncio.sleep(self.rng.choice((0, 0.001, 0.05)))
+            await self.knock(self.rng.choice(self.session_ids))
+
     async def run(self) -> None:
         """One history, from the first join to the check."""
         self.mood = 0.0
@@ -527,6 +570,8 @@ class World:
                 tasks.create_task(client.play(steps))
             for _ in range(3):
                 tasks.create_task(self.ask(self.rng.choice(self.session_ids)))
+            for _ in range(2):
+                tasks.create_task(self._knock_often())
             tasks.create_task(self._disturb())
         self.mood = self.database.mood = 0.0
         async with asyncio.TaskGroup() as tasks:
@@ -597,6 +642,32 @@ class World:
             if record["session_id"] == session_id and record["seq"] >= first:
                 assert records[record["seq"]]["requestId"] == request_id
         assert self.database._waiting_bytes == 0
+        for heard_in, told in self.told:
+            if heard_in == session_id:
+                self._check_told(told, records, first, fresh.session)
+
+    def _check_told(
+        self, told: Message, records: Mapping[int, Message], first: int, session: Session
+    ) -> None:
+        """What a refusal or a snapshot said is what was stored then: nothing that was lost."""
+        if told["type"] == "state_snapshot":
+            for key, entry in told["state"].items():
+                self._check_value(key, entry["value"], entry["revision"], records, first)
+        elif told["type"] != "error":
+            assert told["seq"] < first or records[told["seq"]]["requestId"] == told["requestId"]
+        elif told["code"] == "revision_conflict" and told["revision"]:
+            value = json.loads(msgspec.json.encode(told["value"]))
+            self._check_value(told["key"], value, told["revision"], records, first)
+        elif told["code"] == "tool_closed":
+            assert session.calls[told["tool_call_id"]].status == "closed", "closed, and open again"
+
+    def _check_value(
+        self, key: str, value: Any, revision: int, records: Mapping[int, Message], first: int
+    ) -> None:
+        if revision >= first:
+            record = records.get(revision)
+            assert record is not None, "a value was told that is not stored"
+            assert (record.get("key"), record.get("value")) == (key, value), "another value stands"
 
     def _check_joins(self, client: Client, stored: Mapping[int, bytes], first: int) -> None:
         """What every join showed is the fold of the records up to its seq."""
