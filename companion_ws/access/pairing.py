@@ -6,7 +6,7 @@ import re
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -32,6 +32,7 @@ from companion_ws.core.errors import (
     SessionNotFound,
     TooManyRequests,
 )
+from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement
 
 TICKET_TTL_S: Final = 60.0
@@ -318,10 +319,11 @@ class Pairing:
         """
         if (ticket is None) == (code is None):
             raise BadRequest("Send either a ticket or a code.")
+        name = label(device, MAX_LABEL)
         if ticket is not None:
-            return await self._enter(await self._way_of_ticket(ticket), _label(device), also)
+            return await self._enter(await self._way_of_ticket(ticket), name, also)
         self._guesses.begin(source)
-        entered = await self._enter(await self._way_of_code(code or ""), _label(device), also)
+        entered = await self._enter(await self._way_of_code(code or ""), name, also)
         self._guesses.forgive(source)
         return entered
 
@@ -550,9 +552,3 @@ def _add_claim(waiting: Waiting) -> Statement:
             waiting.expires_at_ms,
         ),
     )
-
-
-def _label(device: str) -> str:
-    """Return a device's name without control characters and direction marks, at most 100 long."""
-    shown: Sequence[str] = [c for c in device if c.isprintable()]
-    return "".join(shown).strip()[:MAX_LABEL]

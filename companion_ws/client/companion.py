@@ -20,6 +20,7 @@ from companion_ws.client.incoming import Incoming
 from companion_ws.client.link import Link, Token
 from companion_ws.client.outgoing import CompanionClosed, Outgoing, error_of, json_text
 from companion_ws.core.errors import InvalidMessage, Unavailable
+from companion_ws.core.text import label
 from companion_ws.core.view import Message
 
 Role = Literal["agent", "ui", "observer"]
@@ -85,7 +86,7 @@ class CompanionClient:
         self._joining = {
             "session_id": session_id,
             "role": role,
-            "device": device,
+            "device": label(device) if device is not None else None,
             "tools": ",".join(tools) or None,
         }
         self._open_timeout_s = open_timeout_s

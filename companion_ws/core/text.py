@@ -16,10 +16,8 @@ import re
 import unicodedata
 from typing import Any, Final
 
-LABEL_CHARACTERS: Final = 100
-"""The longest label of a device."""
-TITLE_CHARACTERS: Final = 200
-"""The longest title of a session."""
+NAME_CHARACTERS: Final = 200
+"""The longest name of a session, or of a device while it is connected."""
 
 _ACTS: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
@@ -76,7 +74,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return _ACTS.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
 
 
-def label(text: str, most: int) -> str:
+def label(text: str, most: int = NAME_CHARACTERS) -> str:
     """Return `text` as a name of at most `most` characters, cut between graphemes.
 
     >>> label(" Ann\\u00a0\\u202eP.\\x07 ", 100)

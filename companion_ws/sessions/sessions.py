@@ -32,6 +32,7 @@ from companion_ws.core.session import (
     Sender,
     Session,
 )
+from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
@@ -260,7 +261,7 @@ class Sessions:
             await self._make_room(user)
             at_ms = self.now_ms()
             row = Row(
-                self._new_id(), user, service, title, language, at_ms, at_ms, None, 0, None
+                self._new_id(), user, service, label(title), language, at_ms, at_ms, None, 0, None
             )
             await self.store.create(row)
         stored = Stored(Session(row.session_id, user, language), row, {})
@@ -350,7 +351,7 @@ class Sessions:
     async def rename(self, session_id: str, title: str | None, language: str | None) -> None:
         """Set what a person calls a session, None to leave that, and the language it speaks."""
         if title is not None:
-            await self.store.update(session_id, "title", title)
+            await self.store.update(session_id, "title", label(title))
         await self.store.update(session_id, "language", language)
         row = await self.store.row(session_id)
         live = await self.live(session_id)

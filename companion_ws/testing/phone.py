@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.text import label
 from companion_ws.core.tool_calls import status_of
 
 from .inbox import WAIT_S
@@ -45,7 +46,7 @@ class Phone:
         """Type a pairing code (or follow a link's ticket), once; return the phone, to be entered."""
         by = "code" if code.replace(" ", "").isdigit() else "ticket"
         async with aiohttp.ClientSession() as http:
-            async with http.post(f"{url}/pair", json={by: code, "device": device}) as answer:
+            async with http.post(f"{url}/pair", json={by: code, "device": label(device)}) as answer:
                 body = await answer.json()
                 if answer.status != 201:
                     raise ConnectionRefusedError(f"HTTP {answer.status}: {body}")

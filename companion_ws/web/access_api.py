@@ -45,7 +45,7 @@ from companion_ws.web.access_shapes import (
 )
 from companion_ws.web.api import trail_of
 from companion_ws.web.idempotency import Idempotency, Store
-from companion_ws.web.middleware import CLAIMS, CLIENT, read_json
+from companion_ws.web.middleware import CLAIMS, CLIENT, read_json, read_named
 from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
 from companion_ws.web.shapes import body_of, query_of
 
@@ -126,7 +126,7 @@ class AccessApi:
 
     async def pair(self, request: web.Request) -> web.Response:
         """201 with a token, or 202 while the owner is asked."""
-        wanted = body_of(await read_json(request), Entering)
+        wanted = body_of(await read_named(request, "device"), Entering)
 
         async def make(store: Store) -> Memory:
             def also(entered: Paired | Waiting) -> Iterable[Statement]:

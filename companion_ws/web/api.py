@@ -30,7 +30,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.idempotency import Idempotency, Store
-from companion_ws.web.middleware import CLAIMS, read_json
+from companion_ws.web.middleware import CLAIMS, read_json, read_named
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
 from companion_ws.web.shapes import (
     Acting,
@@ -96,7 +96,7 @@ class Api:
     # Sessions.
 
     async def create(self, request: web.Request) -> web.Response:
-        claims, wanted = request[CLAIMS], body_of(await read_json(request), NewSession)
+        claims, wanted = request[CLAIMS], body_of(await read_named(request, "title"), NewSession)
         user, service = claims.user, None
         if claims.kind == "service":
             if wanted.user is None:
@@ -148,7 +148,7 @@ class Api:
         return _json(await self._shown(await self._owned(request)))
 
     async def rename(self, request: web.Request) -> web.Response:
-        summary, naming = await self._owned(request), body_of(await read_json(request), Naming)
+        summary, naming = await self._owned(request), body_of(await read_named(request, "title"), Naming)
         _alive(summary)
         language = summary.language if naming.language is UNSET else naming.language
         await self._sessions.rename(summary.session_id, naming.title, language)

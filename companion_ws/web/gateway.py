@@ -31,9 +31,10 @@ from companion_ws.core.errors import (
     Unavailable,
 )
 from companion_ws.core.protocol import encode
+from companion_ws.core.text import label
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
-from companion_ws.web.joining import MAX_TEXT, Join, check_once, check_room, read_join, role_of
+from companion_ws.web.joining import Join, check_once, check_room, read_join, role_of
 from companion_ws.web.middleware import carried_token
 from companion_ws.web.routes import PUBLIC, Route
 from companion_ws.web.visit import CLOSE_S, Desk, Visit, until_closed
@@ -122,7 +123,7 @@ class Gateway:
         details = {
             "role": claims.role or request.query.get("role"),
             "user": claims.user,
-            "device": request.query.get("device", "")[:MAX_TEXT],
+            "device": label(request.query.get("device", "")),
             "device_id": claims.device_id,
             "code": error.close_code,
             "reason": error.message,

@@ -16,11 +16,12 @@ from companion_ws.core.errors import (
     TooManyConnections,
 )
 from companion_ws.core.protocol import MAX_INTEGER
+from companion_ws.core.text import label
 from companion_ws.sessions.connections import Connections
 
 ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
-"""Longest device label, session id or epoch that is read."""
+"""Longest session id, epoch or name of a tool that is read."""
 MAX_TOOLS: Final = 64
 
 Role = Literal["agent", "ui", "observer"]
@@ -72,7 +73,7 @@ def read_join(request: web.Request) -> Join:
         after=_after(query.get("after")),
         epoch=_text(query.get("epoch"), "epoch"),
         role=cast("Role | None", role),
-        device=_text(query.get("device"), "device") or "",
+        device=label(query.get("device", "")),
         tools=tools,
         strict=strict in ("1", "true"),
     )

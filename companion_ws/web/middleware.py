@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,11 +28,13 @@ from companion_ws.core.errors import (
     CompanionError,
     Forbidden,
     HostRefused,
+    InvalidMessage,
     NotFound,
     OriginRefused,
     Unauthenticated,
 )
 from companion_ws.core.protocol import parse
+from companion_ws.core.text import label
 from companion_ws.web import headers, problems
 from companion_ws.web.bodies import Bodies
 from companion_ws.web.routes import Route
@@ -246,6 +249,27 @@ async def read_json(request: web.Request) -> Any:
     """
     text = await request.read()
     return parse(text) if text.strip() else {}
+
+
+async def read_named(request: web.Request, field: str) -> Any:
+    """Return the JSON body of a request in which `field` is a name.
+
+    Half a character, which a page that cuts text by its length sends, is refused
+    anywhere else; a name drops it as it drops all that has no place in it.
+
+    Raises:
+        InvalidMessage: as `read_json`.
+    """
+    try:
+        return await read_json(request)
+    except InvalidMessage as refusal:
+        try:
+            body = json.loads((await request.read()).decode())
+        except (ValueError, RecursionError):
+            raise refusal from None
+        if not isinstance(body, dict) or not isinstance(body.get(field), str):
+            raise
+        return parse(json.dumps({**body, field: label(body[field])}))
 
 
 def _bearer(request: web.Request) -> str:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from companion_ws.core.errors import BadRequest
 
 Seq = Annotated[int, Meta(ge=0, le=10**15)]
-Title = Annotated[str, Meta(max_length=200)]
+Title = Annotated[str, Meta(description="beyond 200 characters it is cut")]
 User = Annotated[str, Meta(min_length=1, max_length=200)]
 Language = Annotated[
     str, Meta(max_length=35, pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", description="BCP 47")
