@@ -152,15 +152,18 @@ class Outbox:
         if self.is_closed:
             return
         data = batch.events if self._as_events else batch.frames
-        if not self._pending:
-            self._soon(self._flush)
-        self._pending.append(data)
+        self._queue(data)
         if is_exempt:
             self._exempt += len(data)
 
     def push_text(self, body: bytes, *, is_exempt: bool = False) -> None:
         """Queue one message that is no record."""
         self.push(Batch([(None, body)]), is_exempt=is_exempt)
+
+    def push_pong(self, payload: bytes) -> None:
+        """Queue the answer to a PING frame; it is counted like everything else."""
+        if not self.is_closed:
+            self._queue(frame(payload, 0xA))
 
     def is_idle(self, for_s: float) -> bool:
         """Whether nothing has been written for that long."""
@@ -205,12 +208,18 @@ class Outbox:
         patience_s = REPLAY_STALL_S if self.is_replaying else STALL_S
         has_changed = self.is_replaying != self._was_replaying
         # While a replay waits for the disk, nothing is left to take: that is no stalling.
-        if size == 0 or drained != self._drained or has_changed:
-            self._drained = drained
+        # aiohttp's heartbeat writes past us, which makes `drained` less: that is no progress.
+        if size == 0 or drained > self._drained or has_changed:
             self._moved_at = now_s
             self._was_replaying = self.is_replaying
         elif now_s - self._moved_at > patience_s:
             self._on_slow(f"took nothing for {patience_s:g} s")
+        self._drained = drained
+
+    def _queue(self, data: bytes) -> None:
+        if not self._pending:
+            self._soon(self._flush)
+        self._pending.append(data)
 
     def _flush(self) -> None:
         if self.is_closed or not self._pending:

@@ -70,6 +70,8 @@ class Gateway:
         ws = web.WebSocketResponse(
             heartbeat=HEARTBEAT_S,
             autoclose=False,
+            # Its own pongs would pass the outbox, and no rate would hold for what asks for them.
+            autoping=False,
             compress=False,
             # aiohttp refuses a message of exactly max_msg_size.
             max_msg_size=limit + 1 if limit else 0,

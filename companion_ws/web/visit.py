@@ -43,6 +43,8 @@ PACE_S: Final = 0.005
 AWAITED: Final = (TokenRenew, PairingAnswer)
 """Commands that wait for something else than their turn in the line."""
 
+_GOES_ON: Final = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
+
 log = structlog.get_logger(__name__)
 
 
@@ -95,6 +97,8 @@ class Visit:
         # A burst without a limit is no limit at all.
         per_s = config.limit_messages_per_s if config.limit_burst else 0
         self._rate = Rate(per_s, config.limit_burst)
+        # Of its own, so that no keep-alive of a library costs anybody a message.
+        self._control_rate = Rate(per_s, config.limit_burst)
         outbox = Outbox(
             transport,
             config.limit_outbox_bytes,
@@ -184,6 +188,11 @@ class Visit:
                             await unfinished
                         if self._has_no_room():
                             await self._keep_room()
+                case WSMsgType.PING | WSMsgType.PONG:
+                    if not connection.outbox.is_closed:
+                        self._answer_control(message)
+                        if self._has_no_room():
+                            await self._keep_room()
                 case WSMsgType.CLOSE:
                     if connection.close_code is None:
                         connection.close_code = message.data
@@ -222,7 +231,7 @@ class Visit:
         """Do what a message asks for; return what is left to be awaited of a rare one."""
         parsed = None
         try:
-            self._check_rate()
+            self._check_rate(self._rate)
             if message.type is WSMsgType.BINARY:
                 raise InvalidMessage("Send text frames; binary ones are not read.")
             parsed = protocol.parse(message.data)
@@ -255,11 +264,21 @@ class Visit:
         except CompanionError as error:
             self._refused(error, request_id)
 
-    def _check_rate(self) -> None:
-        retry_after_ms = self._rate.retry_after_ms()
+    def _answer_control(self, message: WSMessage) -> None:
+        """Answer a PING frame, a PONG by nothing; what is too often is refused like messages."""
+        try:
+            self._check_rate(self._control_rate)
+            if message.type is WSMsgType.PING:
+                self.connection.outbox.push_pong(message.data)
+        except TooManyRequests as error:
+            if message.type is WSMsgType.PING:
+                self._refused(error, None)
+
+    def _check_rate(self, rate: Rate) -> None:
+        retry_after_ms = rate.retry_after_ms()
         if retry_after_ms is None:
             return
-        if self._rate.is_ignored():
+        if rate.is_ignored():
             self.connection.close(4429, "You kept sending past the limit; come back more slowly.")
         raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
 
@@ -384,5 +403,5 @@ async def until_closed(ws: web.WebSocketResponse) -> None:
     """Read to the peer's close frame, for as long as it has to answer ours."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_S):
-            while (await ws.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            while (await ws.receive()).type in _GOES_ON:
                 continue
