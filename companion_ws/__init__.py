@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from companion_ws.app import SESSIONS, create_app
+    from companion_ws.app import PAIRING, SESSIONS, TOKENS, create_app
     from companion_ws.client import CompanionClient, CompanionClosed
     from companion_ws.config import Config
     from companion_ws.sessions.tools import ToolCall, ToolError, tool
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "PAIRING",
     "SESSIONS",
+    "TOKENS",
     "CompanionClient",
     "CompanionClosed",
     "Config",
@@ -25,7 +27,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "PAIRING": "app",
     "SESSIONS": "app",
+    "TOKENS": "app",
     "create_app": "app",
     "CompanionClient": "client",
     "CompanionClosed": "client",

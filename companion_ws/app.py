@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from aiohttp import web
 from companion_ws.access.addresses import Addresses
 from companion_ws.access.answers import Answers
 from companion_ws.access.credentials import Credentials
-from companion_ws.access.data_lock import DataLock
+from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys, prepare_data_folder
 from companion_ws.access.limits import CodeGuesses
@@ -40,12 +41,17 @@ from companion_ws.web.mcp_route import McpRoute
 from companion_ws.web.middleware import Guard
 from companion_ws.web.pages import Brand, Pages
 from companion_ws.web.routes import Room, Route
+from companion_ws.web.runner import verbs_door
 from companion_ws.web.stream import Stream
 from companion_ws.web.visit import Desk
 from companion_ws.web.webhooks import Webhooks
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
+TOKENS: Final = web.AppKey("TOKENS", Tokens)
+"""`app[TOKENS]`: `issue("user", "alice", 3600.0)[0]` is a token, `verify` reads one."""
+PAIRING: Final = web.AppKey("PAIRING", Pairing)
+"""`app[PAIRING]`: `open(session_id)` gives a link to draw and a code to speak."""
 ROUTES: Final = web.AppKey("ROUTES", list)
 CONFIG: Final = web.AppKey("CONFIG", Config)
 
@@ -88,7 +94,9 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     Files are opened when the application starts and let go of when it is
     cleaned up. In between it has the data folder to itself: it takes the
     folder's lock, and starting raises DataInUse where another program has
-    it. `lock` is for who holds it already.
+    it. Verbs (`companion-ws token create --data …`) reach it by a loopback port of its
+    own, which `data/server.json` names. `lock` is for who holds it already, and says
+    itself where it listens.
 
     Raises:
         StartRefused: the data folder's key or database can be read by others.
@@ -136,16 +144,17 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
     documents = Documents(routes, addresses.public_url)
-    app = Guard(config, addresses, tokens, metrics.refused).application(
-        [*routes, *documents.routes()]
-    )
-    app[SESSIONS], app[ROUTES], app[CONFIG] = sessions, routes, config
+    served = [*routes, *documents.routes()]
+    app = Guard(config, addresses, tokens, metrics.refused).application(served)
+    app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
+    app[ROUTES], app[CONFIG] = routes, config
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.is_writable))
 
     async def hold(app: web.Application) -> AsyncIterator[None]:
         with DataLock(config.data) as own:
             if lock is None:
                 await own.acquire()
+                RunningServer.remove(config.data)
             yield
 
     async def work(app: web.Application) -> AsyncIterator[None]:
@@ -165,8 +174,17 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         sessions.stop_waiting()
         await sessions.connections.part(1012, "The server restarts; come back.", STOP_S)
 
+    async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
+        door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)
+        async with verbs_door(door.application(served)) as url:
+            RunningServer(pid=os.getpid(), admin_url=url).write(config.data)
+            yield
+            RunningServer.remove(config.data)
+
     app.cleanup_ctx.append(hold)
     app.cleanup_ctx.append(work)
+    if lock is None:  # Who holds the lock says where it is by itself.
+        app.cleanup_ctx.append(welcome_verbs)
     app.on_shutdown.append(part)
     return app
 

@@ -62,9 +62,12 @@ class Guard:
         addresses: Addresses,
         tokens: Tokens,
         refused: Callable[[str], None] = lambda code: None,
+        *,
+        is_verbs_door: bool = False,
     ) -> None:
         self._limit_bytes = config.limit_message_bytes
         self._admin_port = config.admin_port
+        self._is_verbs_door = is_verbs_door
         self._addresses = addresses
         self._tokens = tokens
         self._refused = refused
@@ -142,6 +145,8 @@ class Guard:
 
     def _notice(self, request: web.Request) -> None:
         """Learn from the socket itself, which nobody can forge, where this server is."""
+        if self._is_verbs_door:
+            return  # No phone comes this way.
         name, route = request.get_extra_info("sockname"), request.match_info.route
         if isinstance(name, tuple):
             prefix = _path_of(route).removesuffix(self._unmounted[route])
@@ -172,7 +177,7 @@ class Guard:
         """Return whether an admin route may answer: a peer of this machine, and no proxy between."""
         if not is_loopback(peer):
             return False
-        if not self._addresses.needs_admin_port:
+        if self._is_verbs_door or not self._addresses.needs_admin_port:
             return True
         name = request.get_extra_info("sockname")
         return isinstance(name, tuple) and name[1] == self._admin_port

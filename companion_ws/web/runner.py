@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -19,6 +22,8 @@ from companion_ws.web.problems import problem
 
 KEEP_ALIVE_S: Final = 10.0
 """Also how long a new connection may take to send its headers."""
+DOOR_STOP_S: Final = 1.0
+"""How long a verb's request may take when the program that embeds us stops."""
 LINGERING_S: Final = 1.0
 """How long the rest of a refused body is read, so that the refusal is not lost."""
 READ_BYTES: Final = 32 * 1024
@@ -49,6 +54,23 @@ class Runner(web.AppRunner):
         return _DiscreetServer(
             made.request_handler, request_factory=made.request_factory, **self._kwargs
         )
+
+
+@asynccontextmanager
+async def verbs_door(app: web.Application) -> AsyncIterator[str]:
+    """Serve `app` on a free loopback port for the time of the block; yield its URL.
+
+    A program that embeds us listens where it likes, perhaps on no port at all; this is
+    where the verbs of this machine find it.
+    """
+    runner = Runner(app, shutdown_timeout=DOOR_STOP_S, handle_signals=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener).start()
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            await runner.cleanup()
 
 
 class _DiscreetServer(web.Server):
