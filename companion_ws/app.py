@@ -27,6 +27,7 @@ from companion_ws.files import folder
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.connections import Connection, Connections
+from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
@@ -122,7 +123,8 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     sessions = Sessions(
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
-        _Keys(database, credentials), metrics, now_ms, new_id,
+        _Keys(database, credentials), metrics, PhoneCalls(database, config.limit_calls, now_ms),
+        now_ms, new_id,
     )
     desk = Desk(
         sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id

@@ -141,6 +141,7 @@ class Config:
     limit_state_keys: int = _setting(1024, "Keys of a session's state.")
     limit_records: int = _setting(1000, "Records a session's log keeps.")
     limit_log_bytes: int = _setting(8 * 1024 * 1024, "Bytes a session's log keeps.")
+    limit_calls: int = _setting(1000, "Telephone calls at once.")
     limit_outbox_bytes: int = _setting(512 * 1024, "Unsent bytes of a connection.")
 
     secret_key: str | None = _secret("Signing key instead of data/secret.key; 32 bytes or more.")

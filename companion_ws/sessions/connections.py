@@ -34,7 +34,7 @@ class Connection:
     user: str
     """Who the token speaks for."""
     owner: str
-    """Whose session it is in, and whose limits count."""
+    """Whose session it is in, and whose limits count; "" where no user's do."""
     since_ms: int
     outbox: Outbox
     device: str = ""

@@ -38,8 +38,9 @@ from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import Live
+from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
 from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
-from companion_ws.sessions.store import Row, Store, Stored, deletion
+from companion_ws.sessions.store import Kind, Row, Store, Stored, deletion
 from companion_ws.sessions.tools import ServerTool
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
@@ -91,6 +92,8 @@ class Summary:
     ended_at_ms: int | None
     seq: int
     conversation_id: str | None
+    is_call: bool = False
+    """Whether a telephone call opened it."""
 
 
 class Sessions:
@@ -106,10 +109,12 @@ class Sessions:
         doors: Doors,
         keys: Keys,
         counted: Counted,
+        calls: PhoneCalls,
         now_ms: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self.connections = connections
+        self.calls = calls
         self.store = store
         self.rules = rules
         self.now_ms = now_ms
@@ -141,6 +146,7 @@ class Sessions:
     async def start(self) -> None:
         """Begin to do what is due, to expire what is idle, and to resume what was cut off."""
         await self.store.open()
+        await self.calls.load()
         self._expiry.be_patient()
         ready = asyncio.Event()
         self._root = asyncio.create_task(self._run(ready), name="sessions")
@@ -248,20 +254,24 @@ class Sessions:
         service: str | None = None,
         title: str = "",
         language: str | None = None,
+        is_call: bool = False,
     ) -> Summary:
         """Make a new session, durable on return.
 
-        At the limit the user's oldest session with no connection and no
-        device makes room.
+        At the limit the user's oldest session with no connection, no device and no
+        telephone call under way makes room. One that a telephone call opens
+        (`is_call`) is bounded by the number of calls instead.
 
         Raises:
             TooManyConnections: every session of the user is in use.
         """
         async with self._creating.setdefault(user, asyncio.Lock()):
-            await self._make_room(user)
+            if not is_call:
+                await self._make_room(user)
             at_ms = self.now_ms()
             row = Row(
-                self._new_id(), user, service, label(title), language, at_ms, at_ms, None, 0, None
+                self._new_id(), user, service, label(title), language, at_ms, at_ms, None, 0, None,
+                int(is_call),
             )
             await self.store.create(row)
         stored = Stored(Session(row.session_id, user, language), row, {})
@@ -276,7 +286,7 @@ class Sessions:
         for session_id in sessions:
             if len(sessions) < limit:
                 return
-            if self.connections.of_session(session_id):
+            if self.connections.of_session(session_id) or self.calls.is_live(session_id):
                 continue
             if await self._keys.has_device(session_id):
                 continue
@@ -309,6 +319,7 @@ class Sessions:
             ended_at_ms=row.ended_at_ms,
             seq=row.seq,
             conversation_id=row.conversation_id,
+            is_call=bool(row.is_call),
         )
 
     async def listed(
@@ -328,9 +339,18 @@ class Sessions:
     async def find(
         self, *, conversation_id: str | None = None, call_sid: str | None = None
     ) -> Summary | None:
-        """Return the session of a conversation or of a telephone call."""
-        row = await self.store.found(conversation_id=conversation_id, call_sid=call_sid)
-        return None if row is None else self._summary(row)
+        """Return the session that has not ended of a conversation, or of a telephone call.
+
+        Every id a session ever had leads to it.
+        """
+        wanted: list[tuple[Kind, str | None]] = [
+            ("conversation", conversation_id), ("call", call_sid),
+        ]  # fmt: skip
+        for kind, ref in wanted:
+            row = await self.store.found(kind, ref) if ref is not None else None
+            if row is not None:
+                return self._summary(row)
+        return None
 
     async def bind(
         self,
@@ -339,14 +359,45 @@ class Sessions:
         conversation_id: str | None = None,
         call_sid: str | None = None,
     ) -> None:
-        """Let a conversation's or a telephone call's id lead to a session."""
+        """Let a conversation's or a telephone call's id lead to a session from now on.
+
+        The first session that binds an id has it while it lives; a later one changes
+        nothing, and stands in the trails of both.
+        """
+        at_ms = self.now_ms()
         if conversation_id is not None:
-            await self.store.update(session_id, "conversation_id", conversation_id)
-            live = await self.live(session_id)
-            if live is not None:
-                live.session.conversation_id = conversation_id
+            is_ours = await self.store.bind(session_id, "conversation", conversation_id, at_ms)
+            await self._bound(session_id, "conversation", conversation_id, is_ours)
         if call_sid is not None:
-            await self.store.update(session_id, "call_sid", call_sid)
+            is_ours = await self.store.bind(session_id, "call", call_sid, at_ms)
+            await self._bound(session_id, "call", call_sid, is_ours)
+
+    async def leads_to(self, session_id: str, since_ms: int = 0) -> set[tuple[str, str]]:
+        """Return `(kind, id)` of every conversation and call of a session, bound since then."""
+        return await self.store.bound(session_id, since_ms)
+
+    async def _bound(self, session_id: str, kind: Kind, ref: str, is_ours: bool) -> None:
+        """An id was bound, or leads to another session already: remember it, or audit it."""
+        live = await self.live(session_id)
+        if live is not None and kind == "conversation":
+            row = await self.store.row(session_id)
+            live.session.conversation_id = None if row is None else row.conversation_id
+        if is_ours or live is None:
+            return
+        reason = f"this {kind} belongs to another session"
+        log.warning("binding_refused", session_id=session_id, user=live.row.user, reason=reason)
+        self._audit(session_id, live.row.user, reason)
+        theirs = await self.store.found(kind, ref)
+        if theirs is not None:
+            reason = f"another session asked for this one's {kind}"
+            self._audit(theirs.session_id, live.row.user, reason)
+
+    def _audit(self, session_id: str, user: str, reason: str) -> None:
+        details = {
+            "role": "agent", "user": user, "device": "", "device_id": None,
+            "code": None, "reason": reason,
+        }  # fmt: skip
+        self.store.trail(session_id, self.now_ms(), "refused", protocol.encode(details))
 
     async def rename(self, session_id: str, title: str | None, language: str | None) -> None:
         """Set what a person calls a session, None to leave that, and the language it speaks."""
@@ -372,6 +423,7 @@ class Sessions:
             raise SessionNotFound("There is no such session.")
         await self._submit(session_id, EndSession(reason=reason), SERVER, None)
         self._lives.pop(session_id, None)
+        self.calls.forget(session_id)
         self.connections.close(4510, reason, session_id=session_id)
         await self.store.delete_or_keep(
             session_id, self.rules.keep_ended_s, self._keys.forget_session(session_id)
@@ -513,6 +565,7 @@ class Sessions:
         statements = list(besides)
         for row in rows:
             self._lives.pop(row.session_id, None)
+            self.calls.forget(row.session_id)
             self.connections.close(4510, "erased", session_id=row.session_id)
             statements += [*deletion(row.session_id), *self._keys.forget_session(row.session_id)]
         await self._database.transact(statements)
@@ -537,6 +590,8 @@ class Sessions:
 
     def recorded(self, live: Live, event: Event, body: bytes) -> None:
         self._counted.recorded(event.type)
+        if event.type in HEARD_IN:
+            self.calls.heard(live.session_id)
         for waiting in self._news.get(live.session_id, ()):
             if not waiting.done():
                 waiting.set_result(None)
@@ -557,6 +612,10 @@ class Sessions:
                             future.set_result(record)
 
             case "conversation_initiation_metadata":
+                conversation_id = event.fields["conversation_initiation_metadata_event"][
+                    "conversation_id"
+                ]
+                self.spawn(live, self._look_at_binding(live.session_id, conversation_id))
                 self._began(live, event.fields)
 
     def passed(self, live: Live, kind: str, fields: dict[str, Any]) -> None:
@@ -565,6 +624,13 @@ class Sessions:
             conversation_id = fields["conversation_initiation_metadata_event"]["conversation_id"]
             self.spawn(live, self.bind(live.session_id, conversation_id=conversation_id))
             self._began(live, fields)
+        if kind in HEARD_IN:
+            self.calls.heard(live.session_id)
+
+    async def _look_at_binding(self, session_id: str, conversation_id: str) -> None:
+        """See whether the id that a record named was free; it was bound with the record if so."""
+        if ("conversation", conversation_id) not in await self.store.bound(session_id):
+            await self._bound(session_id, "conversation", conversation_id, is_ours=False)
 
     def _began(self, live: Live, fields: dict[str, Any]) -> None:
         language = fields["conversation_initiation_metadata_event"].get("language")

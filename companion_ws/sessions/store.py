@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from sys import intern
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from companion_ws.core.errors import Unavailable
 from companion_ws.core.session import Entry, Event, Session
@@ -23,7 +23,17 @@ KEPT_REQUESTS: Final = 10_000
 _ADVANCE: Final = """
     UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
-_BIND: Final = "UPDATE sessions SET conversation_id = ? WHERE session_id = ?"
+_BIND: Final = """
+    INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
+    SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ? AND NOT EXISTS (
+        SELECT 1 FROM bindings AS other JOIN sessions AS theirs
+        ON theirs.session_id = other.session_id
+        WHERE other.kind = ? AND other.ref = ? AND theirs.ended_at_ms IS NULL)"""
+"""The first session that binds an id has it while it lives."""
+_NAME_CONVERSATION: Final = """
+    UPDATE sessions SET conversation_id = ? WHERE session_id = ? AND EXISTS (
+        SELECT 1 FROM bindings WHERE kind = 'conversation' AND ref = ?
+        AND bindings.session_id = sessions.session_id)"""
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
 _RECORD: Final = """
     INSERT INTO records (session_id, seq, sender, request_id, type, body)
@@ -54,6 +64,13 @@ _TRIM: Final = (
 )
 _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
 
+_UNCALLED: Final = (
+    "DELETE FROM callers WHERE session_id = ?",
+    "DELETE FROM phone_calls WHERE session_id = ?",
+    "DELETE FROM told WHERE session_id = ?",
+)
+"""Nobody finds a session by their number, or hears of it, once it is over."""
+
 TRIM_RECORDS: Final = 32
 """Records beyond the limits are not shown any more, and are removed so many at a time."""
 
@@ -61,7 +78,11 @@ _GUARDS: Final = frozenset({_ADVANCE})
 _TABLES: Final = ("records", "requests", "state", "calls", "due", "trail", "sessions")
 
 _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
-    last_active_at_ms, ended_at_ms, seq, conversation_id"""
+    last_active_at_ms, ended_at_ms, seq, conversation_id, is_call"""
+
+
+Kind = Literal["conversation", "call"]
+"""What an id that leads to a session is of: ElevenLabs' conversation, or a telephone call's sid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +99,13 @@ class Row:
     ended_at_ms: int | None
     seq: int
     conversation_id: str | None
+    is_call: int = 0
+    """1 where a telephone call opened it."""
+
+    @property
+    def account(self) -> str:
+        """Whose limits its connections count for; nobody's where a telephone call opened it."""
+        return "" if self.is_call else self.user
 
 
 @dataclass(slots=True)
@@ -150,7 +178,11 @@ class Writing:
                 self.unit.rows.setdefault(_DUE, [])
                 add(_DONE, (self._id, "deadline", call.tool_call_id))
             case "conversation_initiation_metadata":
-                add(_BIND, (session.conversation_id, self._id))
+                event_of = event.fields["conversation_initiation_metadata_event"]
+                for sql, params in _binding(
+                    self._id, "conversation", event_of["conversation_id"], at_ms
+                ):
+                    add(sql, params)
             case "session_ended":
                 add(_END, (at_ms, self._id))
             case "user_message" if "result" in event.fields:
@@ -171,6 +203,13 @@ class Writing:
                 call.status, call.asked_at_ms, call.deadline_ms, call.result_seq, call.body,
             ),
         )
+
+
+def _binding(session_id: str, kind: Kind, ref: str, at_ms: int) -> list[tuple[str, Params]]:
+    bound: list[tuple[str, Params]] = [(_BIND, (kind, ref, at_ms, session_id, kind, ref))]
+    if kind == "conversation":
+        bound.append((_NAME_CONVERSATION, (ref, session_id, ref)))
+    return bound
 
 
 def _listed(seqs: Iterable[int]) -> str:
@@ -195,9 +234,9 @@ class Store:
             [
                 Statement(
                     "INSERT INTO sessions (session_id, user, service, title, language,"
-                    " created_at_ms, last_active_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    " created_at_ms, last_active_at_ms, is_call) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (row.session_id, row.user, row.service, row.title, row.language,
-                     row.created_at_ms, row.last_active_at_ms),
+                     row.created_at_ms, row.last_active_at_ms, row.is_call),
                 )
             ]
         )
@@ -306,7 +345,7 @@ class Store:
     ) -> list[Row]:
         """Return sessions, newest first, from before `(created_at_ms, session_id)`.
 
-        `conversation_id` may be a telephone call's sid as well.
+        `conversation_id` may be any that the session ever had, and a telephone call's sid.
         """
         at_ms, session_id = before or (2**62, "")
         return [
@@ -314,22 +353,38 @@ class Store:
             for columns in await self._database.read(
                 f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
                 " WHERE (?1 IS NULL OR user = ?1)"
-                " AND (?2 IS NULL OR conversation_id = ?2 OR call_sid = ?2)"
+                " AND (?2 IS NULL OR session_id IN"
+                " (SELECT session_id FROM bindings WHERE kind IN ('conversation', 'call')"
+                " AND ref = ?2))"
                 " AND (created_at_ms, session_id) < (?3, ?4)"
                 " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?5",
                 (user, conversation_id, at_ms, session_id, limit),
             )
         ]
 
-    async def found(self, *, conversation_id: str | None, call_sid: str | None) -> Row | None:
-        """Return the newest session of a conversation or a telephone call."""
+    async def found(self, kind: Kind, ref: str) -> Row | None:
+        """Return the session an id leads to, of those that have not ended."""
         rows = await self._database.read(
-            f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
-            " WHERE ended_at_ms IS NULL AND ((?1 IS NOT NULL AND conversation_id = ?1)"
-            " OR (?2 IS NOT NULL AND call_sid = ?2)) ORDER BY created_at_ms DESC LIMIT 1",
-            (conversation_id, call_sid),
+            f"SELECT {_SUMMARY} FROM sessions WHERE ended_at_ms IS NULL"  # noqa: S608 - a constant
+            " AND session_id IN (SELECT session_id FROM bindings WHERE kind = ? AND ref = ?)"
+            " ORDER BY created_at_ms DESC LIMIT 1",
+            (kind, ref),
         )
         return Row(*rows[0]) if rows else None
+
+    async def bind(self, session_id: str, kind: Kind, ref: str, at_ms: int) -> bool:
+        """Let an id lead to a session; False where it leads to another one that lives."""
+        statements = [Statement(*bound) for bound in _binding(session_id, kind, ref, at_ms)]
+        await self._database.transact(statements)
+        return (kind, ref) in await self.bound(session_id)
+
+    async def bound(self, session_id: str, since_ms: int = 0) -> set[tuple[str, str]]:
+        """Return `(kind, id)` of what leads to a session, bound then or later."""
+        rows = await self._database.read(
+            "SELECT kind, ref FROM bindings WHERE session_id = ? AND bound_at_ms >= ?",
+            (session_id, since_ms),
+        )
+        return set(rows)
 
     async def states(self, session_ids: Iterable[str]) -> dict[str, dict[str, tuple[bytes, int]]]:
         """Return the state of several sessions: `{session_id: {key: (value, revision)}}`."""
@@ -350,8 +405,6 @@ class Store:
         statements = {
             "title": "UPDATE sessions SET title = ? WHERE session_id = ?",
             "language": "UPDATE sessions SET language = ? WHERE session_id = ?",
-            "conversation_id": "UPDATE sessions SET conversation_id = ? WHERE session_id = ?",
-            "call_sid": "UPDATE sessions SET call_sid = ? WHERE session_id = ?",
         }
         await self._database.transact([Statement(statements[column], (value, session_id))])
 
@@ -411,12 +464,15 @@ class Store:
         ]
 
     async def of_user(self, user: str) -> list[str]:
-        """Return the ids of a user's sessions that have not ended, oldest first."""
+        """Return the ids of a user's sessions that have not ended, oldest first.
+
+        Those of telephone calls are bounded by the number of calls instead.
+        """
         return [
             session_id
             for (session_id,) in await self._database.read(
                 "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NULL"
-                " ORDER BY created_at_ms, session_id",
+                " AND is_call = 0 ORDER BY created_at_ms, session_id",
                 (user,),
             )
         ]
@@ -464,7 +520,8 @@ class Store:
     ) -> None:
         """Remove an ended session, or keep it readable and let go of its keys alone."""
         if keep_s:
-            await self._database.transact(besides)
+            unbound = [Statement(sql, (session_id,)) for sql in _UNCALLED]
+            await self._database.transact([*besides, *unbound])
         else:
             await self.delete(session_id, besides)
 

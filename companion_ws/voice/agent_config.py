@@ -54,6 +54,7 @@ PHONE_PROMPT: Final = """
   {{companion_pairing_code_spoken}}. Offer them once, when a screen would help.
   A screen is connected already: {{companion_screen_connected}}.
 - What you know from before: {{companion_summary}}
+- If {{companion_status}} is "unavailable" there is no screen for this call: do not offer one.
 - After you have asked the caller to do something on the screen, call
   wait_for_companion. "waiting" means that nothing happened yet: say so briefly and
   offer to go on by voice.
@@ -82,6 +83,7 @@ DYNAMIC_VARIABLES: Final = {
     "companion_pairing_link": "",
     "companion_screen_connected": False,
     "companion_summary": "",
+    "companion_status": "unavailable",
 }
 """Placeholders; `POST /elevenlabs/init` fills them when a call begins."""
 

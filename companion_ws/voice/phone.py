@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.phrases import spoken_code
+
+from .callers import called_of, number_of
 
 _HEX_SHA256: Final = re.compile("[0-9a-f]{64}")
 SIGNATURE_TOLERANCE_S: Final = 30 * 60
@@ -28,15 +30,12 @@ MAX_SUMMARY_CHARS: Final = 4_000
 MAX_ID_CHARS: Final = 2048
 """The longest of them is a session token."""
 
-_NUMBER: Final = re.compile(r"\+?[0-9]{7,15}")
-_ANONYMOUS: Final = frozenset({"+266696687", "266696687", "7378742833", "+17378742833"})
-"""What carriers send for a withheld number: it spells ANONYMOUS or RESTRICTED."""
-
 _BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "session": (
         ("X-Companion-Session",),
-        ("secret__companion_session", "companion_session", "companion_session_id"),
+        ("secret__companion_session", "companion_session"),
     ),
+    "session_id": ((), ("companion_session_id",)),
     "conversation_id": (
         ("X-Conversation-Id", "X-Companion-Conversation"),
         ("conversation_id", "system__conversation_id"),
@@ -52,19 +51,26 @@ _BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 class Binding:
     """What a request says about which call it belongs to; empty text where it says nothing.
 
-    `session` is a session token, or the id of a phone session.
+    `session` is a session token, or the id of a phone session. ElevenLabs keeps tokens to
+    itself when it tells of a call, so `session_id` may be all that is left.
     """
 
     session: str = ""
+    session_id: str = ""
     conversation_id: str = ""
     call_sid: str = ""
     caller_id: str = ""
     called_number: str = ""
 
     @property
-    def names_a_caller(self) -> bool:
-        """Whether the caller's number is one that could tell callers apart."""
-        return bool(_NUMBER.fullmatch(self.caller_id)) and self.caller_id not in _ANONYMOUS
+    def caller(self) -> str:
+        """The number that calls in E.164; "" where it is none that tells callers apart."""
+        return number_of(self.caller_id, self.called_number)
+
+    @property
+    def called(self) -> str:
+        """What was called, in one spelling."""
+        return called_of(self.called_number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Variables:
     link: str = ""
     is_screen_here: bool = False
     summary: str = ""
+    status: Literal["ready", "unavailable"] = "unavailable"
 
 
 def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
@@ -156,6 +163,7 @@ def initiation(variables: Variables) -> dict[str, Any]:
             "companion_pairing_link": variables.link,
             "companion_screen_connected": variables.is_screen_here,
             "companion_summary": variables.summary,
+            "companion_status": variables.status,
         },
     }
 

@@ -157,7 +157,7 @@ class Gateway:
         if join.session_id is not None:
             live = await self._sessions.open(join.session_id)
             if live is not None and _may_enter(claims, live, role):
-                self._check_room(live.row.user, live.session_id)
+                self._check_room(live.row.account, live.session_id)
                 if claims.kind == "admin" and live.row.user != claims.user:
                     log.info("admin_observes", user=claims.user, session_id=live.session_id)
                 return live, False, None
@@ -186,7 +186,7 @@ class Gateway:
         live = await self._sessions.open(claims.session_id or "")
         if live is None:
             raise SessionEnded("The session has ended.")
-        self._check_room(live.row.user, live.session_id)
+        self._check_room(live.row.account, live.session_id)
         return live
 
     def _check_room(self, owner: str, session_id: str | None = None) -> None:

@@ -114,6 +114,9 @@ def check_room(
 ) -> None:
     """Let one more connection in; what follows must not await before it is added.
 
+    An `owner` of "" has no limit: the session of a telephone call, of which there are only
+    so many.
+
     Raises:
         TooManyConnections: the session, or its owner, has as many as the limits allow.
     """
@@ -121,5 +124,5 @@ def check_room(
     if session_id and most and len(connections.of_session(session_id)) >= most:
         raise TooManyConnections(f"This session has {most} connections, which is the limit.")
     most = config.limit_connections_per_user
-    if most and connections.count_of_owner(owner) >= most:
+    if owner and most and connections.count_of_owner(owner) >= most:
         raise TooManyConnections(f"This user has {most} connections, which is the limit.")

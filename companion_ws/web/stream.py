@@ -77,7 +77,7 @@ class Stream:
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionEnded("An ended session has no live stream; ask for JSON.")
-        check_room(self._sessions.connections, self._config, live.row.user, session_id)
+        check_room(self._sessions.connections, self._config, live.row.account, session_id)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
@@ -121,7 +121,7 @@ class Stream:
             session_id=live.session_id,
             role="observer",
             user=claims.user,
-            owner=live.row.user,
+            owner=live.row.account,
             since_ms=self._sessions.now_ms(),
             outbox=outbox,
             token_id=claims.id,

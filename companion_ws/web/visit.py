@@ -110,7 +110,7 @@ class Visit:
             session_id=live.session_id,
             role=role,
             user=claims.user,
-            owner=live.row.user if claims.kind in ("service", "session") else claims.user,
+            owner=_account(live, claims),
             since_ms=sessions.now_ms(),
             outbox=outbox,
             device=join.device,
@@ -390,6 +390,12 @@ class Visit:
         answer = 1002 if code in (1005, 1006, 1015) and code != 1005 else 1000
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
             await ws.close(code=answer, drain=False)
+
+
+def _account(live: Live, claims: Claims) -> str:
+    """Return whose limits a connection counts for, "" where no user's."""
+    lent = live.row.is_call or claims.kind in ("service", "session")
+    return live.row.account if lent else claims.user
 
 
 def _request_id(parsed: Any, message: WSMessage) -> str | None:

@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
@@ -94,6 +95,9 @@ class Webhooks:
         self._pairing = pairing
         self._database = database
         self._config = config
+        self._calls = sessions.calls
+        self._arriving = asyncio.Lock()
+        """Held while a call finds its session: the next one must see that it is taken."""
 
     def routes(self) -> list[Route]:
         """Return the routes of this file."""
@@ -130,9 +134,9 @@ class Webhooks:
         return web.json_response(initiation(variables))
 
     async def _begin(self, binding: Binding, body: dict[str, Any]) -> Variables:
-        found = await self._find(binding)
-        summary = found or await self._create(binding, body)
-        await self._bind(summary, binding)
+        async with self._arriving:
+            found = await self._find(binding) or await self._of_caller(binding, begins=True)
+            summary = await self._on_the_line(found, binding, body)
         state = await self._sessions.get_session_state(summary.session_id) if found else {}
         opened = await self._pairing.open(summary.session_id, LINK_TTL_S)
         token, _ = self._tokens.issue(
@@ -146,6 +150,7 @@ class Webhooks:
             link=opened.url,
             is_screen_here=bool(await self._pulled.screens(summary.session_id)),
             summary=summary_text(state, []),
+            status="ready",
         )
 
     async def tool(self, request: web.Request) -> web.Response:
@@ -154,8 +159,7 @@ class Webhooks:
             request.match_info["name"], request.headers, _object(await request.read())
         )
         try:
-            summary = await self._find(asked.binding) or await self._create(asked.binding, {})
-            await self._bind(summary, asked.binding)
+            summary = await self._of_call(asked.binding)
             if asked.tool_name == "wait_for_companion":
                 return await self._wait(request, summary.session_id, asked)
             return await self._ask(request, summary, asked)
@@ -174,9 +178,10 @@ class Webhooks:
         body = _object(raw)
         command = post_call_update(body, with_summary=self._config.transcripts)
         summary = await self._find(post_call_binding(body))
-        if command is not None and summary is not None and summary.ended_at_ms is None:
-            sender = Sender("agent", summary.user)
-            await self._sessions.submit(summary.session_id, command, sender)
+        if command is not None and summary is not None:
+            session_id, binding = summary.session_id, post_call_binding(body)
+            await self._sessions.submit(session_id, command, Sender("agent", summary.user))
+            await self._calls.over(session_id, {binding.conversation_id, binding.call_sid})
         # Sessions end before calls are analysed; that is no failure to retry.
         return web.json_response({"status": "received"})
 
@@ -220,66 +225,122 @@ class Webhooks:
             raise Unauthenticated(NOT_SIGNED)
         return False
 
+    async def _of_call(self, binding: Binding) -> Summary:
+        """Return the session of a call that is under way; the first sign of one begins it."""
+        summary = await self._find(binding)
+        if summary is None:
+            async with self._arriving:
+                found = await self._find(binding) or await self._of_caller(binding, begins=False)
+                return await self._on_the_line(found, binding, {})
+        await self._bind(summary, binding)
+        if summary.is_call:
+            # After a long silence the call goes on; it is not sent away for others.
+            await self._calls.begin(summary.session_id)
+        self._calls.heard(summary.session_id)
+        return summary
+
+    async def _on_the_line(
+        self, found: Summary | None, binding: Binding, body: dict[str, Any]
+    ) -> Summary:
+        """Let a call begin, or go on, in the session that was found, or in a new one.
+
+        Raises:
+            TooManyRequests: there are as many calls as the limit allows.
+        """
+        if found is not None and self._calls.is_live(found.session_id):
+            await self._calls.begin(found.session_id)
+            await self._bind(found, binding)
+            return found
+        with self._calls.place():
+            summary = found or await self._create(binding, body)
+            await self._calls.begin(summary.session_id)
+        await self._bind(summary, binding)
+        return summary
+
     async def _find(self, binding: Binding) -> Summary | None:
-        """Return the live session of a call; the first way that leads to one counts."""
+        """Return the live session that a call's token or ids lead to; the first way counts."""
         found = await self._named(binding)
         if found is None and binding.conversation_id:
-            found = _live(await self._sessions.find(conversation_id=binding.conversation_id))
+            found = await self._sessions.find(conversation_id=binding.conversation_id)
         if found is None and binding.call_sid:
-            found = _live(await self._sessions.find(call_sid=binding.call_sid))
-        if found is None and binding.names_a_caller:
-            found = await self._of_caller(binding)
+            found = await self._sessions.find(call_sid=binding.call_sid)
         return found
 
     async def _named(self, binding: Binding) -> Summary | None:
         """Return the session its token names; an id alone opens only an unclaimed phone session."""
-        if not binding.session:
-            return None
-        try:
-            claims = self._tokens.verify(binding.session)
-        except CompanionError:
-            summary = _live(await self._sessions.summary(binding.session))
-            is_ours = summary is not None and summary.user == self._config.elevenlabs_user
-            free = ("", None, binding.conversation_id)
-            return summary if is_ours and summary and summary.conversation_id in free else None
-        if claims.kind != "session" or claims.session_id is None or claims.role == "ui":
-            return None
-        return _live(await self._sessions.summary(claims.session_id))
+        for named in filter(None, (binding.session, binding.session_id)):
+            try:
+                claims = self._tokens.verify(named)
+            except CompanionError:
+                summary = await self._unclaimed(named, binding.conversation_id)
+            else:
+                is_agents = claims.kind == "session" and claims.role != "ui"
+                session_id = claims.session_id if is_agents else None
+                summary = _live(await self._sessions.summary(session_id)) if session_id else None
+            if summary is not None:
+                return summary
+        return None
 
-    async def _of_caller(self, binding: Binding) -> Summary | None:
+    async def _unclaimed(self, session_id: str, conversation_id: str) -> Summary | None:
+        summary = _live(await self._sessions.summary(session_id))
+        if summary is None or summary.user != self._config.elevenlabs_user:
+            return None
+        since_ms = await self._calls.began_at_ms(session_id)
+        known = await self._sessions.leads_to(session_id, since_ms)
+        claimed = {ref for kind, ref in known if kind == "conversation"}
+        return None if claimed - {conversation_id} else summary
+
+    async def _of_caller(self, binding: Binding, *, begins: bool) -> Summary | None:
+        """Return the session of who calls: where a call begins, one in which none is under way.
+
+        Two people may call from one number at once, and never share a session.
+
+        Raises:
+            InvalidMessage: several calls of this number are under way; which one is not said.
+        """
+        caller = binding.caller
+        if not caller:
+            return None
         rows = await self._database.read(
-            "SELECT session_id FROM callers WHERE caller = ? AND called = ?",
-            (binding.caller_id, binding.called_number),
+            "SELECT session_id FROM callers WHERE caller = ? AND called = ?"
+            " ORDER BY seen_at_ms DESC",
+            (caller, binding.called),
         )
-        return _live(await self._sessions.summary(rows[0][0])) if rows else None
+        known = [session_id for (session_id,) in rows]
+        calling = [session_id for session_id in known if self._calls.is_live(session_id)]
+        if not begins and len(calling) > 1:
+            raise InvalidMessage("Several calls of this number are under way; say which.")
+        free = [session_id for session_id in known if session_id not in calling]
+        for session_id in free if begins else [*calling, *free]:
+            summary = _live(await self._sessions.summary(session_id))
+            if summary is not None:
+                return summary
+        return None
 
     async def _create(self, binding: Binding, body: dict[str, Any]) -> Summary:
         return await self._sessions.create(
             self._config.elevenlabs_user,
-            title=f"Call from {binding.caller_id}" if binding.names_a_caller else "Call",
+            title=f"Call from {binding.caller}" if binding.caller else "Call",
             language=language_of(body),
+            is_call=True,
         )
 
     async def _bind(self, summary: Summary, binding: Binding) -> None:
         """Let the call's ids lead here from now on."""
         session_id = summary.session_id
-        if binding.conversation_id and binding.conversation_id != summary.conversation_id:
+        known = await self._sessions.leads_to(session_id)
+        if binding.conversation_id and ("conversation", binding.conversation_id) not in known:
             await self._sessions.bind(session_id, conversation_id=binding.conversation_id)
-        if binding.call_sid and await self._sessions.find(call_sid=binding.call_sid) is None:
+        if binding.call_sid and ("call", binding.call_sid) not in known:
             await self._sessions.bind(session_id, call_sid=binding.call_sid)
-        if binding.names_a_caller and summary.user == self._config.elevenlabs_user:
+        if binding.caller and summary.user == self._config.elevenlabs_user:
             await self._database.transact(
                 [
                     Statement(
                         "INSERT INTO callers (caller, called, session_id, seen_at_ms) "
-                        "VALUES (?, ?, ?, ?) ON CONFLICT (caller, called) DO UPDATE SET "
-                        "session_id = excluded.session_id, seen_at_ms = excluded.seen_at_ms",
-                        (
-                            binding.caller_id,
-                            binding.called_number,
-                            session_id,
-                            self._sessions.now_ms(),
-                        ),
+                        "VALUES (?, ?, ?, ?) ON CONFLICT (caller, called, session_id) "
+                        "DO UPDATE SET seen_at_ms = excluded.seen_at_ms",
+                        (binding.caller, binding.called, session_id, self._sessions.now_ms()),
                     )
                 ]
             )

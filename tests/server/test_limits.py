@@ -369,6 +369,24 @@ async def test_a_stop_is_quick_beside_silent_peers(server: Running) -> None:
             await server.join()
 
 
+# Telephone calls.
+
+
+@pytest.mark.parametrize(("limit", "ready"), [(2, [True, True, False]), (0, [True, True, True])])
+async def test_calls_up_to_the_limit_have_a_session_and_one_more_goes_on_by_voice(
+    limit: int, ready: list[bool], start: Any
+) -> None:
+    server = await start(limit_calls=limit, elevenlabs_tool_secret="s3cret")
+    heard = []
+    for call in range(3):
+        answer = await server.http(
+            "POST", "/elevenlabs/init", {"call_sid": f"CA{call}"},
+            headers={"X-Companion-Secret": "s3cret"}, token=None,
+        )  # fmt: skip
+        heard.append(answer.body["dynamic_variables"]["companion_status"])
+    assert heard == ["ready" if one else "unavailable" for one in ready]
+
+
 def test_every_limit_has_a_test_here() -> None:
     """By name, so that a new limit is not forgotten."""
     import dataclasses

@@ -345,12 +345,13 @@ async def test_a_signature_of_another_hour_is_refused(
 
 
 async def test_a_call_goes_on_by_voice_where_no_session_can_be_had() -> None:
-    settings = {"elevenlabs_tool_secret": TOOL_SECRET, "limit_sessions_per_user": 1}
+    settings = {"elevenlabs_tool_secret": TOOL_SECRET, "limit_calls": 1}
     async with CompanionServer(**settings) as server:
         async with calling(server) as first, screen_of(server, first):
             async with calling(server, caller_id="+15550777") as second:
                 assert second.variables.keys() == first.variables.keys()
                 assert second.variables["companion_session_id"] == ""
+                assert second.variables["companion_status"] == "unavailable"
                 reply = await second.tool("companion_choose", CHOICE)
                 assert reply["is_error"]
                 assert reply["say"]

@@ -1,0 +1,145 @@
+"""Telephone calls that are under way: how many, in which sessions, and until when.
+
+A call is under way from its initiation to its post-call webhook, the end of its session,
+or SILENCE_S without a tool call, a transcript or a poll. A session has one at most. Its
+sessions and connections are bounded by the number of calls, not by their owner's limits.
+Source: contract section 7.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from companion_ws.core.errors import TooManyRequests
+from companion_ws.database import Database, Statement
+
+SILENCE_S: Final = 15 * 60.0
+"""A call nothing is heard of for so long is over: not every end is told."""
+RETRY_MS: Final = 60_000
+HEARD_IN: Final = frozenset(
+    {
+        "client_tool_call",
+        "user_transcript",
+        "agent_response",
+        "agent_response_correction",
+        "interruption",
+    }
+)
+"""Records that show that somebody is on the line."""
+
+
+def _clock_s() -> float:
+    """Return a time that no step of the system's clock moves, and that counts suspend."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class PhoneCalls:
+    """The calls under way, in memory; `phone_calls` keeps them across a restart."""
+
+    def __init__(
+        self,
+        database: Database,
+        limit: int,
+        now_ms: Callable[[], int],
+        clock_s: Callable[[], float] = _clock_s,
+    ) -> None:
+        self.clock_s = clock_s
+        self._database = database
+        self._limit = limit
+        self._now_ms = now_ms
+        self._heard_s: dict[str, float] = {}
+        self._arriving = 0
+
+    async def load(self) -> None:
+        """Take up the calls that were under way when the process ended, as just heard of."""
+        for (session_id,) in await self._database.read("SELECT session_id FROM phone_calls"):
+            self.heard_first(session_id)
+
+    @property
+    def count(self) -> int:
+        """How many calls are under way."""
+        silent = [session_id for session_id in self._heard_s if not self.is_live(session_id)]
+        for session_id in silent:
+            del self._heard_s[session_id]
+        return len(self._heard_s) + self._arriving
+
+    def is_live(self, session_id: str) -> bool:
+        """Whether a call is under way in this session."""
+        heard_s = self._heard_s.get(session_id)
+        return heard_s is not None and self.clock_s() - heard_s < SILENCE_S
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for one more call while its session is found or made.
+
+        Raises:
+            TooManyRequests: as many are under way as the limit allows.
+        """
+        if self._limit and self.count >= self._limit:
+            raise TooManyRequests(
+                f"{self._limit} telephone calls are under way, which is the limit.",
+                retry_after_ms=RETRY_MS,
+            )
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+
+    async def begin(self, session_id: str) -> None:
+        """A call begins in this session, or goes on; durable on return."""
+        goes_on = self.is_live(session_id)
+        self.heard_first(session_id)
+        if goes_on:
+            return
+        at_ms = self._now_ms()
+        await self._database.transact(
+            [
+                Statement(
+                    "INSERT INTO phone_calls (session_id, began_at_ms)"
+                    " SELECT session_id, ? FROM sessions WHERE session_id = ?"
+                    " ON CONFLICT (session_id) DO UPDATE SET began_at_ms = excluded.began_at_ms",
+                    (at_ms, session_id),
+                )
+            ]
+        )
+
+    async def began_at_ms(self, session_id: str) -> int:
+        """Return when the newest call of this session began; 0 where none is known."""
+        rows = await self._database.read(
+            "SELECT began_at_ms FROM phone_calls WHERE session_id = ?", (session_id,)
+        )
+        return int(rows[0][0]) if rows else 0
+
+    def heard_first(self, session_id: str) -> None:
+        """Something of this call was heard, which may be the first."""
+        self._heard_s[session_id] = self.clock_s()
+
+    def heard(self, session_id: str) -> None:
+        """Something was heard in this session; without a call under way that is nothing."""
+        if self.is_live(session_id):
+            self.heard_first(session_id)
+
+    async def over(self, session_id: str, refs: Iterable[str]) -> None:
+        """The call that had these ids is over; nothing where another is under way by now."""
+        bound = {
+            ref
+            for (ref,) in await self._database.read(
+                "SELECT bindings.ref FROM bindings JOIN phone_calls USING (session_id)"
+                " WHERE session_id = ? AND bound_at_ms >= began_at_ms",
+                (session_id,),
+            )
+        }
+        if bound and bound.isdisjoint(refs):
+            return
+        self.forget(session_id)
+        await self._database.transact(
+            [Statement("DELETE FROM phone_calls WHERE session_id = ?", (session_id,))]
+        )
+
+    def forget(self, session_id: str) -> None:
+        """The session is over, and a call in it."""
+        self._heard_s.pop(session_id, None)

@@ -1,0 +1,36 @@
+-- Telephone calls and conversations: every id a session ever had leads to it.
+
+CREATE TABLE bindings (
+    kind        TEXT NOT NULL,             -- conversation (ElevenLabs' id) or call (a call's sid)
+    ref         TEXT NOT NULL,
+    session_id  TEXT NOT NULL REFERENCES sessions (session_id) ON DELETE CASCADE,
+    bound_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, ref, session_id)    -- of sessions that live, one at most
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bindings_by_session ON bindings (session_id, bound_at_ms);
+INSERT INTO bindings SELECT 'conversation', conversation_id, session_id, created_at_ms
+    FROM sessions WHERE conversation_id IS NOT NULL;
+INSERT INTO bindings SELECT 'call', call_sid, session_id, created_at_ms
+    FROM sessions WHERE call_sid IS NOT NULL;
+DROP INDEX sessions_by_conversation;
+DROP INDEX sessions_by_call;
+ALTER TABLE sessions DROP COLUMN call_sid;
+ALTER TABLE sessions ADD COLUMN is_call INTEGER NOT NULL DEFAULT 0;  -- opened by a telephone call
+
+CREATE TABLE called_sessions (
+    caller     TEXT NOT NULL,              -- number that calls, E.164
+    called     TEXT NOT NULL,              -- number that was called, or what stands for it
+    session_id TEXT NOT NULL REFERENCES sessions (session_id) ON DELETE CASCADE,
+    seen_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (caller, called, session_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO called_sessions SELECT caller, called, session_id, seen_at_ms FROM callers;
+UPDATE sessions SET is_call = 1 WHERE session_id IN (SELECT session_id FROM callers);
+DROP TABLE callers;
+ALTER TABLE called_sessions RENAME TO callers;
+CREATE INDEX callers_by_session ON callers (session_id);
+
+CREATE TABLE phone_calls (                 -- under way
+    session_id  TEXT PRIMARY KEY REFERENCES sessions (session_id) ON DELETE CASCADE,
+    began_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
