@@ -100,6 +100,9 @@ class Peer:
         }
 
     async def _take(self, message: Message, ws: web.WebSocketResponse) -> None:
+        if message["type"] == "ping":
+            await ws.send_json({"type": "pong", "requestId": message["requestId"]})
+            return
         self.received.append(message)
         if self.on_command(message, ws):
             await asyncio.sleep(0)

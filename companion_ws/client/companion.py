@@ -18,7 +18,13 @@ import aiohttp
 
 from companion_ws.client.incoming import Incoming
 from companion_ws.client.link import Link, Token
-from companion_ws.client.outgoing import CompanionClosed, Outgoing, error_of, json_text
+from companion_ws.client.outgoing import (
+    ANSWER_WITHIN_S,
+    CompanionClosed,
+    Outgoing,
+    error_of,
+    json_text,
+)
 from companion_ws.core.errors import InvalidMessage, Unavailable
 from companion_ws.core.text import label
 from companion_ws.core.view import Message
@@ -59,6 +65,9 @@ class CompanionClient:
     says whose certificate is believed, where no authority of this system signed it: an
     `ssl.SSLContext`, or the `aiohttp.Fingerprint` of that one certificate.
 
+    A command that has no answer after `answer_within_s` fails (`Unavailable`), also
+    while the server is away; a tool call has its own time on top.
+
     Entering connects and waits for the session; afterwards the client reconnects by
     itself until it is left or the server says not to. Everything lives on the event loop
     that entered it; other threads use `asyncio.run_coroutine_threadsafe(…, companion.loop)`.
@@ -79,6 +88,7 @@ class CompanionClient:
         tools: Iterable[str] = (),
         after: int | None = None,
         open_timeout_s: float = 20.0,
+        answer_within_s: float = ANSWER_WITHIN_S,
         ssl: SSLContext | aiohttp.Fingerprint | None = None,
     ) -> None:
         self._url = re.sub(r"^ws(s?)://", r"http\1://", url.rstrip("/"))
@@ -88,11 +98,12 @@ class CompanionClient:
             "role": role,
             "device": label(device) if device is not None else None,
             "tools": ",".join(tools) or None,
+            "ordered": 1,
         }
         self._open_timeout_s = open_timeout_s
         self._ssl = ssl
         self._incoming = Incoming(after, self._log_after)
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(answer_within_s)
         self._view = self._incoming.view
         self._first: Message = {}
         self._is_left = False

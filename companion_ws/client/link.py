@@ -84,7 +84,7 @@ class Link:
 
     def _is_final(self, code: int | None) -> bool:
         if code == 1009:
-            return not self._outgoing.give_up_largest()
+            self._outgoing.give_up_largest()
         if code == 4401:
             return isinstance(self._token_source, str)
         if code is not None and code < 1000:  # the status of a refused handshake
@@ -135,7 +135,7 @@ class Link:
                     return _LOST, "a record is missing"
                 self._hear(message)
                 if message["type"] == "session_joined":
-                    self._outgoing.begin()
+                    self._outgoing.begin(message)
                     writer = asyncio.create_task(self._write(ws), name="companion-writer")
         except (ValueError, KeyError, TypeError) as error:
             log.warning("The server sent what is no message: %r", error)

@@ -248,7 +248,12 @@ class TokenRenew(Command, frozen=True, kw_only=True):
 
 
 class Ping(Command, frozen=True, kw_only=True):
-    """Answered by `pong`; no activity."""
+    """Answered by `pong`; no activity.
+
+    `resume` says that an `ordered` sender knows what was refused: next it says that again.
+    """
+
+    resume: bool = False
 
     type = "ping"
     roles = frozenset({"agent", "ui", "observer"})

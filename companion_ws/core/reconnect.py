@@ -9,14 +9,14 @@ FIRST_DELAY_S: Final = 0.25
 LONGEST_DELAY_S: Final = 8.0
 """No wait is longer: a person is looking at the screen."""
 
-_PASSING: Final = frozenset({1001, 1005, 1006, 1011, 1012, 1013})
+_PASSING: Final = frozenset({1001, 1005, 1006, 1009, 1011, 1012, 1013})
 
 
 def may_return(close_code: int | None) -> bool:
     """Return whether the same attempt may succeed later; None means no close frame came.
 
     The server's own codes say it by their range: 4000 to 4499 "come back",
-    4500 to 4999 "do not". Source: contract section 2.
+    4500 to 4999 "do not". A message that was too large (1009) costs no seat.
 
     >>> [may_return(code) for code in (None, 1012, 4408, 4501, 1000)]
     [True, True, True, False, False]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from companion_ws.core.errors import CompanionError, TooManyRequests, Unavailable
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import Role, Sender
 from companion_ws.sessions.outbox import Outbox
@@ -46,6 +47,10 @@ class Connection:
     is_announced: bool = True
     is_owner: bool = False
     """Whether its token is the owner's own; that of a phone or a page is only lent."""
+    is_ordered: bool = False
+    """Whether what it says after a passing refusal waits until that was said again."""
+    refusal: CompanionError | None = None
+    """What an ordered connection was refused with and has not gone back to yet."""
     is_joined: bool = False
     """Whether it has been told `session_joined`, which comes before all else."""
     is_subscribed: bool = False
@@ -71,6 +76,22 @@ class Connection:
     def answers(self, tool_name: str) -> bool:
         """Whether this is a screen that answers calls of this tool."""
         return self.is_screen and (not self.tools or tool_name in self.tools)
+
+    def hold(self, error: CompanionError) -> None:
+        """Note a refusal: what an ordered sender has on its way already must not overtake it."""
+        if self.is_ordered and isinstance(error, (TooManyRequests, Unavailable)):
+            passes = "retry_after_ms" in error.details or isinstance(error, Unavailable)
+            if passes and self.refusal is None:
+                self.refusal = error
+
+    def check_turn(self) -> None:
+        """Refuse what stands behind a refused command.
+
+        Raises:
+            TooManyRequests, Unavailable: as that command was refused.
+        """
+        if self.refusal is not None:
+            raise type(self.refusal)(self.refusal.message, **self.refusal.details)
 
     def shown(self) -> dict[str, Any]:
         """Return its entry in `presence`."""

@@ -752,6 +752,7 @@ def _refuser(
 
     def tell(error: CompanionError) -> None:
         if connection is not None:
+            connection.hold(error)
             connection.outbox.push_text(
                 protocol.error_message(error, request_id, live.session_id, live.now_ms())
             )

@@ -38,6 +38,7 @@ class Join:
     device: str = ""
     tools: frozenset[str] = frozenset()
     strict: bool = False
+    ordered: bool = False
 
 
 def check_once(request: web.Request) -> None:
@@ -61,9 +62,6 @@ def read_join(request: web.Request) -> Join:
     role = query.get("role") or None
     if role is not None and role not in ROLES:
         raise BadParameter("role is one of agent, ui, observer.")
-    strict = query.get("strict", "")
-    if strict not in ("", "0", "1", "true", "false"):
-        raise BadParameter("strict is 1 or 0.")
     named = (name.strip() for name in query.get("tools", "").split(","))
     tools = frozenset(name for name in named if name)
     if len(tools) > MAX_TOOLS or any(len(name) > MAX_TEXT for name in tools):
@@ -75,8 +73,15 @@ def read_join(request: web.Request) -> Join:
         role=cast("Role | None", role),
         device=label(query.get("device", "")),
         tools=tools,
-        strict=strict in ("1", "true"),
+        strict=_flag(query.get("strict"), "strict"),
+        ordered=_flag(query.get("ordered"), "ordered"),
     )
+
+
+def _flag(text: str | None, name: str) -> bool:
+    if text not in (None, "", "0", "1", "true", "false"):
+        raise BadParameter(f"{name} is 1 or 0.")
+    return text in ("1", "true")
 
 
 def _after(text: str | None) -> int | None:

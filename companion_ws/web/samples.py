@@ -35,6 +35,8 @@ JOIN: Final = {
     "device": f"A label for people, at most {MAX_TEXT} characters.",
     "tools": f"The tools this screen answers, at most {MAX_TOOLS}, with commas between; "
     "none named: any.",
+    "ordered": "`1`: after a refusal that passes, what else was on its way is refused too, until "
+    "`ping` with `resume`; then all of it is sent again, oldest first.",
     "strict": "`1`: close 4504 instead of beginning a new session.",
 }
 """Parameters of `/ws`."""
@@ -259,6 +261,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
         "open_calls": [],
         "cards": [],
         "expires_at": AT_MS + 3600000,
+        "limits": {"message_bytes": 65536},
     },
     "presence": {"event": "joined", **_PHONE},
     "state_snapshot": {

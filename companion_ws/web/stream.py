@@ -146,6 +146,7 @@ class Stream:
             "created": False,
             "requested_session_id": live.session_id,
             "reason": None,
+            "limits": {"message_bytes": self._config.limit_message_bytes},
             "expires_at": self._sessions.now_ms() + int(self._sessions.rules.ttl_s * 1000),
         }
         try:

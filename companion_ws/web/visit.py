@@ -118,6 +118,7 @@ class Visit:
             token_id=claims.id,
             tools=join.tools,
             is_announced=role != "observer",
+            is_ordered=join.ordered,
             is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
         )
         self._timers: list[asyncio.TimerHandle] = []
@@ -129,6 +130,7 @@ class Visit:
             "created": created,
             "requested_session_id": join.session_id,
             "reason": reason,
+            "limits": {"message_bytes": config.limit_message_bytes},
             "expires_at": sessions.now_ms() + int(sessions.rules.ttl_s * 1000),
         }
 
@@ -238,10 +240,13 @@ class Visit:
             command, request_id = protocol.decode(parsed)
             if isinstance(command, AWAITED):
                 return self._do(command, request_id)
+            connection = self.connection
             if isinstance(command, Ping):
+                if command.resume:
+                    connection.refusal = None
                 self._say("pong", request_id)
                 return None
-            connection = self.connection
+            connection.check_turn()
             self._live.submit(
                 command, connection.sender, request_id,
                 connection=connection, size_bytes=len(message.data), refuse=self._note,
@@ -339,6 +344,7 @@ class Visit:
 
     def _refused(self, error: CompanionError, request_id: str | None) -> None:
         self._note(error)
+        self.connection.hold(error)
         self._live.tell_error(self.connection, error, request_id)
 
     def _note(self, error: CompanionError) -> None:

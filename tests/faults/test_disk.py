@@ -11,6 +11,8 @@ import pytest
 from real_server import Screen, joined, running
 from small_disk import SmallDisk
 
+from companion_ws.client import CompanionClient
+
 
 async def answer_to(screen: Screen, request_id: str) -> str:
     """Return `stored`, or the code of the error."""
@@ -82,6 +84,37 @@ async def test_on_a_full_disk_reading_goes_on_and_writing_resumes_without_a_rest
                 assert await answer_to(screen, last) == "stored"
                 assert [record["seq"] for record in screen.records] == list(range(1, stored + 3))
             assert await server.end() == 0
+
+
+async def test_what_a_client_says_in_order_is_stored_in_order_although_the_disk_refused_some(
+    tmp_path: Path,
+) -> None:
+    with SmallDisk("limit", tmp_path) as disk:
+        flags = ("--limit-messages-per-s", "0", "--limit-records", "0")
+        async with running(disk.folder / "data", *flags) as server:
+            disk.pid = server.pid
+            async with CompanionClient(server.url, token=server.token()) as companion:
+                text = "x" * 5000
+                saying = [
+                    asyncio.ensure_future(companion.contextual_update(text, n)) for n in range(300)
+                ]
+                await saying[50]
+                disk.fill()
+                async with asyncio.timeout(30):
+                    while await ready_of(server.url) != 503:
+                        await asyncio.sleep(0.02)
+                disk.free()
+                async with asyncio.timeout(60):
+                    records = await asyncio.gather(*saying)
+
+            by_place = sorted(records, key=lambda record: record["seq"])
+            assert [record["data"] for record in by_place] == list(range(300))
+            assert await server.end() == 0
+
+
+async def ready_of(url: str) -> int:
+    async with aiohttp.ClientSession() as http:
+        return await ready(http, url)
 
 
 async def test_an_http_caller_that_hangs_up_takes_nothing_from_others(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ export const FIRST_DELAY_MS = 250
 export const LONGEST_DELAY_MS = 8000
 
 /** Closes of the protocol itself that are worth another try. */
-const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013])
+const PASSING = new Set([1001, 1005, 1006, 1009, 1011, 1012, 1013])
 
 /**
  * Whether the same attempt may succeed later.
- * 4000 to 4499 mean "come back", 4500 to 4999 "do not". Source: contract section 2.
+ * 4000 to 4499 mean "come back", 4500 to 4999 "do not"; a message that was too large costs no seat.
  */
 export function mayReturn(code) {
   if (code >= 4000 && code <= 4499) return true
