@@ -211,6 +211,8 @@ def _rules(config: Config) -> Rules:
             state_keys=config.limit_state_keys,
             records=config.limit_records,
             log_bytes=config.limit_log_bytes,
+            open_calls=config.limit_open_calls,
+            open_calls_bytes=config.limit_open_calls_bytes,
             transcripts=config.transcripts,
         ),
     )

@@ -142,6 +142,8 @@ class Config:
     limit_records: int = _setting(1000, "Records a session's log keeps.")
     limit_log_bytes: int = _setting(8 * 1024 * 1024, "Bytes a session's log keeps.")
     limit_calls: int = _setting(1000, "Telephone calls at once.")
+    limit_open_calls: int = _setting(64, "Open tool calls of a session.")
+    limit_open_calls_bytes: int = _setting(256 * 1024, "Bytes of a session's open tool calls.")
     limit_outbox_bytes: int = _setting(512 * 1024, "Unsent bytes of a connection.")
 
     secret_key: str | None = _secret("Signing key instead of data/secret.key; 32 bytes or more.")

@@ -34,3 +34,7 @@ CREATE TABLE phone_calls (                 -- under way
     session_id  TEXT PRIMARY KEY REFERENCES sessions (session_id) ON DELETE CASCADE,
     began_at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- A call sent again is told from another of the same id; a call may join an open question.
+
+ALTER TABLE calls ADD COLUMN content BLOB NOT NULL DEFAULT x'';  -- hash of tool and parameters
+ALTER TABLE calls ADD COLUMN joins TEXT;  -- the tool_call_id whose question it asks once more

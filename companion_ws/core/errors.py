@@ -86,6 +86,13 @@ class ToolClosed(CompanionError):
     http_status = 409
 
 
+class ToolCallReused(CompanionError):
+    """The `tool_call_id` belongs to a call of another tool, or with other parameters."""
+
+    code = "tool_call_reused"
+    http_status = 409
+
+
 class Unavailable(CompanionError):
     """Not known to be stored; the same `requestId` settles it."""
 

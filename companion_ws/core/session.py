@@ -27,16 +27,29 @@ from companion_ws.core.errors import (
     RevisionConflict,
     SessionEnded,
     StateTooLarge,
+    ToolCallReused,
     ToolClosed,
     ToolUnknown,
+    TooManyRequests,
 )
 from companion_ws.core.phrases import phrase
 from companion_ws.core.protocol import Command, encode
-from companion_ws.core.tool_calls import QUESTION_MS, Call, Status, choice_of, is_release
+from companion_ws.core.tool_calls import (
+    JOINABLE,
+    QUESTION_MS,
+    Call,
+    Status,
+    choice_of,
+    content_hash,
+    is_release,
+)
 
 MAX_CARDS: Final = 20
 MAX_CARDS_BYTES: Final = 128 * 1024
 """What a late screen is shown at once; more would make the join itself slow."""
+
+OPEN_CALLS_RETRY_MS: Final = 1000
+"""When to try again where too many calls are open: nobody knows when one is answered."""
 
 Role = Literal["agent", "ui", "observer", "server"]
 
@@ -73,6 +86,8 @@ class Limits:
     state_keys: int = 1024
     records: int = 1000
     log_bytes: int = 8 * 1024 * 1024
+    open_calls: int = 64
+    open_calls_bytes: int = 256 * 1024
     transcripts: bool = True
 
 
@@ -97,6 +112,12 @@ class Session:
     state: dict[str, Entry] = field(default_factory=dict)
     state_bytes: int = 0
     calls: dict[str, Call] = field(default_factory=dict)
+    unclosed: dict[str, Call] = field(default_factory=dict)
+    """Those of `calls` that are not closed, oldest first."""
+    joined: dict[str, list[str]] = field(default_factory=dict)
+    """The ids of calls that joined a call's question, by its id, oldest first."""
+    changed: dict[str, Call] = field(default_factory=dict, compare=False)
+    """Calls changed since they were last stored."""
     cards: dict[int, tuple[str | None, bytes]] = field(default_factory=dict)
     cards_bytes: int = 0
     sizes: deque[int] = field(default_factory=deque)
@@ -118,8 +139,35 @@ class Session:
         return [] if entry is None else [(key, entry)]
 
     def open_calls(self, at_ms: int) -> list[Call]:
-        """Return the questions a screen may still answer, oldest first."""
-        return [call for call in self.calls.values() if call.is_open(at_ms)]
+        """Return the questions a screen may still answer, oldest first; of joined calls the first."""
+        return [
+            call for call in self.unclosed.values() if call.joins is None and call.is_open(at_ms)
+        ]
+
+    def askers(self, question: Call) -> list[Call]:
+        """Return the calls that ask this question and have not been cancelled, oldest first."""
+        ids = [question.tool_call_id, *self.joined.get(question.tool_call_id, ())]
+        return [call for call in (self.calls[each] for each in ids) if call.is_asking]
+
+    def question_of(self, call: Call) -> Call:
+        """Return the call whose question this one asks: itself, or the one that it joined."""
+        return call if call.joins is None else self.calls[call.joins]
+
+    def is_released(self, question: Call) -> bool:
+        """Whether every agent that asked has gone on, so that an answer is a late one."""
+        return all(call.status != "waiting" for call in self.askers(question))
+
+    def put_call(self, call: Call) -> None:
+        """Take a call as it stands now; `calls` and what is derived of it change here alone."""
+        tool_call_id = call.tool_call_id
+        if call.joins is not None and tool_call_id not in self.calls:
+            self.joined.setdefault(call.joins, []).append(tool_call_id)
+        self.calls[tool_call_id] = call
+        self.changed[tool_call_id] = call
+        if call.status != "closed":
+            self.unclosed[tool_call_id] = call
+        else:
+            self.unclosed.pop(tool_call_id, None)
 
     @property
     def oldest(self) -> int | None:
@@ -131,10 +179,14 @@ class Session:
 
 
 class Event(Struct, frozen=True):
-    """A fact that is to become a record: its type and its own fields."""
+    """A fact that is to become a record: its type and its own fields.
+
+    `then` are further facts that become records with it, or none of them does.
+    """
 
     type: str
     fields: dict[str, Any]
+    then: tuple[Event, ...] = ()
 
 
 class Repeat(Struct, frozen=True):
@@ -257,44 +309,107 @@ def _(command: protocol.StateGet, asking: Asking) -> Decision:
 @_decide.register
 def _(command: protocol.ClientToolCall, asking: Asking) -> Decision:
     asked = command.client_tool_call
+    content = content_hash(asked.tool_name, asked.parameters)
     known = asking.session.calls.get(asked.tool_call_id)
     if known is not None:
+        if known.content and known.content != content:
+            raise ToolCallReused(
+                "This tool_call_id belongs to a call of another tool or with other parameters;"
+                " give each call an id of its own.",
+                tool_call_id=asked.tool_call_id,
+            )
         return Repeat((known.seq,) if known.result_seq is None else (known.seq, known.result_seq))
     by_server = asking.is_server_tool(asked.tool_name)
+    joins = None if by_server else _same_question(asked.tool_name, content, asking)
+    if asked.expects_response or not by_server:
+        _check_open_calls(asked, joins, asking)
     deadline_ms = asking.at_ms + asked.timeout_ms if asked.expects_response else None
-    return Event(
-        "client_tool_call",
-        {
-            "client_tool_call": asked,
-            "handled_by": "server" if by_server else "screens",
-            "deadline_at": deadline_ms,
-        },
-    )
+    fields: dict[str, Any] = {
+        "client_tool_call": asked,
+        "handled_by": "server" if by_server else "screens",
+        "deadline_at": deadline_ms,
+    }
+    if joins is not None:
+        fields["joins"] = joins.tool_call_id
+    return Event("client_tool_call", fields)
+
+
+def _same_question(tool_name: str, content: bytes, asking: Asking) -> Call | None:
+    """Return the open question that a call asks once more, or None."""
+    if tool_name not in JOINABLE:
+        return None
+    for call in asking.session.open_calls(asking.at_ms):
+        if call.content == content and call.tool_name == tool_name:
+            return call
+    return None
+
+
+def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, asking: Asking) -> None:
+    limits, at_ms = asking.limits, asking.at_ms
+    counted = [
+        call
+        for call in asking.session.unclosed.values()
+        if call.status == "waiting" or asking.session.question_of(call).is_open(at_ms)
+    ]
+    if limits.open_calls and len(counted) >= limits.open_calls:
+        raise TooManyRequests(
+            f"The session has {limits.open_calls} open calls, which is the limit.",
+            retry_after_ms=OPEN_CALLS_RETRY_MS,
+        )
+    if not limits.open_calls_bytes or joins is not None:
+        return
+    size = sum(len(call.body) for call in counted) + len(encode(asked))
+    if size > limits.open_calls_bytes:
+        raise TooManyRequests(
+            f"The open calls would have {size} bytes, more than {limits.open_calls_bytes}.",
+            retry_after_ms=OPEN_CALLS_RETRY_MS,
+        )
 
 
 @_decide.register
 def _(command: protocol.ClientToolResult, asking: Asking) -> Decision:
-    call = _open_call(command.tool_call_id, asking)
-    if call.status == "waiting":
-        return _result(call, command.result, command.is_error, "ui")
-    question = _title_of(call)
+    session = asking.session
+    call = _known_call(command.tool_call_id, asking)
+    question = session.question_of(call)
+    if not question.is_open(asking.at_ms):
+        raise ToolClosed(
+            "This call is answered, withdrawn or over.", tool_call_id=call.tool_call_id
+        )
+    waiting = _waiting(call, session)
+    if waiting:
+        return _results(waiting, command.result, command.is_error, "ui")
+    # Whoever asked last and has not cancelled hears the late answer.
+    asker = call if call.is_asking else session.askers(question)[-1]
     sentence = phrase(
-        asking.session.language, "late", question=question, answer=choice_of(command.result)
+        session.language,
+        "late",
+        question=_title_of(question),
+        answer=choice_of(command.result),
     )
-    return Event(
-        "user_message",
-        {"text": sentence, "in_reply_to": call.tool_call_id, "result": command.result},
-    )
+    fields = {"text": sentence, "in_reply_to": asker.tool_call_id, "result": command.result}
+    if asker.joins is not None:
+        fields["joins"] = asker.joins
+    return Event("user_message", fields)
 
 
 @_decide.register
 def _(command: protocol.ClientToolCancel, asking: Asking) -> Decision:
+    session = asking.session
     call = _known_call(command.tool_call_id, asking)
+    question = session.question_of(call)
+    is_asking_still = call.status == "waiting" or (
+        call.status == "released" and question.is_open(asking.at_ms)
+    )
+    if not is_asking_still:
+        raise ToolClosed("This call is closed already.", tool_call_id=call.tool_call_id)
+    fields: dict[str, Any] = {}
+    if len(session.askers(question)) > 1:
+        fields["question_open"] = True
+    if call.joins is not None:
+        fields["joins"] = call.joins
     if call.status == "waiting":
-        return _result(call, '{"status":"cancelled"}', False, "agent")
-    if call.is_open(asking.at_ms):
-        return Event("client_tool_cancel", {"tool_call_id": call.tool_call_id})
-    raise ToolClosed("This call is closed already.", tool_call_id=call.tool_call_id)
+        return _result(call, '{"status":"cancelled"}', False, "agent", fields)
+    return Event("client_tool_cancel", {"tool_call_id": call.tool_call_id, **fields})
 
 
 @_decide.register
@@ -302,7 +417,9 @@ def _(command: AnswerCall, asking: Asking) -> Decision:
     call = _known_call(command.tool_call_id, asking)
     if call.status != "waiting":
         raise ToolClosed("This call has its answer already.", tool_call_id=call.tool_call_id)
-    return _result(call, command.result, command.is_error, "server")
+    if call.handled_by == "server" or is_release(call, command.result, "server"):
+        return _result(call, command.result, command.is_error, "server")
+    return _results(_waiting(call, asking.session), command.result, command.is_error, "server")
 
 
 @_decide.register
@@ -400,24 +517,31 @@ def _known_call(tool_call_id: str, asking: Asking) -> Call:
     return call
 
 
-def _open_call(tool_call_id: str, asking: Asking) -> Call:
-    call = _known_call(tool_call_id, asking)
-    if not call.is_open(asking.at_ms):
-        raise ToolClosed("This call is answered, withdrawn or over.", tool_call_id=tool_call_id)
-    return call
+def _waiting(call: Call, session: Session) -> list[Call]:
+    """Return the calls that an answer to this one is the result of, itself first."""
+    askers = session.askers(session.question_of(call))
+    waiting = [asker for asker in askers if asker.status == "waiting"]
+    return sorted(waiting, key=lambda asker: asker.tool_call_id != call.tool_call_id)
 
 
-def _result(call: Call, result: str, is_error: bool, answered_by: str) -> Event:
-    return Event(
-        "client_tool_result",
-        {
-            "tool_name": call.tool_name,
-            "tool_call_id": call.tool_call_id,
-            "result": result,
-            "is_error": is_error,
-            "answered_by": answered_by,
-        },
-    )
+def _results(calls: list[Call], result: str, is_error: bool, answered_by: str) -> Event:
+    first, *others = (_result(call, result, is_error, answered_by) for call in calls)
+    return Event(first.type, first.fields, tuple(others))
+
+
+def _result(
+    call: Call, result: str, is_error: bool, answered_by: str, more: dict[str, Any] | None = None
+) -> Event:
+    fields = {
+        "tool_name": call.tool_name,
+        "tool_call_id": call.tool_call_id,
+        "result": result,
+        "is_error": is_error,
+        "answered_by": answered_by,
+    }
+    if more is None:
+        more = {} if call.joins is None else {"joins": call.joins}
+    return Event("client_tool_result", fields | more)
 
 
 def _title_of(call: Call) -> str:
@@ -512,36 +636,51 @@ def _forget_key(session: Session, key: str) -> None:
 
 
 def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
+    _close_overdue(session, at_ms)
     asked: protocol.ToolCall = fields["client_tool_call"]
     status: Status = "waiting"
     if not asked.expects_response:
         # Nobody waits: a tap on it counts as a late answer.
         status = "released" if fields["handled_by"] == "screens" else "closed"
-    session.calls[asked.tool_call_id] = Call(
-        tool_call_id=asked.tool_call_id,
-        seq=session.seq,
-        tool_name=asked.tool_name,
-        handled_by=fields["handled_by"],
-        status=status,
-        asked_at_ms=at_ms,
-        deadline_ms=fields["deadline_at"],
-        body=body if status != "closed" else b"",
+    joins = fields.get("joins")
+    session.put_call(
+        Call(
+            tool_call_id=asked.tool_call_id,
+            seq=session.seq,
+            tool_name=asked.tool_name,
+            handled_by=fields["handled_by"],
+            status=status,
+            asked_at_ms=at_ms,
+            deadline_ms=fields["deadline_at"],
+            body=body if status != "closed" and joins is None else b"",
+            content=content_hash(asked.tool_name, asked.parameters),
+            joins=joins,
+        )
     )
+    if joins is not None:
+        # It stays open for ten minutes from whoever asked last.
+        session.put_call(replace(session.calls[joins], asked_at_ms=at_ms))
     return ()
+
+
+def _close_overdue(session: Session, at_ms: int) -> None:
+    """Let go of the text of questions that nobody can answer any more."""
+    for call in list(session.unclosed.values()):
+        if call.joins is None and not call.is_open(at_ms) and session.is_released(call):
+            _close_question(session, call)
 
 
 def _fold_result(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
 ) -> tuple[int, ...]:
-    call = session.calls[fields["tool_call_id"]]
+    call = replace(session.calls[fields["tool_call_id"]], result_seq=session.seq)
     if is_release(call, fields["result"], fields["answered_by"]):
-        session.calls[call.tool_call_id] = replace(
-            call, status="released", result_seq=session.seq
-        )
+        session.put_call(replace(call, status="released"))
+    elif fields.get("question_open"):
+        _leave(session, call)
     else:
-        session.calls[call.tool_call_id] = replace(
-            call, status="closed", result_seq=session.seq, body=b""
-        )
+        session.put_call(replace(call, status="closed", body=b""))
+        _close_question(session, session.question_of(call))
     return ()
 
 
@@ -550,20 +689,41 @@ def _fold_message(
 ) -> tuple[int, ...]:
     # Only a late answer has a result; other messages may refer to a call and leave it open.
     if "result" in fields:
-        _close_call(session, fields["in_reply_to"])
+        _close_question(session, session.question_of(session.calls[fields["in_reply_to"]]))
     return ()
 
 
 def _fold_cancel(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
 ) -> tuple[int, ...]:
-    _close_call(session, fields["tool_call_id"])
+    call = session.calls[fields["tool_call_id"]]
+    if fields.get("question_open"):
+        _leave(session, call)
+    else:
+        _close(session, call)
+        _close_question(session, session.question_of(call))
     return ()
 
 
-def _close_call(session: Session, tool_call_id: str) -> None:
-    call = session.calls[tool_call_id]
-    session.calls[tool_call_id] = replace(call, status="closed", body=b"")
+def _leave(session: Session, call: Call) -> None:
+    """Let an asker go while others still ask the same."""
+    if call.joins is not None:
+        _close(session, call)
+    else:
+        session.put_call(replace(call, status="withdrawn"))
+
+
+def _close_question(session: Session, question: Call) -> None:
+    """Close a question for all but those who get a result of their own next."""
+    members = [question.tool_call_id, *session.joined.get(question.tool_call_id, ())]
+    for tool_call_id in reversed(members):
+        call = session.calls[tool_call_id]
+        if call.status not in ("waiting", "closed"):
+            _close(session, call)
+
+
+def _close(session: Session, call: Call) -> None:
+    session.put_call(replace(call, status="closed", body=b""))
 
 
 def _fold_conversation(

@@ -9,6 +9,7 @@ late answer still counts. Source: contract section 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,7 +24,14 @@ MAX_FIELDS: Final = 50
 RELEASES: Final = frozenset({"no_screen", "no_answer"})
 """Results that let the agent go on but leave the question open."""
 
-Status = Literal["waiting", "released", "closed"]
+JOINABLE: Final = frozenset({"companion_choose", "companion_form", "companion_confirm"})
+"""Questions that are asked once, however many calls ask the same at a time."""
+HASH_BYTES: Final = 16
+EXACT: Final = 2**53
+"""Up to here a number with nothing behind its point is the same as the integer."""
+
+Status = Literal["waiting", "released", "withdrawn", "closed"]
+"""`withdrawn`: its own asker has cancelled, and the question stays open for those who joined it."""
 Answerer = Literal["ui", "agent", "server"]
 
 
@@ -40,6 +48,10 @@ class Call:
     deadline_ms: int | None
     result_seq: int | None = None
     body: bytes = b""
+    content: bytes = b""
+    """What tells whether another call of this id is the same one; see `content_hash`."""
+    joins: str | None = None
+    """The call whose question this one waits for; the same was open when it was made."""
 
     def is_open(self, at_ms: int) -> bool:
         """Whether a screen may still answer the question."""
@@ -48,6 +60,37 @@ class Call:
             and self.status != "closed"
             and at_ms < self.asked_at_ms + QUESTION_MS
         )
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether whoever made it still wants an answer, be it a late one."""
+        return self.status in ("waiting", "released")
+
+
+def content_hash(tool_name: str, parameters: dict[str, Any]) -> bytes:
+    """Return what two calls share exactly if they ask the same.
+
+    Parameters are compared as JSON values: the order of keys does not count, and
+    1 equals 1.0. Source: contract section 4.
+
+    >>> content_hash("t", {"a": 1, "b": [2.0]}) == content_hash("t", {"b": [2], "a": 1.0})
+    True
+    >>> content_hash("t", {"a": 1}) == content_hash("t", {"a": True})
+    False
+    """
+    text = msgspec.json.encode([tool_name, _plain(parameters)], order="deterministic")
+    return sha256(text).digest()[:HASH_BYTES]
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value with each number in the one form it has as an integer, if any."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return int(value)
+    return value
 
 
 def status_of(result: str) -> str | None:

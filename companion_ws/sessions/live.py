@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
@@ -40,6 +40,7 @@ from companion_ws.core.session import (
 )
 from companion_ws.database import Database
 from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.joined import joined_text
 from companion_ws.sessions.outbox import Batch
 from companion_ws.sessions.store import KEPT_REQUESTS, TRIM_RECORDS, Store, Stored, Writing
 
@@ -197,6 +198,9 @@ class Live:
                 self._record(
                     decision, sender, request_id, at_ms, connection, size_bytes, answer, refuse
                 )
+                for event in decision.then:
+                    # In the same unit, for nothing awaits: stored with the first, or not at all.
+                    self._record(event, sender, None, at_ms, None, 0, None, None)
             case Repeat():
                 seqs = dict.fromkeys(decision.seqs[:1], "client_tool_call")
                 seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
@@ -508,7 +512,10 @@ class Live:
         self.members[connection.connection_id] = connection
         connection.first_seq = session.first_seq
         self.active(at_ms)
-        body = encode(
+        body = joined_text(
+            session,
+            at_ms,
+            self.presence(),
             {
                 "type": "session_joined",
                 **joined,
@@ -523,20 +530,14 @@ class Live:
                 "first_seq": session.oldest,
                 "epoch": self._store.epoch,
                 "recovery": recovery,
-                "state": session.snapshot(),
-                "presence": self.presence(),
                 "conversation_id": session.conversation_id,
-                "open_calls": [
-                    _raw(protocol.marked(call.body, released=call.status == "released"))
-                    for call in session.open_calls(at_ms)
-                ],
-                "cards": [_raw(body) for _, body in session.cards.values()],
                 "timestamp": at_ms,
-            }
+            },
         )
 
         def deliver(body: bytes) -> None:
             connection.is_joined = True
+            # Beyond the outbox's bound, and with one of its own: see joined.py.
             connection.outbox.push_text(body, is_exempt=True)
             connection.room.set()
             if recovery != "replay" or after == self.told:
@@ -736,10 +737,6 @@ class Live:
 
 def _turn_away(connection: Connection) -> None:
     connection.close(1013, "The server cannot store anything at the moment; come back.")
-
-
-def _raw(body: bytes) -> Any:
-    return Raw(body)
 
 
 def _refuser(

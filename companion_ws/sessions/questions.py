@@ -148,7 +148,8 @@ class Questions:
 
     async def _check(self, live: Live, call: Call) -> None:
         """Tell the agent's author of a question that the CompanionUI has nothing to tap for."""
-        message = unanswerable(call)
+        question = live.session.question_of(call)
+        message = unanswerable(question) if question.body else None
         if message is not None:
             result = encode({"status": "error", "message": message}).decode()
             await self._answer(live.session_id, call, result, is_error=True)

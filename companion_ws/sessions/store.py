@@ -6,13 +6,13 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final, Literal
 
 from companion_ws.core.errors import Unavailable
 from companion_ws.core.session import Entry, Event, Session
-from companion_ws.core.tool_calls import Call
+from companion_ws.core.tool_calls import Call, content_hash
 from companion_ws.database import Database, Params, Statement, Unit
 
 KEPT_TRAIL: Final = 1000
@@ -47,9 +47,10 @@ _STATE: Final = """
     ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
 _CALL: Final = """
     INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
-        asked_at_ms, deadline_ms, result_seq, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET status = excluded.status, result_seq = excluded.result_seq,
-        body = excluded.body"""
+        asked_at_ms, deadline_ms, result_seq, body, content, joins)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET status = excluded.status, asked_at_ms = excluded.asked_at_ms,
+        result_seq = excluded.result_seq, body = excluded.body"""
 _TRAIL: Final = """
     INSERT INTO trail (session_id, at_ms, event, details)
     SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"""
@@ -169,14 +170,11 @@ class Writing:
                 add(_STATE, (self._id, event.fields["key"], None, seq))
             case "client_tool_call":
                 call = session.calls[event.fields["client_tool_call"].tool_call_id]
-                self._call(call)
                 if call.deadline_ms is not None:
                     add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
-                call = session.calls[event.fields["tool_call_id"]]
-                self._call(call)
                 self.unit.rows.setdefault(_DUE, [])
-                add(_DONE, (self._id, "deadline", call.tool_call_id))
+                add(_DONE, (self._id, "deadline", event.fields["tool_call_id"]))
             case "conversation_initiation_metadata":
                 event_of = event.fields["conversation_initiation_metadata_event"]
                 for sql, params in _binding(
@@ -185,8 +183,9 @@ class Writing:
                     add(sql, params)
             case "session_ended":
                 add(_END, (at_ms, self._id))
-            case "user_message" if "result" in event.fields:
-                self._call(session.calls[event.fields["in_reply_to"]])
+        for call in session.changed.values():
+            self._call(call)
+        session.changed.clear()
 
     def trim(self, session: Session) -> None:
         """Remove the records before the first one kept, but for cards, and requestIds long past."""
@@ -201,6 +200,7 @@ class Writing:
             (
                 self._id, call.tool_call_id, call.seq, call.tool_name, call.handled_by,
                 call.status, call.asked_at_ms, call.deadline_ms, call.result_seq, call.body,
+                call.content, call.joins,
             ),
         )
 
@@ -283,10 +283,12 @@ class Store:
             session.cards_bytes += len(body)
         for columns in await read(
             "SELECT tool_call_id, seq, tool_name, handled_by, status, asked_at_ms, deadline_ms,"
-            " result_seq, body FROM calls WHERE session_id = ? ORDER BY seq",
+            " result_seq, body, content, joins FROM calls WHERE session_id = ? ORDER BY seq",
             (session_id,),
         ):
-            session.calls[columns[0]] = Call(*columns)
+            session.put_call(Call(*columns))
+        await self._compare_old_calls(session)
+        session.changed.clear()
         session.sizes = deque(
             size
             for (size,) in await read(
@@ -305,6 +307,21 @@ class Store:
             )
         }
         return Stored(session, row, requests)
+
+    async def _compare_old_calls(self, session: Session) -> None:
+        """Let calls of before version 0.2 tell whether another of their id is the same."""
+        if all(call.content for call in session.calls.values()):
+            return
+        for tool_call_id, body in await self._database.read(
+            "SELECT tool_call_id, coalesce(nullif(calls.body, x''), records.body) FROM calls"
+            " LEFT JOIN records USING (session_id, seq)"
+            " WHERE session_id = ? AND content = x''",
+            (session.session_id,),
+        ):
+            if body is not None:
+                asked = json.loads(body)["client_tool_call"]
+                content = content_hash(asked["tool_name"], asked["parameters"])
+                session.put_call(replace(session.calls[tool_call_id], content=content))
 
     async def records(
         self, session_id: str, after: int, up_to: int, count: int, size_bytes: int = 0

@@ -60,24 +60,29 @@ class Talk:
         """Decide and, where it is an event, let it become the next record."""
         decision = self.decide(message, role)
         if isinstance(decision, Event):
-            body = protocol.encode(
-                {
-                    "type": decision.type,
-                    **decision.fields,
-                    "timestamp": self.now_ms,
-                    "seq": self.session.seq + 1,
-                }
-            )
-            self.bodies.append(body)
-            self.dropped = apply(self.session, decision, body, self.now_ms)
-            trim(self.session, self.limits)
+            for event in (decision, *decision.then):
+                self._append(event)
         return decision
+
+    def _append(self, event: Event) -> None:
+        body = protocol.encode(
+            {
+                "type": event.type,
+                **event.fields,
+                "timestamp": self.now_ms,
+                "seq": self.session.seq + 1,
+            }
+        )
+        self.bodies.append(body)
+        self.dropped = apply(self.session, event, body, self.now_ms)
+        trim(self.session, self.limits)
 
     def record(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Any:
         """Say something that becomes a record, and return it as the wire shows it."""
+        before = len(self.bodies)
         decision = self.say(message, role)
         assert isinstance(decision, Event), decision
-        return protocol.parse(self.bodies[-1])
+        return protocol.parse(self.bodies[before])
 
     def call(self, tool_call_id: str = "t1", name: str = "companion_choose", **fields: Any) -> Any:
         """Let the agent call a tool."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from companion_ws.core.errors import (
     RevisionConflict,
     SessionEnded,
     StateTooLarge,
+    ToolCallReused,
     ToolClosed,
     ToolUnknown,
+    TooManyRequests,
 )
 from companion_ws.core.protocol import COMMANDS
 from companion_ws.core.session import (
@@ -30,7 +33,7 @@ from companion_ws.core.session import (
     Reply,
     Sender,
 )
-from companion_ws.core.tool_calls import QUESTION_MS
+from companion_ws.core.tool_calls import JOINABLE, QUESTION_MS
 
 EXAMPLES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "contextual_update": ({"text": "x"}, {"agent", "ui"}),
@@ -252,7 +255,7 @@ def test_a_call_is_recorded_with_its_deadline_and_who_answers_it() -> None:
     assert asked["client_tool_call"]["timeout_ms"] == 1000
     run = talk.call("t2", "quotes")
     assert (run["handled_by"], run["deadline_at"]) == ("server", START_MS + 18_000)
-    assert talk.call("t3", expects_response=False)["deadline_at"] is None
+    assert talk.call("t3", "companion_form", expects_response=False)["deadline_at"] is None
     assert talk.open_ids() == ["t1", "t3"]
 
 
@@ -273,11 +276,200 @@ def test_the_first_answer_wins() -> None:
 def test_a_call_that_comes_again_answers_what_stands() -> None:
     talk = Talk()
     talk.call()
-    again = {"type": "client_tool_call", "tool_name": "other", "tool_call_id": "t1"}
+    again = {
+        "type": "client_tool_call", "tool_name": "companion_choose", "tool_call_id": "t1",
+        "timeout_ms": 2000, "expects_response": False,
+    }  # fmt: skip
 
     assert talk.say(again) == Repeat((1,))
     talk.answer()
     assert talk.say(again) == Repeat((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"a": 1, "b": [1, 2]}, {"b": [1.0, 2], "a": 1.0}),
+        ({"x": {"y": 1e2, "z": None}}, {"x": {"z": None, "y": 100}}),
+        ({"n": 0}, {"n": -0.0}),
+    ],
+)
+def test_parameters_are_compared_as_json_values(first: Any, second: Any) -> None:
+    talk = Talk()
+    talk.call(parameters=first)
+    again = {"tool_name": "companion_choose", "tool_call_id": "t1", "parameters": second}
+
+    assert talk.say({"type": "client_tool_call", "client_tool_call": again}) == Repeat((1,))
+
+
+@pytest.mark.parametrize(
+    ("tool_name", "parameters"),
+    [
+        ("companion_form", {"n": 1}),
+        ("companion_choose", {"n": 2}),
+        ("companion_choose", {"n": True}),
+        ("companion_choose", {"n": "1"}),
+        ("companion_choose", {"n": [1]}),
+        ("companion_choose", {"n": 1, "m": None}),
+        ("companion_choose", {}),
+    ],
+)
+def test_an_id_that_comes_again_with_another_question_is_refused(
+    tool_name: str, parameters: Any
+) -> None:
+    talk = Talk()
+    talk.call(parameters={"n": 1})
+    other = {"tool_name": tool_name, "tool_call_id": "t1", "parameters": parameters}
+
+    for _ in range(2):  # While it is open, and once it is answered.
+        with pytest.raises(ToolCallReused):
+            talk.say({"type": "client_tool_call", "client_tool_call": other})
+        if talk.open_ids():
+            talk.answer()
+
+
+# The same question once more.
+
+
+@pytest.mark.parametrize("answered", ["t1", "t2"])
+@pytest.mark.parametrize("name", sorted(JOINABLE))
+def test_the_same_question_is_open_once_and_both_calls_get_the_answer(
+    name: str, answered: str
+) -> None:
+    talk = Talk()
+    assert "joins" not in talk.call("t1", name, parameters={"n": 1})
+    assert talk.call("t2", name, parameters={"n": 1.0})["joins"] == "t1"
+    assert talk.open_ids() == ["t1"]
+
+    talk.answer(answered)
+    results = [json.loads(body) for body in talk.bodies[2:]]
+    assert {record["tool_call_id"] for record in results} == {"t1", "t2"}
+    assert results[0]["tool_call_id"] == answered
+    assert {record["result"] for record in results} == {'{"id":"air"}'}
+    assert talk.open_ids() == []
+    assert not talk.session.unclosed
+    for call_id in ("t1", "t2"):
+        with pytest.raises(ToolClosed):
+            talk.answer(call_id)
+
+
+def test_other_tools_other_questions_and_closed_ones_are_never_joined() -> None:
+    talk = Talk()
+    for call_id, name in (("t1", "companion_show"), ("t2", "companion_show"), ("t3", "mine"), ("t4", "mine")):
+        assert "joins" not in talk.call(call_id, name)
+    talk.call("t5", parameters={"n": 1})
+    assert "joins" not in talk.call("t6", parameters={"n": 2})
+    talk.answer("t5")
+    assert "joins" not in talk.call("t7", parameters={"n": 1})
+    talk.now_ms += QUESTION_MS
+    assert "joins" not in talk.call("t8", parameters={"n": 1})
+
+
+@pytest.mark.parametrize("order", [("t1", "t2"), ("t2", "t1")])
+def test_the_last_cancel_withdraws_the_question(order: tuple[str, str]) -> None:
+    talk = Talk()
+    talk.call("t1")
+    talk.call("t2")
+    first, last = order
+
+    cancelled = talk.record({"type": "client_tool_cancel", "tool_call_id": first})
+    assert (cancelled["tool_call_id"], cancelled["question_open"]) == (first, True)
+    assert talk.open_ids() == ["t1"]
+    with pytest.raises(ToolClosed):
+        talk.say({"type": "client_tool_cancel", "tool_call_id": first})
+    withdrawn = talk.record({"type": "client_tool_cancel", "tool_call_id": last})
+    assert "question_open" not in withdrawn
+    assert talk.open_ids() == []
+    with pytest.raises(ToolClosed):
+        talk.answer("t1")
+
+
+@pytest.mark.parametrize("answered", ["t1", "t2"])
+def test_who_has_not_cancelled_gets_the_answer_alone(answered: str) -> None:
+    talk = Talk()
+    talk.call("t1")
+    talk.call("t2")
+    talk.say({"type": "client_tool_cancel", "tool_call_id": "t1"})
+
+    assert talk.answer(answered)["tool_call_id"] == "t2"
+    assert len(talk.bodies) == 4
+    assert talk.open_ids() == []
+
+
+def test_a_late_answer_to_a_question_asked_twice_is_told_once() -> None:
+    talk = Talk()
+    talk.call("t1")
+    talk.call("t2")
+    for call_id in ("t1", "t2"):
+        talk.say(AnswerCall(tool_call_id=call_id, result='{"status":"no_answer"}'), "server")
+    assert talk.open_ids() == ["t1"]
+
+    assert talk.answer("t1")["in_reply_to"] == "t1"
+    assert len(talk.bodies) == 5
+    assert not talk.session.unclosed
+
+
+def test_an_answer_that_comes_while_one_of_two_waits_is_its_result_and_no_message() -> None:
+    talk = Talk()
+    talk.call("t1")
+    talk.say(AnswerCall(tool_call_id="t1", result='{"status":"no_answer"}'), "server")
+    talk.now_ms += QUESTION_MS - 1
+    talk.call("t2")
+    talk.now_ms += 1000
+
+    assert talk.open_ids() == ["t1"], "ten minutes from whoever asked last"
+    assert talk.answer("t1")["tool_call_id"] == "t2"
+    assert not talk.session.unclosed
+
+
+# How many are open.
+
+
+def test_sixty_four_calls_are_open_and_one_more_is_refused() -> None:
+    talk = Talk(server_tools=("quotes",))
+    for number in range(64):
+        talk.call(f"t{number}", "quotes" if number % 2 else "ask", parameters={"n": number})
+    with pytest.raises(TooManyRequests) as refused:
+        talk.call("t64", "ask")
+    assert refused.value.details["retry_after_ms"] > 0
+    with pytest.raises(TooManyRequests):
+        talk.call("t64", "ask", expects_response=False)
+
+    talk.answer("t0")
+    talk.call("t64", "ask")
+
+
+def test_joining_counts_too() -> None:
+    talk = Talk(Limits(open_calls=2))
+    talk.call("t1")
+    talk.call("t2")
+    with pytest.raises(TooManyRequests):
+        talk.call("t3")
+
+
+def test_open_calls_have_so_many_bytes_and_no_more() -> None:
+    talk = Talk(Limits(open_calls_bytes=10_000, open_calls=0))
+    talk.call("t1", "ask", parameters={"x": "x" * 9000})
+    with pytest.raises(TooManyRequests):
+        talk.call("t2", "ask", parameters={"x": "x" * 2000})
+    talk.answer("t1")
+    talk.call("t2", "ask", parameters={"x": "x" * 2000})
+
+    free = Talk(Limits(open_calls_bytes=0, open_calls=0))
+    for number in range(100):
+        free.call(f"t{number}", "ask", parameters={"x": "x" * 9000})
+
+
+def test_a_question_that_is_over_counts_no_more_and_its_text_is_let_go() -> None:
+    talk = Talk(Limits(open_calls=1))
+    talk.call("t1", "ask", expects_response=False)
+    with pytest.raises(TooManyRequests):
+        talk.call("t2", "ask")
+    talk.now_ms += QUESTION_MS
+    talk.call("t2", "ask")
+
+    assert talk.session.calls["t1"].body == b""
+    assert list(talk.session.unclosed) == ["t2"]
 
 
 def test_screens_do_not_answer_server_tools() -> None:
@@ -327,7 +519,7 @@ def test_a_question_without_title_is_named_by_its_tool() -> None:
 def test_a_question_ends_ten_minutes_after_its_record() -> None:
     talk = Talk()
     talk.call("t1", expects_response=False)
-    talk.call("t2")
+    talk.call("t2", "companion_form")
 
     talk.now_ms += QUESTION_MS - 1
     assert talk.open_ids() == ["t1", "t2"]

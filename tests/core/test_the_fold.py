@@ -29,7 +29,7 @@ from companion_ws.core.session import (
 WIRE = Path(__file__).parents[1] / "wire"
 
 keys = st.sampled_from(["a", "b", "ключ", 'quote"'])
-ids = st.sampled_from(["t1", "t2", "t3"])
+ids = st.sampled_from(["t1", "t2", "t3", "t4"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -57,7 +57,7 @@ commands = st.one_of(
             {"type": "client_tool_call", "tool_name": name, "tool_call_id": id_, "expects_response": waits},
             "agent",
         ),
-        ids, st.sampled_from(["ask", "quotes"]), st.booleans(),
+        ids, st.sampled_from(["companion_confirm", "ask", "quotes"]), st.booleans(),
     ),
     st.builds(lambda id_: ({"type": "client_tool_result", "tool_call_id": id_, "result": "x"}, "ui"), ids),
     st.builds(lambda id_: ({"type": "client_tool_cancel", "tool_call_id": id_}, "agent"), ids),
@@ -100,9 +100,10 @@ def test_what_the_session_counts_is_what_it_holds(said: list[Any]) -> None:
             decision = talk.say(message, role)
         except CompanionError:
             continue
-        if isinstance(decision, Event) and decision.type == "client_tool_result":
-            call_id = decision.fields["tool_call_id"]
-            results[call_id] = results.get(call_id, 0) + 1
+        for event in (decision, *decision.then) if isinstance(decision, Event) else ():
+            if event.type == "client_tool_result":
+                call_id = event.fields["tool_call_id"]
+                results[call_id] = results.get(call_id, 0) + 1
 
     session = talk.session
     assert session.seq == len(talk.bodies)
@@ -114,6 +115,12 @@ def test_what_the_session_counts_is_what_it_holds(said: list[Any]) -> None:
     )
     assert session.cards_bytes == sum(len(body) for _, body in session.cards.values())
     assert all(count == 1 for count in results.values()), "exactly one result a call"
+    assert session.unclosed == {
+        call_id: call for call_id, call in session.calls.items() if call.status != "closed"
+    }
+    for call in session.unclosed.values():
+        assert session.question_of(call).status != "closed", "whoever asks has an open question"
+        assert session.askers(session.question_of(call)), "an open question has somebody who asks"
 
 
 def test_the_log_keeps_its_newest_records() -> None:

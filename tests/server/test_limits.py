@@ -387,6 +387,67 @@ async def test_calls_up_to_the_limit_have_a_session_and_one_more_goes_on_by_voic
     assert heard == ["ready" if one else "unavailable" for one in ready]
 
 
+# Open calls, and what a join carries.
+
+
+async def test_a_session_has_so_many_open_calls_and_no_more(start: Any) -> None:
+    server = await start(limit_open_calls=3)
+    agent, screen = await server.pair_of()
+    for number in range(3):
+        await agent.call(f"t{number}", parameters={"title": str(number)})
+
+    refused = await agent.call("t3", parameters={})
+    assert (refused["code"], refused["retry_after_ms"] > 0) == ("too_many_requests", True)
+    call = {"type": "client_tool_call", "tool_name": "companion_choose", "tool_call_id": "t3"}
+    over_http = await server.http(
+        "POST", f"/sessions/{agent.session_id}/messages", call
+    )
+    assert (over_http.status, over_http.code) == (429, "too_many_requests")
+    assert int(over_http.headers["Retry-After"]) >= 1
+    await screen.say("client_tool_result", tool_call_id="t0", result="{}")
+    assert (await agent.call("t3", parameters={}))["type"] == "client_tool_call"
+
+
+async def test_open_calls_of_a_session_have_256_kib_and_no_more(start: Any) -> None:
+    server = await start(limit_messages_per_s=0)
+    agent, _ = await server.pair_of()
+    for number in range(4):
+        await agent.call(f"t{number}", "mine", parameters={"x": "x" * 60_000})
+
+    assert (await agent.call("t4", "mine", parameters={"x": "x" * 30_000}))["code"] == (
+        "too_many_requests"
+    )
+    assert (await agent.call("t5", "mine", parameters={"x": "x" * 10_000}))["seq"]
+
+
+@pytest.mark.parametrize("recovery", [{}, {"after": 0}])
+async def test_what_a_join_carries_has_a_mebibyte_at_most(start: Any, recovery: Any) -> None:
+    server = await start(
+        limit_open_calls=0, limit_open_calls_bytes=0, limit_state_bytes=0, limit_messages_per_s=0,
+        limit_connections_per_session=0, limit_connections_per_user=0,
+    )  # fmt: skip
+    agent, screen = await server.pair_of()
+    for number in range(40):
+        await agent.call(f"t{number}", "mine", parameters={"x": "x" * 30_000}, timeout_ms=120_000)
+        await agent.say("state_update", key=f"k{number}", value="y" * 30_000)
+        await screen.send("screen", text="z" * 500)
+
+    late = await server.socket(session_id=agent.session_id, role="ui", **recovery)
+    frame = await late.ws.receive()
+    joined = json.loads(frame.data)
+    assert len(frame.data.encode()) <= 1024 * 1024
+    assert joined["open_calls"][-1]["client_tool_call"]["tool_call_id"] == "t39", "newest first"
+    assert "k39" in joined["state"]
+    assert joined["left_out"]["open_calls"] == 40 - len(joined["open_calls"])
+    assert joined["left_out"]["state"] == 40 - len(joined["state"])
+
+
+async def test_a_join_that_carries_everything_says_nothing_of_leaving_out(server: Running) -> None:
+    agent, _ = await server.pair_of()
+    await agent.say("state_update", key="k", value=1)
+    assert "left_out" not in (await server.join(session_id=agent.session_id)).joined
+
+
 def test_every_limit_has_a_test_here() -> None:
     """By name, so that a new limit is not forgotten."""
     import dataclasses

@@ -274,7 +274,8 @@ async def test_a_screen_that_does_not_answer_in_time_releases_the_agent(server: 
     assert (counted["type"], counted["in_reply_to"]) == ("user_message", "t1")
     assert await late.next_of("user_message") == counted
     assert (await answer(late, "t1"))["code"] == "tool_closed"
-    await agent.send("client_tool_call", tool_name="x", tool_call_id="t1")
+    again = {"tool_name": "companion_choose", "tool_call_id": "t1", "parameters": TITLE}
+    await agent.send("client_tool_call", **again)
     assert (await agent.next_of("client_tool_call"))["duplicate"] is True
     assert (await agent.next_of("client_tool_result"))["seq"] == result["seq"]
 

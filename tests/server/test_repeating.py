@@ -131,20 +131,21 @@ async def test_http_and_socket_know_the_same_requests(server: Running) -> None:
 async def test_a_tool_call_sent_again_answers_its_record_and_its_result(server: Running) -> None:
     agent, screen = await server.pair_of()
     call = await agent.call("t1", requestId="r1")
-    await agent.send("client_tool_call", requestId="r2", tool_name="x", tool_call_id="t1")
+    await agent.send("client_tool_call", requestId="r2", tool_name="companion_choose", tool_call_id="t1")
     assert await agent.next_of("client_tool_call") == {**call, "duplicate": True}
     await screen.say("client_tool_result", tool_call_id="t1", result='{"id":"air"}')
     result = await agent.next_of("client_tool_result")
 
     for request_id in ("r1", "new"):
         await agent.send(
-            "client_tool_call", requestId=request_id, tool_name="x", tool_call_id="t1"
+            "client_tool_call", requestId=request_id, tool_name="companion_choose",
+            tool_call_id="t1",
         )
         assert await agent.next_of("client_tool_call") == {**call, "duplicate": True}
         assert await agent.next_of("client_tool_result") == {**result, "duplicate": True}
     assert await screen.quiet() == []
     await server.restart()
     agent = await server.join(session_id=agent.session_id)
-    await agent.send("client_tool_call", requestId="r1", tool_name="x", tool_call_id="t1")
+    await agent.send("client_tool_call", requestId="r1", tool_name="companion_choose", tool_call_id="t1")
     assert await agent.next_of("client_tool_call") == {**call, "duplicate": True}
     assert await agent.next_of("client_tool_result") == {**result, "duplicate": True}

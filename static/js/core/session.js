@@ -93,7 +93,7 @@ export function isCaughtUp(session) {
 
 /** Whether a person may still answer `call` at `nowMs` (the server's clock). */
 export function isOpen(call, nowMs) {
-  return call.status === "open" && nowMs < call.record.timestamp + QUESTION_LIFE_MS
+  return call.status === "open" && nowMs < call.openUntil
 }
 
 /** The ids of calls whose question is open at `nowMs`, oldest first. */
@@ -122,26 +122,31 @@ const RECORDS = {
   client_tool_call: (session, record, isHistory) => {
     const { id } = callOf(record)
     if (session.calls.has(id)) return session
+    if (typeof record.joins === "string") return isHistory ? session : withJoined(session, record)
     // Of the history only what `open_calls` named is still open; it is there already.
     const status = isHistory || record.handled_by === "server" ? "closed" : "open"
     return { ...session, calls: withCall(session.calls, { ...newCall(record), status }) }
   },
 
   client_tool_result: (session, record) => {
+    // One of several that ask the same has been cancelled: the question stays.
+    if (record.question_open === true) return session
     const result = resultOf(record.result)
     if (record.answered_by === "server" && STANDINS.has(result.status)) {
-      return withChangedCall(session, record.tool_call_id, { released: true })
+      return withChangedCall(session, questionOf(record), { released: true })
     }
-    return withAnswer(session, record.tool_call_id, record, record.answered_by)
+    return withAnswer(session, questionOf(record), record, record.answered_by)
   },
 
   client_tool_cancel: (session, record) =>
-    withAnswer(session, record.tool_call_id, { ...record, result: '{"status":"cancelled"}' }, "agent"),
+    record.question_open === true
+      ? session
+      : withAnswer(session, questionOf(record), { ...record, result: '{"status":"cancelled"}' }, "agent"),
 
   user_message: (session, record) => {
     // Only a late answer has a result; other messages may refer to a call and leave it open.
     if (typeof record.in_reply_to === "string" && "result" in record) {
-      return withAnswer(session, record.in_reply_to, record, "ui")
+      return withAnswer(session, questionOf(record), record, "ui")
     }
     return withLine(session, record, { who: "user", text: String(record.text ?? ""), typed: true })
   },
@@ -216,7 +221,19 @@ function replaced(list, at, value) {
 
 function newCall(record) {
   const call = callOf(record)
-  return { ...call, record, status: "open", released: record.released === true, answer: null }
+  const openUntil = record.open_until ?? record.timestamp + QUESTION_LIFE_MS
+  return { ...call, record, status: "open", released: record.released === true, openUntil, answer: null }
+}
+
+/** The id under which a question is shown: that of its first call, which others may have joined. */
+function questionOf(record) {
+  return record.joins ?? record.tool_call_id ?? record.in_reply_to
+}
+
+/** The same question once more: it is shown already, and stays open for longer. */
+function withJoined(session, record) {
+  const openUntil = record.timestamp + QUESTION_LIFE_MS
+  return withChangedCall(session, record.joins, { released: callOf(record).expectsResponse === false, openUntil })
 }
 
 function withCall(calls, call) {
@@ -235,7 +252,8 @@ function withOpenCalls(calls, records) {
     const call = newCall(record)
     if (record.handled_by === "server") continue
     const known = next.get(call.id)
-    if (known?.status !== "open" || known.released !== call.released) next.set(call.id, call)
+    const same = known?.status === "open" && known.released === call.released && known.openUntil === call.openUntil
+    if (!same) next.set(call.id, call)
   }
   return next
 }
