@@ -94,7 +94,10 @@ class Config:
     )
     allow_host: tuple[str, ...] = _setting((), "Further host name to answer to; repeatable.")
     trust_proxy: tuple[str, ...] = _setting(
-        (), "Address or network whose Forwarded headers count; repeatable."
+        (), "Address or network of a proxy that says who asks; repeatable."
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded", "none"] = _setting(
+        "x-forwarded-for", "Header in which --trust-proxy says who asks; any other is ignored."
     )
     admin_port: int = _setting(
         8001, "Loopback port of the admin routes when a proxy or tunnel serves the main one."

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from aiohttp import hdrs, web
 
 from companion_ws.access.addresses import Addresses, is_loopback
+from companion_ws.access.forwarded import caller, hops_of
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import (
@@ -36,7 +36,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import parse
 from companion_ws.core.text import label
 from companion_ws.web import headers, problems
-from companion_ws.web.bodies import Bodies
+from companion_ws.web.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.routes import Route
 
 CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
@@ -47,6 +47,7 @@ _SCHEME: Final = web.RequestKey("_SCHEME", str)
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _BEARER: Final = "bearer."
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -68,6 +69,7 @@ class Guard:
         self._limit_bytes = config.limit_message_bytes
         self._admin_port = config.admin_port
         self._is_verbs_door = is_verbs_door
+        self._forwarded_header = config.forwarded_header
         self._addresses = addresses
         self._tokens = tokens
         self._refused = refused
@@ -122,7 +124,7 @@ class Guard:
 
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = request.remote or ""
-        request[CLIENT], request[_SCHEME] = _forwarded(request, peer, self._addresses)
+        request[CLIENT], request[_SCHEME] = self._caller(request, peer)
         self._check_host(request)
         origin = self._check_origin(request)
         route = self._routes.get(request.match_info.route)
@@ -138,10 +140,23 @@ class Guard:
         if route.who:
             request[CLAIMS] = self._authenticated(request, route)
         if request.method in _BODY_METHODS:
-            most = max(self._limit_bytes, route.body_bytes) if self._limit_bytes else 0
             is_known = bool(route.who) or (route.vouch is not None and route.vouch(request))
+            most = self._limit_bytes
+            if not is_known:
+                # A wider limit, or none, is for those who have a token.
+                most = min(most or SMALL_BYTES, SMALL_BYTES)
+            most = max(most, route.body_bytes) if most else 0
             await self._bodies.read(request, most, None if is_known else request[CLIENT])
         return await handler(request)
+
+    def _caller(self, request: web.Request, peer: str) -> tuple[str, str]:
+        """Return address and scheme of who asks; a trusted proxy's word counts."""
+        if not self._addresses.trusts(peer):
+            return peer, request.scheme
+        said = {name: request.headers.getall(name, []) for name in _FORWARDED}
+        hops = hops_of(self._forwarded_header, said)
+        asking = caller(peer, request.scheme, hops, self._addresses.trusts)
+        return asking.address, asking.scheme
 
     def _notice(self, request: web.Request) -> None:
         """Learn from the socket itself, which nobody can forge, where this server is."""
@@ -310,49 +325,3 @@ def _is_preflight(request: web.Request) -> bool:
 
 def _is_embeddable(request: web.Request, route: Route | None) -> bool:
     return route is not None and route.path == "/ui" and request.query.get("embed") == "1"
-
-
-@dataclass(frozen=True, slots=True)
-class _Hop:
-    address: str
-    scheme: str
-
-
-def _forwarded(request: web.Request, peer: str, addresses: Addresses) -> tuple[str, str]:
-    """Return address and scheme of the client: the peer's, or what trusted proxies say.
-
-    Read from the right: each proxy appends whom it saw, and what stands left
-    of the first stranger is a stranger's claim.
-    """
-    client = _Hop(peer, request.scheme)
-    if not addresses.trusts(peer):
-        return client.address, client.scheme
-    for hop in reversed(_hops(request)):
-        client = _Hop(hop.address or client.address, hop.scheme or client.scheme)
-        if not addresses.trusts(hop.address):
-            break
-    return client.address, client.scheme
-
-
-def _hops(request: web.Request) -> list[_Hop]:
-    if hdrs.FORWARDED in request.headers:
-        return [
-            _Hop(_address(element.get("for", "")), _scheme(element.get("proto", "")))
-            for element in request.forwarded
-        ]
-    chain = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, [])).split(",")
-    proto = request.headers.get(hdrs.X_FORWARDED_PROTO, "").rpartition(",")[2]
-    return [_Hop(_address(part), _scheme(proto)) for part in chain]
-
-
-def _address(text: str) -> str:
-    """Return the bare address of `1.2.3.4:567`, `[::1]:567` or `::1`."""
-    bare = text.strip().strip('"')
-    if bare.startswith("["):
-        return bare[1:].partition("]")[0]
-    return bare.partition(":")[0] if bare.count(":") == 1 else bare
-
-
-def _scheme(text: str) -> str:
-    scheme = text.strip().lower()
-    return scheme if scheme in ("http", "https") else ""

@@ -599,7 +599,9 @@ async def echo(tmp_path: Path) -> AsyncIterator[Any]:
     async def start(**settings: Any) -> str:
         config = Config(data=tmp_path, **settings)
         guard = Guard(config, Addresses(config), Tokens(Keys([b"k" * 32])))
-        runner = Runner(guard.application([Route("POST", "/echo", PUBLIC, show)]))
+        runner = Runner(guard.application(
+            [Route("POST", "/echo", PUBLIC, show, vouch=lambda request: True)]
+        ))
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -611,31 +613,56 @@ async def echo(tmp_path: Path) -> AsyncIterator[Any]:
 
 
 FORWARDED = [
-    ({"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9"),
-    ({"X-Forwarded-For": "1.2.3.4, 203.0.113.9"}, "203.0.113.9"),
-    ({"X-Forwarded-For": "1.2.3.4, 203.0.113.9, 10.0.0.7"}, "203.0.113.9"),
-    ({"X-Forwarded-For": "203.0.113.9:4711"}, "203.0.113.9"),
-    ({"Forwarded": "for=203.0.113.9;proto=https"}, "203.0.113.9"),
-    ({"Forwarded": 'for=1.2.3.4, for="[2001:db8::9]:4711"'}, "2001:db8::9"),
-    ({"Forwarded": "nonsense"}, "127.0.0.1"),
-    ({}, "127.0.0.1"),
+    ("x-forwarded-for", {"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9"),
+    ("x-forwarded-for", {"X-Forwarded-For": "1.2.3.4, 203.0.113.9"}, "203.0.113.9"),
+    ("x-forwarded-for", {"X-Forwarded-For": "1.2.3.4, 203.0.113.9, 10.0.0.7"}, "203.0.113.9"),
+    ("x-forwarded-for", {"X-Forwarded-For": "203.0.113.9:4711"}, "203.0.113.9"),
+    ("x-forwarded-for", {"X-Forwarded-For": "1.2.3.4, unknown"}, "127.0.0.1"),
+    ("forwarded", {"Forwarded": "for=203.0.113.9;proto=https"}, "203.0.113.9"),
+    ("forwarded", {"Forwarded": 'for=1.2.3.4, for="[2001:db8::9]:4711"'}, "2001:db8::9"),
+    ("forwarded", {"Forwarded": "nonsense"}, "127.0.0.1"),
+    ("forwarded", {"Forwarded": "for=1.2.3.4, for=_hidden"}, "127.0.0.1"),
+    ("x-forwarded-for", {}, "127.0.0.1"),
 ]
 
 
-@pytest.mark.parametrize(("headers", "client"), FORWARDED)
+@pytest.mark.parametrize(("named", "headers", "client"), FORWARDED)
 async def test_a_trusted_proxy_s_word_about_the_caller_counts(
-    echo: Any, http: aiohttp.ClientSession, headers: dict[str, str], client: str
+    echo: Any, http: aiohttp.ClientSession, named: str, headers: dict[str, str], client: str
 ) -> None:
-    url = await echo(trust_proxy=("127.0.0.1", "10.0.0.0/8"))
+    url = await echo(trust_proxy=("127.0.0.1", "10.0.0.0/8"), forwarded_header=named)
     _, _, body = await ask(http, url, "POST", headers=headers)
     assert json.loads(body)["client"] == client
 
 
-@pytest.mark.parametrize(("headers", "client"), FORWARDED)
-async def test_a_stranger_s_word_about_the_caller_does_not_count(
-    echo: Any, http: aiohttp.ClientSession, headers: dict[str, str], client: str
+@pytest.mark.parametrize(
+    ("named", "client"),
+    [("x-forwarded-for", "203.0.113.9"), ("forwarded", "198.51.100.7"), ("none", "127.0.0.1")],
+)
+async def test_the_header_the_caller_sends_beside_the_proxy_s_does_not_count(
+    echo: Any, http: aiohttp.ClientSession, named: str, client: str
 ) -> None:
-    _, _, body = await ask(http, await echo(), "POST", headers=headers)
+    headers = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=198.51.100.7"}
+    url = await echo(trust_proxy=("127.0.0.1",), forwarded_header=named)
+    _, _, body = await ask(http, url, "POST", headers=headers)
+    assert json.loads(body)["client"] == client
+
+
+async def test_a_quote_the_caller_leaves_open_does_not_swallow_what_the_proxy_adds(
+    echo: Any, http: aiohttp.ClientSession
+) -> None:
+    url = await echo(trust_proxy=("127.0.0.1",), forwarded_header="forwarded")
+    headers = {"Forwarded": 'for=198.51.100.7;by=", for="[2001:db8::1]:99"'}
+    _, _, body = await ask(http, url, "POST", headers=headers)
+    assert json.loads(body)["client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("named", "headers", "client"), FORWARDED)
+async def test_a_stranger_s_word_about_the_caller_does_not_count(
+    echo: Any, http: aiohttp.ClientSession, named: str, headers: dict[str, str], client: str
+) -> None:
+    url = await echo(forwarded_header=named)
+    _, _, body = await ask(http, url, "POST", headers=headers)
     assert json.loads(body)["client"] == "127.0.0.1"
 
 

@@ -174,3 +174,13 @@ async def test_the_source_that_holds_most_gives_up_first() -> None:
     assert several[0].is_given_up
     assert not single.is_given_up
     assert len(places) == 3
+
+
+@pytest.mark.parametrize("limit", [0, 1_000_000])
+async def test_a_wider_limit_is_not_for_strangers(limit: int) -> None:
+    async with Running(limit_message_bytes=limit) as server:
+        body = {"ticket": "x" * 70_000}
+        assert (await server.http("POST", "/pair", body, token=None)).status == 413
+        mine = {"type": "contextual_update", "text": "x" * 70_000}
+        path = f"/sessions/{await server.new_session()}/messages"
+        assert (await server.http("POST", path, mine)).status != 413
