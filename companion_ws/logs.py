@@ -5,7 +5,7 @@ Rules of this file:
 1. Scrubbing comes last: the finished line is searched, so that no exception,
    no library and no repr can slip past it.
 2. A line is a line, and nothing in it acts: `core/text.py` escapes what others wrote.
-3. The access log has the path and never the query.
+3. The access log has the path and never the query, nor the name of a state key.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from structlog.typing import EventDict, ExcInfo, WrappedLogger
 from companion_ws.core.text import visible
 
 SCRUBBED: Final = "[scrubbed]"
+_STATE_KEY: Final = re.compile(r"(/sessions/+[^/]+/+state/+).+", re.DOTALL | re.IGNORECASE)
 
 _SECRETS: Final = re.compile(
     r"""
@@ -195,6 +196,15 @@ def scrub_aiohttp() -> None:
             logger.addFilter(ScrubbingFilter())
 
 
+def shown_path(path: str) -> str:
+    """Return a request's path as a log may have it: state keys are what members wrote.
+
+    >>> shown_path("/shop/sessions/3f0e/state/the caller's illness")
+    '/shop/sessions/3f0e/state/{key}'
+    """
+    return scrub(_STATE_KEY.sub(r"\1{key}", path))
+
+
 class AccessLog(AbstractAccessLogger):
     """One line per request: who, what, with which outcome, in how long."""
 
@@ -214,7 +224,7 @@ class AccessLog(AbstractAccessLogger):
         structlog.get_logger(self.logger.name).info(
             "request",
             method=request.method,
-            path=scrub(request.path),
+            path=shown_path(request.path),
             status=response.status,
             ms=round(time * 1000, 1),
             peer=peer or request.remote,

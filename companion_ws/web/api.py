@@ -28,6 +28,7 @@ from companion_ws.core.errors import (
     SessionNotFound,
 )
 from companion_ws.core.session import Sender
+from companion_ws.logs import shown_path
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, read_json, read_named
@@ -369,7 +370,7 @@ async def owned(sessions: Sessions, request: web.Request) -> Summary:
         user=claims.user,
         session_id=summary.session_id,
         method=request.method,
-        path=request.path,
+        path=shown_path(request.path),
     )
     return summary
 

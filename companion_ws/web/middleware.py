@@ -35,6 +35,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import parse
 from companion_ws.core.text import label
+from companion_ws.logs import shown_path
 from companion_ws.web import headers, problems
 from companion_ws.web.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.routes import Route
@@ -107,7 +108,7 @@ class Guard:
             raise  # The caller has gone; nobody is left to tell.
         except Exception:
             # The outermost edge of a request: whatever it is, it is ours.
-            log.exception("request_failed", method=request.method, path=request.path)
+            log.exception("request_failed", method=request.method, path=shown_path(request.path))
             if request.writer.output_size > 0:
                 raise ConnectionResetError("The answer was under way already.") from None
             detail = "Something went wrong here. It has been logged."

@@ -189,3 +189,26 @@ async def test_a_thousand_requests_leave_no_credential_behind(
         ):
             found = text.find(part)
             assert found < 0, (place, text[max(0, found - 300) : found + 60])
+
+
+async def test_the_name_of_a_state_key_is_in_no_log_line(
+    site: CompanionServer, lines: io.StringIO
+) -> None:
+    canary = "canary of a member"
+    async with aiohttp.ClientSession() as http:
+        for kind, user in (("user", "alice"), ("admin", "root"), ("user", "bob")):
+            headers = {"Authorization": f"Bearer {site.token(user, kind)}"}
+            async with http.post(f"{site.url}/sessions", headers=headers) as made:
+                session_id = (await made.json()).get("session_id", "none")
+            if user == "alice":
+                alices = session_id
+            for name in (canary, f"{canary}/more", f"a/{canary}", f"{canary}\n"):
+                path = f"/sessions/{alices}/state/{quote(name, safe='/')}"
+                for method in ("GET", "PUT", "DELETE", "POST"):
+                    url = URL(site.url + path, encoded=True)
+                    async with http.request(method, url, headers=headers, data="1") as answer:
+                        await answer.read()
+    await asyncio.sleep(0)
+    logged = lines.getvalue()
+    assert "/state/{key}" in logged
+    assert "canary" not in logged
