@@ -14,17 +14,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
 
-from companion_ws.access.data_lock import DataInUse, DataLock, RunningServer, in_use
-from companion_ws.access.keys import Keys
+from companion_ws.access.data_lock import (
+    DataInUse,
+    DataLock,
+    RunningServer,
+    in_use,
+    is_data_folder,
+    servers_here,
+)
+from companion_ws.access.keys import Keys, StartRefused
 from companion_ws.access.tokens import Kind, Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import ERRORS, CompanionError, Unauthenticated
@@ -105,14 +114,36 @@ class Reached:
         return False
 
 
-@asynccontextmanager
-async def reach(config: Config) -> AsyncIterator[Reached]:
-    """Reach the server of `config.data`; with none running, be it for the time of the block.
+def require_data(data: Path) -> None:
+    """Refuse to work where there is nothing to work on: a new key there would open no door.
 
     Raises:
-        StartRefused: the data folder or its key cannot be used.
+        StartRefused: no server has ever worked in `data`; the sentence names one that runs.
+    """
+    if is_data_folder(data):
+        return
+    running = [
+        f"A server runs at {server.admin_url}; for that one give --data {shlex.quote(str(folder))}."
+        for folder, server in servers_here().items()
+    ]
+    way_out = "Give its folder with --data (or COMPANION_DATA); companion-ws serve makes one."
+    raise StartRefused(
+        " ".join([f"There is no data of a server in {data.absolute()}.", *(running or [way_out])])
+    )
+
+
+@asynccontextmanager
+async def reach(config: Config, *, may_make: bool = False) -> AsyncIterator[Reached]:
+    """Reach the server of `config.data`; with none running, be it for the time of the block.
+
+    With `may_make` the folder need not be there before.
+
+    Raises:
+        StartRefused: there is no such data folder, or it or its key cannot be used.
         DataInUse: somebody holds the data folder and does not answer.
     """
+    if not may_make:
+        require_data(config.data)
     with DataLock(config.data) as lock:
         deadline_s = asyncio.get_running_loop().time() + REACH_WAIT_S
         async with aiohttp.ClientSession() as http:

@@ -55,6 +55,29 @@ class RunningServer:
         (data / "server.json").unlink(missing_ok=True)
 
 
+def is_data_folder(data: Path) -> bool:
+    """Return whether a server has ever worked here."""
+    return any((data / name).exists() for name in ("companion.db", "secret.key", "server.json"))
+
+
+def servers_here() -> dict[Path, RunningServer]:
+    """Return the servers of this account that run on this machine, by their data folders.
+
+    Found by the locks they hold, where the system shows those (Linux); elsewhere none.
+    """
+    found: dict[Path, RunningServer] = {}
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            lock = Path(os.readlink(link))
+        except OSError:
+            continue  # Another account's, or gone by now.
+        if lock.name == "lock" and lock.is_absolute():
+            server = RunningServer.read(lock.parent)
+            if server is not None and str(server.pid) == link.parts[2]:
+                found[lock.parent] = server
+    return found
+
+
 class DataLock:
     """`data/lock`, held by one program at a time; the system lets go of it when that dies."""
 

@@ -19,7 +19,7 @@ import click
 from companion_ws.cli.ending import Ending
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import run
+from companion_ws.cli.running import run, sentences
 from companion_ws.cli.terminal import print_json, say
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
@@ -58,7 +58,9 @@ def connect(
     if strict:
         parameters["strict"] = "1"
     where = url or running_url(config)
-    run(_connect(where, token or local_token(config), parameters, certificate_at(where, config)))
+    with sentences():
+        token = token or local_token(config)
+    run(_connect(where, token, parameters, certificate_at(where, config)))
 
 
 async def _connect(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Final
 
 import click
 
-from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
 from companion_ws.cli.running import run, sentences
 from companion_ws.cli.terminal import say
-from companion_ws.control import reach
+from companion_ws.control import reach, require_data
 from companion_ws.database import write_copy
 
 
@@ -50,12 +49,11 @@ def backup(file: Path, data: Path) -> None:
 
 @click.command()
 @click.option("--user", required=True, help="Whose sessions, devices and tokens go.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @data_option
 def erase(user: str, yes: bool, data: Path) -> None:
     """Erase everything of a person, from the files too."""
-    if not yes and os.isatty(0):
-        click.confirm(f"Erase everything of {user} for good?", abort=True)
+    ask_before(f"Erase everything of {user} for good", yes=yes)
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
@@ -75,9 +73,10 @@ def integrity(data: Path) -> list[str]:
 
 def _reader(data: Path) -> sqlite3.Connection:
     """Open the database for reading alone: the running server's writer is not disturbed."""
+    require_data(data)
     path = data / "companion.db"
     if not path.exists():
-        raise click.ClickException(f"{data} has no database.")
+        raise click.ClickException(f"{data} has no database; the first start makes it.")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 

@@ -20,7 +20,7 @@ import click
 
 from companion_ws import __version__
 from companion_ws.access.addresses import Addresses, default_route_address
-from companion_ws.access.data_lock import RunningServer
+from companion_ws.access.data_lock import RunningServer, servers_here
 from companion_ws.access.keys import Keys, StartRefused
 from companion_ws.cli.data import integrity
 from companion_ws.cli.options import data_option, environment_config
@@ -80,6 +80,8 @@ def _folder(config: Config) -> Iterator[Finding]:
     data = config.data
     if not data.is_dir():
         yield Finding(None, f"{data.resolve()} is not there yet; the first start makes it")
+        for folder, server in servers_here().items():
+            yield Finding(None, f"a server runs at {server.admin_url}: look at it by --data {folder}")
         return
     yield Finding(True, f"data lies in {data.resolve()}")
     for path in sorted(data.iterdir()):

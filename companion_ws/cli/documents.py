@@ -29,7 +29,7 @@ def asyncapi() -> None:
 
 async def _print(path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with reach(Config(data=Path(folder) / "data")) as server:
+        async with reach(Config(data=Path(folder) / "data"), may_make=True) as server:
             async with aiohttp.ClientSession() as http, http.get(server.url + path) as response:
                 document: Any = await response.json(content_type=None)
     document.pop("servers", None)  # this one lived for a moment on a port of its own

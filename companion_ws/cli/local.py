@@ -6,14 +6,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
-import click
 
 from companion_ws.access.addresses import is_loopback
 from companion_ws.access.data_lock import RunningServer
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.config import Config
-from companion_ws.control import LOCAL_USER
+from companion_ws.control import LOCAL_USER, require_data
 
 TOKEN_TTL_S: Final = 12 * 3600.0
 """How long one may go on from the last `--after` with the same token."""
@@ -29,14 +28,10 @@ def local_token(config: Config) -> str:
     """Return a token of the user `local`, signed with the folder's key.
 
     Raises:
-        click.UsageError: the folder has no key.
-        StartRefused: its key can be read by others.
+        StartRefused: there is no such folder, or others can read its key.
     """
-    if config.secret_key is None and not (config.data / "secret.key").exists():
-        raise click.UsageError(
-            f"{config.data} has no key to sign a token with. Give --token, or the folder of the"
-            " server's data with --data."
-        )
+    if config.secret_key is None:
+        require_data(config.data)
     tokens = Tokens(Keys.load(config.data, config.secret_key))
     return tokens.issue("user", LOCAL_USER, TOKEN_TTL_S)[0]
 

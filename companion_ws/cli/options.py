@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 import click
 
 from companion_ws.config import Config
+from companion_ws.core.text import visible
 
 PREFIX: Final = "COMPANION_"
 _HINTS: Final = get_type_hints(Config)
@@ -38,6 +40,23 @@ def data_option(command: Command) -> Command:
         show_envvar=True,
         help="Folder of database and key.",
     )(command)
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def ask_before(deed: str, *, yes: bool) -> None:
+    """Go on only if the person at the terminal, or `--yes`, says so.
+
+    Raises:
+        click.UsageError: there is no terminal, and no `--yes`.
+        click.Abort: the person said no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{deed}? Nobody is at a terminal to ask; add --yes to do it.")
+    click.confirm(f"{visible(deed)}?", abort=True, err=True)
 
 
 def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Config:

@@ -13,7 +13,7 @@ import click
 
 from companion_ws.cli.headless import HeadlessScreen
 from companion_ws.cli.local import certificate_at
-from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
 from companion_ws.cli.running import run
 from companion_ws.cli.staying import staying
 from companion_ws.cli.terminal import print_json, say
@@ -67,14 +67,23 @@ def show(session_id: str, data: Path) -> None:
 
 @session.command()
 @click.argument("session_id")
+@click.option("--erase", is_flag=True, help="Delete everything of it at once, too.")
+@yes_option
 @data_option
-def end(session_id: str, data: Path) -> None:
-    """End a session for everyone in it."""
+def end(session_id: str, erase: bool, yes: bool, data: Path) -> None:
+    """End a session for everyone in it.
+
+    What it holds stays readable for --keep-ended; with --erase it is gone at once, which
+    asks first.
+    """
+    if erase:
+        ask_before(f"Delete everything of session {session_id} for good", yes=yes)
 
     async def work() -> None:
+        query = "?erase=1" if erase else ""
         async with reach(environment_config(data)) as server:
-            await server.ask("DELETE", f"/sessions/{quoted(session_id)}")
-        say(f"Ended {session_id}.", err=True)
+            await server.ask("DELETE", f"/sessions/{quoted(session_id)}{query}")
+        say(f"{'Erased' if erase else 'Ended'} {session_id}.", err=True)
 
     run(work())
 

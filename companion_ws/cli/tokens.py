@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
 from companion_ws.cli.running import run
 from companion_ws.cli.terminal import say
 from companion_ws.config import duration_s
@@ -103,9 +103,15 @@ def key() -> None:
 
 @key.command()
 @click.option("--compromise", is_flag=True, help="Refuse at once what older keys signed.")
+@yes_option
 @data_option
-def rotate(compromise: bool, data: Path) -> None:
-    """Sign with a new key from now on; nobody is disconnected."""
+def rotate(compromise: bool, yes: bool, data: Path) -> None:
+    """Sign with a new key from now on; nobody is disconnected.
+
+    With --compromise every token and every phone is out at once; that asks first.
+    """
+    if compromise:
+        ask_before("End every token and every paired phone there is", yes=yes)
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:

@@ -161,17 +161,10 @@ def replay(
     config = environment_config(data)
     with sentences():
         records = records_in(file.read())
+        token = token or local_token(config)
     where = url or running_url(config)
-    run(
-        _replay(
-            records,
-            Replay(
-                where, token or local_token(config), session_id, ssl=certificate_at(where, config)
-            ),
-            speed,
-            check,
-        )
-    )
+    player = Replay(where, token, session_id, ssl=certificate_at(where, config))
+    run(_replay(records, player, speed, check))
 
 
 async def _replay(

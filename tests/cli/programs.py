@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+
+from companion_ws.testing.server import CompanionServer
 
 RUN = Path(__file__).parents[2] / "run.py"
 PATIENCE_S = 60.0
@@ -139,3 +142,13 @@ class Served(Running):
         super().__init__("serve", *port, *arguments, data=data, **environment)
         self.url = self.until(r"ready at (https?://\S+)")[1]
         self.sign_in = self.until(r"Sign in .*: (\S+)$")[1]
+
+
+def prepare(data: Path) -> None:
+    """Make a data folder as a server that ran and stopped leaves it."""
+
+    async def run() -> None:
+        async with CompanionServer(data=data):
+            pass
+
+    asyncio.run(run())

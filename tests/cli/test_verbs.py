@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,8 +14,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from programs import PATIENCE_S, Program, Running, Served, clean_environment
+from click.testing import CliRunner
+from programs import PATIENCE_S, RUN, Program, Running, Served, clean_environment, prepare
 
+from companion_ws.cli import main
 from companion_ws.client import CompanionClient, CompanionClosed
 
 Start = Callable[..., Running]
@@ -69,6 +73,7 @@ async def test_signing_a_user_out_everywhere_spares_the_others(
 
 
 def test_without_a_server_the_verbs_open_the_files_themselves(program: Program) -> None:
+    prepare(program.data)
     (text,) = program.lines(
         "token", "create", "--user", "alice", "--role", "service", "--ttl", "2h"
     )
@@ -83,6 +88,57 @@ def test_without_a_server_the_verbs_open_the_files_themselves(program: Program) 
     watched = program.run("watch", "00000000-0000-4000-8000-000000000000")
     assert watched.returncode == 1
     assert "No server is running" in watched.stderr
+
+
+OUTSIDE = [
+    ["token", "create", "--user", "alice"],
+    ["token", "list"],
+    ["token", "revoke", "id"],
+    ["token", "revoke", "--user", "alice"],
+    ["session", "list"],
+    ["session", "find", "conv"],
+    ["session", "show", "id"],
+    ["session", "export", "id"],
+    ["session", "end", "id"],
+    ["send", "id", "text"],
+    ["watch", "id"],
+    ["screen", "id", "--answer", "yes"],
+    ["connect"],
+    ["key", "rotate"],
+    ["key", "rotate", "--compromise", "--yes"],
+    ["erase", "--user", "alice", "--yes"],
+    ["db", "check"],
+    ["db", "backup", "copy.db"],
+    ["open", "--print"],
+]
+
+
+def said(arguments: list[str], data: Path) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, arguments, env={"COMPANION_DATA": str(data)})
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_outside_the_server_s_folder_every_verb_refuses_and_names_the_one_that_runs(
+    server: Served, program: Program, tmp_path: Path
+) -> None:
+    for place in (tmp_path / "elsewhere", tmp_path / "empty"):
+        if place.name == "empty":
+            place.mkdir()
+        for arguments in OUTSIDE:
+            code, out, errors = said(arguments, place)
+            assert (code, out) == (1, ""), arguments
+            assert f"There is no data of a server in {place}. " in errors
+            assert f"A server runs at {server.url}; " in errors
+            assert f"give --data {program.data}." in errors
+            assert len(errors.splitlines()) == 1
+        assert not place.exists() or not list(place.iterdir()), "nothing is made there"
+
+
+def test_where_no_server_runs_the_way_to_one_is_named(tmp_path: Path) -> None:
+    code, _, errors = said(["token", "list"], tmp_path / "elsewhere")
+
+    assert code == 1
+    assert "--data" in errors
 
 
 @pytest.mark.parametrize(
@@ -103,6 +159,7 @@ def test_a_verb_refuses_what_makes_no_sense(
 
 
 def test_several_verbs_at_once_take_turns(program: Program) -> None:
+    prepare(program.data)
     creating = [
         subprocess.Popen(
             [sys.executable, "run.py", "token", "create", "--user", f"user-{number}"],
@@ -198,7 +255,7 @@ async def test_a_key_rotation_disconnects_nobody(
         assert not again.created
     await verb(program, "session", "list")
     # With --compromise whatever older keys signed is refused from now on.
-    await verb(program, "key", "rotate", "--compromise")
+    await verb(program, "key", "rotate", "--compromise", "--yes")
     with pytest.raises(CompanionClosed) as closed:
         async with CompanionClient(server.url, token=token):
             pass
@@ -214,6 +271,50 @@ async def test_erasing_a_person_leaves_nothing_of_them(
     assert await verb(program, "session", "list") == []
     for path in program.data.iterdir():
         assert b"a secret of alice" not in path.read_bytes(), path.name
+
+
+DESTROYS = [
+    ["erase", "--user", "alice"],
+    ["session", "end", "{session_id}", "--erase"],
+    ["key", "rotate", "--compromise"],
+]
+
+
+@pytest.mark.parametrize("arguments", DESTROYS, ids=" ".join)
+async def test_what_destroys_asks_and_without_a_terminal_needs_a_yes(
+    arguments: list[str], program: Program, agent: CompanionClient
+) -> None:
+    given = [argument.format(session_id=agent.session_id) for argument in arguments]
+    for stdin in (None, "n\n", "y\n"):
+        refused = await asyncio.to_thread(program.run, *given, stdin=stdin)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "add --yes" in refused.stderr
+    assert await asyncio.to_thread(at_a_terminal, program, given, "n") == 1
+    assert (await agent.contextual_update("still here"))["seq"] == 1
+
+    closing = asyncio.ensure_future(agent.wait_until(lambda _: False))
+    assert await asyncio.to_thread(at_a_terminal, program, given, "y") == 0
+    with pytest.raises(CompanionClosed):
+        await asyncio.wait_for(closing, 20)
+
+
+def at_a_terminal(program: Program, arguments: list[str], answer: str) -> int:
+    """Run a verb with a terminal as its stdin, answer its question; return its exit code."""
+    ours, theirs = pty.openpty()
+    try:
+        running = subprocess.Popen(
+            [sys.executable, str(RUN), *arguments],
+            env=clean_environment(COMPANION_DATA=str(program.data)),
+            stdin=theirs,
+            stderr=subprocess.PIPE,
+        )
+        os.write(ours, f"{answer}\n".encode())
+        _, errors = running.communicate(timeout=PATIENCE_S)
+        assert b"? [y/N]: " in errors
+        return running.returncode
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_a_backup_is_whole_private_and_of_another_epoch(
