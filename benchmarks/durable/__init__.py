@@ -1,0 +1,1 @@
+"""The product beside the peers that promise to store before they acknowledge."""
