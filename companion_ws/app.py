@@ -138,7 +138,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
-        Stream(sessions, tokens, config, new_id),
+        Stream(sessions, config, new_id),
         Health(database, metrics),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled),

@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -84,6 +84,8 @@ class Keys:
         self._keys = tuple(keys)
         self._path = path
         self.generation = 0
+        self.on_rotation: Callable[[bool], None] = lambda is_compromised: None
+        """Called when a key was replaced, with whether nothing older is good any more."""
 
     @classmethod
     def load(cls, data: Path, secret_key: str | None = None) -> Keys:
@@ -146,6 +148,7 @@ class Keys:
         _replace(self._path, keys)
         self._keys = keys
         self.generation += 1
+        self.on_rotation(compromise)
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

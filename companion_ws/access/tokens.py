@@ -1,4 +1,4 @@
-"""Tokens: who somebody is, signed; a pure function of claims and keys."""
+"""Tokens: who somebody is, signed; and who of those that are shown here is still welcome."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import secrets
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
-from companion_ws.access.keys import Keys
+from companion_ws.access.claims import Claims, Kind
+from companion_ws.access.credential import Credential
+from companion_ws.access.keys import MAX_KEYS, Keys
 from companion_ws.core.errors import TokenExpired, Unauthenticated
 
-Kind = Literal["user", "service", "admin", "session"]
+__all__ = ["Claims", "Kind", "Revocations", "Tokens", "now_ms"]
 
-MAX_LENGTH: Final = 2048
+MAX_LENGTH: Final = 4096
 """Longer text is refused before anything looks at it."""
 MAX_LEEWAY_S: Final = 60.0
 """How much longer than promised a token lives at most, so that a clock step refuses nobody."""
@@ -28,33 +30,23 @@ MAX_TTL_S: Final = 366 * 86400.0
 LEEWAY_SHARE: Final = 0.1
 """A token made for seconds gets no minute on top."""
 
-_LETTERS: Final[dict[Kind, str]] = {"user": "u", "service": "s", "admin": "a", "session": "d"}
+MAX_REQUEST_S: Final = 600.0
+"""No request lasts longer, and what does (sockets, streams) looks at its end itself."""
+MAX_NAMES: Final = 10_000
+"""Users whose hashes are remembered; beyond it all are worked out again."""
+
+_LETTERS: Final[dict[Kind, str]] = {
+    "user": "u", "service": "s", "admin": "a", "session": "d", "metrics": "m",
+}  # fmt: skip
 _KINDS: Final[dict[str, Kind]] = {letter: kind for kind, letter in _LETTERS.items()}
-_FORM: Final = re.compile(r"cw([usad])_([A-Za-z0-9._-]+)")
+_FORM: Final = re.compile(r"cw([usadm])_([A-Za-z0-9._-]+)")
+_EXPIRED: Final = "This token has expired. Fetch another."
 _REFUSAL: Final = "This token is not accepted here. Sign in again."
 
 
 def now_ms() -> int:
     """Return the time of day in milliseconds since 1970 (UTC)."""
     return time.time_ns() // 1_000_000
-
-
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verified token says.
-
-    `until_ms` is the absolute end of a session token, however often it is
-    renewed; `device_id` is set for a paired phone.
-    """
-
-    kind: Kind
-    user: str
-    id: str
-    issued_at_ms: int
-    expires_at_ms: int
-    session_id: str | None = None
-    role: str | None = None
-    device_id: str | None = None
-    until_ms: int | None = None
 
 
 class Revocations:
@@ -68,19 +60,29 @@ class Revocations:
         self._keys = keys
         self._until_ms: dict[tuple[str, str], int] = {}
         self._cutoffs_ms: dict[str, int] = {}
+        self._refs: dict[str, tuple[str, ...]] = {}
+        self._generation = keys.generation
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when something more is refused."""
 
     def user_ref(self, user: str) -> str:
         """Return the hash `user` is remembered by."""
         return _user_ref(self._keys.derive("revoked-user"), user)
 
     def add(self, kind: str, ref: str, at_ms: int, until_ms: int) -> None:
-        """Refuse a `token` or `device` by id, or what a `user` (by hash) was issued until `at_ms`.
+        """Refuse a `token` by id, a `parent` with what it made, a `device`, or a `user`.
 
-        After `until_ms` all it refuses has expired, and it may be forgotten.
+        A `user`, by hash, is refused what was issued until `at_ms`, and what those tokens
+        made. After `until_ms` all that is refused has expired, and it may be forgotten.
         """
         self._until_ms[kind, ref] = max(until_ms, self._until_ms.get((kind, ref), 0))
         if kind == "user":
             self._cutoffs_ms[ref] = max(at_ms, self._cutoffs_ms.get(ref, 0))
+        self.on_change()
+
+    def shorten(self, kind: str, ref: str, until_ms: int) -> None:
+        """Take it that all this refuses has expired by `until_ms`."""
+        self._until_ms[kind, ref] = until_ms
 
     def forget_before(self, at_ms: int) -> None:
         """Drop what refuses nothing any more."""
@@ -90,19 +92,32 @@ class Revocations:
 
     def cover(self, claims: Claims) -> bool:
         """Return whether the token of these claims is refused."""
-        return (
-            ("token", claims.id) in self._until_ms
-            or ("device", claims.device_id) in self._until_ms
-            or claims.issued_at_ms <= self.cutoff_ms(claims.user)
+        refused = self._until_ms
+        return bool(refused) and (
+            ("token", claims.id) in refused
+            or ("parent", claims.id) in refused
+            or ("parent", claims.parent) in refused
+            or ("device", claims.device_id) in refused
+            or claims.issued_at_ms <= self.cutoff_ms(claims.user, claims.by)
         )
 
-    def cutoff_ms(self, user: str) -> int:
-        """Return until when tokens of `user` are dead, 0 for a user who never signed out."""
+    def cutoff_ms(self, *users: str | None) -> int:
+        """Return until when tokens of these users are dead, 0 if none ever signed out."""
         if not self._cutoffs_ms:
             return 0
-        # A hash of an older key stays good as long as that key's tokens do.
-        refs = (_user_ref(key, user) for key in self._keys.derive_all("revoked-user"))
-        return max(self._cutoffs_ms.get(ref, 0) for ref in refs)
+        refs = (ref for user in users if user is not None for ref in self._refs_of(user))
+        return max((self._cutoffs_ms.get(ref, 0) for ref in refs), default=0)
+
+    def _refs_of(self, user: str) -> tuple[str, ...]:
+        """Return a user's hash under each key: an older one stays good as long as its tokens do."""
+        if self._generation != self._keys.generation or len(self._refs) > MAX_NAMES:
+            self._generation = self._keys.generation
+            self._refs.clear()
+        refs = self._refs.get(user)
+        if refs is None:
+            refs = tuple(_user_ref(key, user) for key in self._keys.derive_all("revoked-user"))
+            self._refs[user] = refs
+        return refs
 
 
 def _user_ref(key: bytes, user: str) -> str:
@@ -132,6 +147,10 @@ class Tokens:
         self._new_id = new_id
         self._generation = -1
         self._serializers: dict[Kind, URLSafeSerializer] = {}
+        self._shown: set[Credential] = set()
+        self._compromised_at_ms = 0
+        self._revocations.on_change = self._look
+        keys.on_rotation = self._rotated
 
     def issue(
         self,
@@ -143,14 +162,18 @@ class Tokens:
         role: str | None = None,
         device_id: str | None = None,
         until_ms: int | None = None,
+        parent: str | None = None,
+        by: str | None = None,
     ) -> tuple[str, Claims]:
         """Return a new token and what it says. Nothing is stored.
 
         A token issued after its user signed out everywhere is good, even in
         the same millisecond or when the clock was set back since.
         """
-        issued_at_ms = max(self._now_ms(), self._revocations.cutoff_ms(user) + 1)
-        expires_at_ms = issued_at_ms + int(ttl_s * 1000)
+        by = None if by == user else by
+        issued_at_ms = self._later_than_cutoffs(user, by)
+        ttl_ms = int(ttl_s * 1000)
+        expires_at_ms = issued_at_ms + ttl_ms
         if until_ms is not None:
             expires_at_ms = min(expires_at_ms, until_ms)
         claims = Claims(
@@ -163,8 +186,47 @@ class Tokens:
             role=role,
             device_id=device_id,
             until_ms=until_ms,
+            ttl_ms=ttl_ms if kind == "session" else None,
+            parent=parent,
+            by=by,
         )
         return self.sign(claims), claims
+
+    def _later_than_cutoffs(self, user: str, by: str | None) -> int:
+        cutoff_ms = max(self._compromised_at_ms, self._revocations.cutoff_ms(user, by))
+        return max(self._now_ms(), cutoff_ms + 1)
+
+    # Tokens that are shown.
+
+    def show(self, token: str) -> Credential:
+        """Return `token` as a credential in use; whoever has it lets go of it.
+
+        Raises:
+            Unauthenticated: malformed, forged or revoked; nobody learns which.
+            TokenExpired: it was good once.
+        """
+        credential = Credential(token, self.verify(token), self._shown.discard)
+        self._shown.add(credential)
+        left_ms = _end_ms(credential.claims) - self._now_ms()
+        if left_ms < MAX_REQUEST_S * 1000:
+            credential.end_in(left_ms / 1000, TokenExpired(_EXPIRED))
+        return credential
+
+    def _look(self) -> None:
+        """End every credential in use that is refused by now."""
+        for credential in list(self._shown):
+            if self._revocations.cover(credential.claims):
+                credential.end(Unauthenticated(_REFUSAL))
+
+    def _rotated(self, is_compromised: bool) -> None:
+        """A key was replaced: see whose signature is still good."""
+        if is_compromised:
+            self._compromised_at_ms = self._now_ms()
+        elif len(self._keys.all) < MAX_KEYS:
+            return  # No key was dropped.
+        for credential in list(self._shown):
+            if is_compromised or self._read(credential.text) is None:
+                credential.end(Unauthenticated(_REFUSAL))
 
     def check(self, claims: Claims) -> None:
         """Look again whether a token verified before is still good.
@@ -179,23 +241,32 @@ class Tokens:
             raise Unauthenticated(_REFUSAL)
 
     def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
-        """Return a token that lives `ttl_s` from now, at most until `until_ms`, under the same id.
+        """Return a token that lives on from now, at most until `until_ms`, under the same id.
 
-        The same id, so that revoking it kills every renewal.
+        It lives as long as it did at first; `ttl_s` counts for one that does not say. The same
+        id, so that revoking it kills every renewal.
 
         Raises:
             Unauthenticated: it was revoked in the meantime.
         """
         self.check(claims)
-        at_ms = self._now_ms()
+        # What was revoked has been looked at; a clock set back since must not make it so.
+        at_ms = self._later_than_cutoffs(claims.user, claims.by)
         until_ms = claims.expires_at_ms if claims.until_ms is None else claims.until_ms
+        ttl_ms = int(ttl_s * 1000) if claims.ttl_ms is None else claims.ttl_ms
         renewed = msgspec.structs.replace(
-            claims, issued_at_ms=at_ms, expires_at_ms=min(at_ms + int(ttl_s * 1000), until_ms)
+            claims, issued_at_ms=at_ms, expires_at_ms=min(at_ms + ttl_ms, until_ms)
         )
         return self.sign(renewed), renewed
 
     def sign(self, claims: Claims) -> str:
-        """Return the token that says `claims`: what an answer given twice is made of."""
+        """Return the token that says `claims`: what an answer given twice is made of.
+
+        Raises:
+            Unauthenticated: it is from before the key was replaced after a compromise.
+        """
+        if claims.issued_at_ms <= self._compromised_at_ms:
+            raise Unauthenticated(_REFUSAL)
         text = self._serializer(claims.kind).dumps(_pack(claims))
         return f"cw{_LETTERS[claims.kind]}_{text if isinstance(text, str) else text.decode()}"
 
@@ -224,8 +295,8 @@ class Tokens:
     def judge(self, claims: Claims) -> None:
         """Raise what `verify` does for claims that were read, and no longer open anything."""
         self.check(claims)
-        if self._now_ms() > claims.expires_at_ms + _leeway_ms(claims):
-            raise TokenExpired("This token has expired. Fetch another.")
+        if self._now_ms() > _end_ms(claims):
+            raise TokenExpired(_EXPIRED)
 
     def _read(self, token: str) -> Claims | None:
         match = _FORM.fullmatch(token) if len(token) <= MAX_LENGTH else None
@@ -262,9 +333,10 @@ class _CompactJson:
         return json.loads(text)
 
 
-def _leeway_ms(claims: Claims) -> int:
+def _end_ms(claims: Claims) -> int:
+    """Return until when a token is taken, its leeway included."""
     life_ms = claims.expires_at_ms - claims.issued_at_ms
-    return int(min(MAX_LEEWAY_S * 1000, LEEWAY_SHARE * life_ms))
+    return claims.expires_at_ms + int(min(MAX_LEEWAY_S * 1000, LEEWAY_SHARE * life_ms))
 
 
 # A list, not an object: a third shorter in every URL and header.
@@ -277,6 +349,9 @@ _ORDER: Final = (
     "role",
     "device_id",
     "until_ms",
+    "ttl_ms",
+    "parent",
+    "by",
 )
 
 

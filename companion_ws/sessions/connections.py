@@ -1,4 +1,4 @@
-"""Who is connected: found, counted, told and closed by session, user, token or device."""
+"""Who is connected: found, counted, told and closed by session."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class Connection:
     outbox: Outbox
     device: str = ""
     device_id: str | None = None
-    token_id: str = ""
     tools: frozenset[str] = frozenset()
     """Tools this screen answers; none named means any."""
     screen: str = ""
@@ -195,28 +194,9 @@ class Connections:
             counts[connection.role] += 1
         return counts
 
-    def close(
-        self,
-        code: int,
-        reason: str,
-        *,
-        session_id: str | None = None,
-        user: str | None = None,
-        token_id: str | None = None,
-        device_id: str | None = None,
-    ) -> int:
-        """Close all that match every named trait, at once; return how many.
-
-        Without a trait it closes everybody.
-        """
-        matching = [
-            connection
-            for connection in self
-            if (session_id is None or connection.session_id == session_id)
-            and (user is None or connection.user == user)
-            and (token_id is None or connection.token_id == token_id)
-            and (device_id is None or connection.device_id == device_id)
-        ]
+    def close(self, code: int, reason: str, *, session_id: str | None = None) -> int:
+        """Close all of a session, or everybody, at once; return how many."""
+        matching = list(self) if session_id is None else self.of_session(session_id)
         for connection in matching:
             connection.close(code, reason)
         return len(matching)

@@ -561,6 +561,8 @@ class Sessions:
 
         Durable, and gone from the files too, on return.
         """
+        # What the user did a moment ago may still wait for the disk.
+        await self._database.transact(())
         rows = await self.store.listed(user=user, limit=2**31)
         statements = list(besides)
         for row in rows:

@@ -273,7 +273,6 @@ class AccessApi:
         session_id = (await self._owned(request)).session_id
         device_id = request.match_info["device_id"]
         await self._credentials.revoke_device(session_id, device_id)
-        self._sessions.connections.close(4501, "This device was revoked.", device_id=device_id)
         await self._sessions.look_at_questions(session_id)
         return web.Response(status=204)
 
@@ -336,14 +335,12 @@ class AccessApi:
     async def revoke_token(self, request: web.Request) -> web.Response:
         token_id = request.match_info["token_id"]
         await self._credentials.revoke_token(token_id)
-        self._sessions.connections.close(4501, "This token was revoked.", token_id=token_id)
         audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
         return web.Response(status=204)
 
     async def revoke_user(self, request: web.Request) -> web.Response:
         user = query_of(request.query, SigningOut).user
         await self._credentials.revoke_user(user)
-        self._sessions.connections.close(4501, "Signed out everywhere.", user=user)
         audit.info("user_signed_out", by=request[CLAIMS].user, user=user)
         return web.Response(status=204)
 
@@ -356,7 +353,6 @@ class AccessApi:
         audit.warning("key_rotated", by=request[CLAIMS].user, compromise=compromise)
         if compromise:
             await self._credentials.close_every_door()
-            self._sessions.connections.close(4501, "The signing key was replaced.")
         return _json({"keys": len(self._keys.all)})
 
     # A person's own data.
@@ -376,7 +372,6 @@ class AccessApi:
     async def erase(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
         await self._sessions.erase_user(user, self._credentials.forget_user(user))
-        self._sessions.connections.close(4501, "Everything of this user was erased.", user=user)
         audit.info("user_erased")
         return web.Response(status=204)
 

@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from companion_ws.access.credential import Credential
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.core.errors import (
     CompanionError,
@@ -34,6 +35,7 @@ from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
+from companion_ws.sessions.sessions import Summary
 from companion_ws.web.joining import Join, check_once, check_room, read_join, role_of
 from companion_ws.web.middleware import carried_token
 from companion_ws.web.routes import PUBLIC, Route
@@ -85,33 +87,42 @@ class Gateway:
             return ws
         _bound_send_buffer(transport)
         try:
-            visit = await self._admit(request, token, transport)
+            credential, visit = await self._admit(request, token, transport)
         except CompanionError as error:
             self._refuse(transport, error)
             await until_closed(ws)
             _let_go(transport)
             return ws
         try:
-            await visit.run(ws)
+            with credential:
+                await visit.run(ws)
         finally:
             _let_go(transport)
         return ws
 
     async def _admit(
         self, request: web.Request, token: str | None, transport: asyncio.Transport
-    ) -> Visit:
+    ) -> tuple[Credential, Visit]:
         if self.is_stopping:
             raise Overloaded("The server is stopping; come back.")
         if token is None:
             raise Unauthenticated("A token is needed to join.")
         claims = self._tokens.read(token)
         try:
-            self._tokens.judge(claims)
-            return await self._admitted(request, claims, transport)
+            credential = self._tokens.show(token)
+            try:
+                # Held while it joins; from the next step on the visit is what it closes.
+                with credential.held():
+                    visit = await self._admitted(request, credential, transport)
+            except BaseException:
+                credential.let_go()
+                raise
+            credential.on_end = visit.end
         except CompanionError as error:
             with contextlib.suppress(Unavailable):
                 await self._trail_refusal(request, claims, error)
             raise
+        return credential, visit
 
     async def _trail_refusal(
         self, request: web.Request, claims: Claims, error: CompanionError
@@ -135,9 +146,9 @@ class Gateway:
         )
 
     async def _admitted(
-        self, request: web.Request, claims: Claims, transport: asyncio.Transport
+        self, request: web.Request, credential: Credential, transport: asyncio.Transport
     ) -> Visit:
-        join = read_join(request)
+        claims, join = credential.claims, read_join(request)
         role = role_of(claims, join.role)
         if claims.device_id is not None:
             label = join.device or await self._desk.devices.label(claims.device_id)
@@ -146,34 +157,38 @@ class Gateway:
             with contextlib.suppress(Unavailable):
                 await self._desk.devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
-        # In one step with joining: whoever revokes now finds this connection and closes it.
-        self._tokens.check(claims)
-        return Visit(self._desk, live, claims, join, role, transport, created=created, reason=reason)
+        return Visit(
+            self._desk, live, credential, join, role, transport, created=created, reason=reason
+        )
 
     async def _find(self, claims: Claims, join: Join, role: str) -> tuple[Live, bool, str | None]:
         """Return the session to join, whether it is new, and why it is another than asked for."""
         if claims.kind == "session":
             return await self._own_session(claims, join), False, None
         if join.session_id is not None:
-            live = await self._sessions.open(join.session_id)
-            if live is not None and _may_enter(claims, live, role):
+            # By its row alone: loading somebody else's would take longer than looking in vain.
+            summary = await self._sessions.summary(join.session_id)
+            may_enter = summary is not None and _may_enter(claims, summary, role)
+            live = await self._sessions.open(join.session_id) if may_enter else None
+            if live is not None:
                 self._check_room(live.row.account, live.session_id)
                 if claims.kind == "admin" and live.row.user != claims.user:
                     log.info("admin_observes", user=claims.user, session_id=live.session_id)
                 return live, False, None
+            is_foreign = summary is not None and not may_enter
             log.info(
                 "session_unavailable",
                 session_id=join.session_id,
                 user=claims.user,
-                cause="unknown or expired" if live is None else "owned by somebody else",
+                cause="owned by somebody else" if is_foreign else "unknown or expired",
             )
             if join.strict:
                 raise SessionNotFound("There is no such session.")
         if claims.kind == "service":
             raise SessionForbidden("A service token opens sessions by POST /sessions.")
         self._check_room(claims.user)
-        summary = await self._sessions.create(claims.user)
-        live = await self._sessions.open(summary.session_id)
+        created = await self._sessions.create(claims.user)
+        live = await self._sessions.open(created.session_id)
         if live is None:
             raise Overloaded("The session could not be opened; come back.")
         # Others of this user may have come while the session was stored.
@@ -206,10 +221,10 @@ def _let_go(transport: asyncio.Transport) -> None:
     asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)
 
 
-def _may_enter(claims: Claims, live: Live, role: str) -> bool:
+def _may_enter(claims: Claims, summary: Summary, role: str) -> bool:
     if claims.kind == "service":
-        return live.row.service == claims.user
-    if live.row.user == claims.user:
+        return summary.service == claims.user
+    if summary.user == claims.user:
         return True
     return claims.kind == "admin" and role == "observer"
 

@@ -6,6 +6,7 @@ Source: modelcontextprotocol.io, specifications 2024-11-05 to 2026-07-28.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -18,7 +19,9 @@ from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.mcp import (
     INVALID_PARAMS,
+    INVALID_REQUEST,
     NO_SESSION,
+    OUT_OF_TIME,
     PARSE_ERROR,
     RpcError,
     answer_to,
@@ -30,10 +33,14 @@ from companion_ws.voice.parameters import patience_ms, unfolded
 from companion_ws.voice.pulled import PulledAgent
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import Route
-from companion_ws.web.webhooks import is_gone, wait_s
+from companion_ws.web.webhooks import WAIT_MAX_S, is_gone, wait_s
 
 ASK_TIMEOUT_MS: Final = 25_000
 """Below the 30 s ElevenLabs gives an MCP tool."""
+MAX_BATCH: Final = 50
+"""Messages of one batch; clients that send batches at all send a handful."""
+BATCH_S: Final = WAIT_MAX_S
+"""How long one request may wait, all its messages together: as long as a single one may."""
 META_SESSION: Final = "companion/session_id"
 
 
@@ -65,12 +72,30 @@ class McpRoute:
             message = _parsed(await request.read())
         except RpcError as error:
             return web.json_response(error_answer(error, None), status=error.http_status)
+        if isinstance(message, list) and len(message) > MAX_BATCH:
+            refusal = RpcError(INVALID_REQUEST, f"A batch has at most {MAX_BATCH} messages.", 400)
+            return web.json_response(error_answer(refusal, None), status=400)
         if isinstance(message, list) and message:
-            answers = [await self._answer(request, one) for one in message]
+            answers = []
+            ends_s = asyncio.get_running_loop().time() + BATCH_S
+            for one in message:
+                answers.append(await self._answer_by(ends_s, request, one))
             told = [body for body, _ in answers if body is not None]
             return web.json_response(told) if told else web.Response(status=202)
         body, status = await self._answer(request, message)
         return web.Response(status=202) if body is None else web.json_response(body, status=status)
+
+    async def _answer_by(
+        self, ends_s: float, request: web.Request, message: Any
+    ) -> tuple[dict[str, Any] | None, int]:
+        """Answer one message of a batch, which has until `ends_s` for all of them."""
+        try:
+            async with asyncio.timeout_at(ends_s):
+                return await self._answer(request, message)
+        except TimeoutError:
+            said = f"This batch has taken its {BATCH_S:g} s; send what is left in another."
+            request_id = message.get("id") if isinstance(message, dict) else None
+            return error_answer(RpcError(OUT_OF_TIME, said), request_id), 200
 
     async def _answer(
         self, request: web.Request, message: Any

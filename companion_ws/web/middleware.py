@@ -6,6 +6,8 @@ Rules of this file:
 2. Host (421) before origin (403) before peer (404) before token (401, 403)
    before the body (408, 413): nothing of a stranger is read or kept, and where
    a stranger may say something, little of it at once.
+   A request holds its token from there on to its last byte: revoked meanwhile, it is
+   cancelled in that step.
 3. Whatever goes wrong leaves as `application/problem+json`, without a trace,
    and with the same headers as everything else.
 """
@@ -20,6 +22,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from companion_ws.access.addresses import Addresses, is_loopback
+from companion_ws.access.credential import Credential
 from companion_ws.access.forwarded import caller, hops_of
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
@@ -42,10 +45,14 @@ from companion_ws.web.routes import Route
 
 CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
 """Who asks; set where the route needs a token."""
+CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
+"""The token that came with the request; set where `CLAIMS` is."""
 CLIENT: Final = web.RequestKey("CLIENT", str)
 """The address of who asks; a trusted proxy's word counts."""
 _SCHEME: Final = web.RequestKey("_SCHEME", str)
 
+SENT_AT_ONCE_BYTES: Final = 64 * 1024
+"""A shorter answer is with the kernel as soon as it is written."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _BEARER: Final = "bearer."
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
@@ -138,8 +145,29 @@ class Guard:
                 raise NotFound("There is nothing here.")
             return await handler(request)
         self._notice(request)
-        if route.who:
-            request[CLAIMS] = self._authenticated(request, route)
+        if not route.who:
+            return await self._handled(request, route, handler)
+        with self._authenticated(request, route) as credential:
+            request[CREDENTIAL], request[CLAIMS] = credential, credential.claims
+            try:
+                with credential.held():
+                    response = await self._handled(request, route, handler)
+                    if isinstance(response, web.Response) and _is_long(response):
+                        # Sent here, while the token is held: its reader may take minutes.
+                        await response.prepare(request)
+                        await response.write_eof()
+                    return response
+            except CompanionError as error:
+                if request.writer.output_size == 0:
+                    raise
+                # The answer is under way: what waits for a slow reader goes no further.
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError(error.message) from None
+
+    async def _handled(
+        self, request: web.Request, route: Route, handler: Handler
+    ) -> web.StreamResponse:
         if request.method in _BODY_METHODS:
             is_known = bool(route.who) or (route.vouch is not None and route.vouch(request))
             most = self._limit_bytes
@@ -198,11 +226,12 @@ class Guard:
         name = request.get_extra_info("sockname")
         return isinstance(name, tuple) and name[1] == self._admin_port
 
-    def _authenticated(self, request: web.Request, route: Route) -> Claims:
-        claims = self._tokens.verify(_bearer(request))
-        if claims.kind not in route.who:
+    def _authenticated(self, request: web.Request, route: Route) -> Credential:
+        credential = self._tokens.show(_bearer(request))
+        if credential.claims.kind not in route.who:
+            credential.let_go()
             raise Forbidden("This token may not use this route.")
-        return claims
+        return credential
 
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers; runs for every answer, streams and sockets too."""
@@ -231,6 +260,12 @@ async def _expect(request: web.Request) -> web.StreamResponse | None:
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0
     return None
+
+
+def _is_long(response: web.Response) -> bool:
+    """Whether an answer may outlast its request: it does not fit into the socket's buffer."""
+    body = response.body
+    return isinstance(body, bytes | bytearray) and len(body) > SENT_AT_ONCE_BYTES
 
 
 def _path_of(route: web.AbstractRoute) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from companion_ws import __version__
-from companion_ws.access.tokens import Claims, Tokens
+from companion_ws.access.tokens import Claims
 from companion_ws.config import Config
 from companion_ws.core.errors import BadRequest, CompanionError, SessionEnded
 from companion_ws.core.protocol import encode
@@ -37,10 +37,9 @@ class Stream:
     """Serves `GET /sessions/{id}/records`."""
 
     def __init__(
-        self, sessions: Sessions, tokens: Tokens, config: Config, new_id: Callable[[], str]
+        self, sessions: Sessions, config: Config, new_id: Callable[[], str]
     ) -> None:
         self._sessions = sessions
-        self._tokens = tokens
         self._config = config
         self._new_id = new_id
 
@@ -94,8 +93,6 @@ class Stream:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        # In one step with joining: whoever revokes now finds this connection and closes it.
-        self._tokens.check(request[CLAIMS])
         connection = self._connection(request[CLAIMS], live, transport)
         ending = asyncio.get_running_loop().call_later(
             max(0.0, (request[CLAIMS].expires_at_ms - self._sessions.now_ms()) / 1000),
@@ -124,10 +121,8 @@ class Stream:
             owner=live.row.account,
             since_ms=self._sessions.now_ms(),
             outbox=outbox,
-            token_id=claims.id,
             is_announced=False,
         )
-        # The device of a paired phone, so that revoking it ends its streams too.
         connection.device_id = claims.device_id
         return connection
 

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import WSMessage, WSMsgType, web
 
 from companion_ws import __version__
+from companion_ws.access.credential import Credential
 from companion_ws.access.limits import Rate
 from companion_ws.access.tokens import Claims
 from companion_ws.config import Config
@@ -78,7 +79,7 @@ class Visit:
         self,
         desk: Desk,
         live: Live,
-        claims: Claims,
+        credential: Credential,
         join: Join,
         role: Any,
         transport: asyncio.Transport,
@@ -89,7 +90,8 @@ class Visit:
         sessions, config = desk.sessions, desk.config
         self._desk = desk
         self._sessions = sessions
-        self._claims = claims
+        self._credential = credential
+        claims = credential.claims
         # A new session has no past to come back to.
         self._after = None if created else join.after
         self._epoch = join.epoch
@@ -115,7 +117,6 @@ class Visit:
             outbox=outbox,
             device=join.device,
             device_id=claims.device_id,
-            token_id=claims.id,
             tools=join.tools,
             is_announced=role != "observer",
             is_ordered=join.ordered,
@@ -163,6 +164,10 @@ class Visit:
             self._trail(event)
             connection.room.set()
         await self._part(ws)
+
+    def end(self, reason: CompanionError) -> None:
+        """Close it: its token is good for nothing any more."""
+        self.connection.close(reason.close_code or 4501, reason.message)
 
     async def _catch_up(self, after: int) -> None:
         """Wait for one's turn in the line, then replay."""
@@ -288,12 +293,11 @@ class Visit:
         raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
 
     async def _renew(self, request_id: str | None) -> None:
-        if self._claims.kind != "session":
+        if self._credential.claims.kind != "session":
             raise Forbidden("Only session tokens are renewed here.")
-        token, claims = await self._desk.devices.renew(self._claims)
-        self._claims = claims
+        token, claims = await self._desk.devices.renew(self._credential.claims)
+        self._credential.renewed(token, claims)
         self._live.active(self._sessions.now_ms())
-        self.connection.token_id = claims.id
         self._watch_token()
         self._say("token_renewed", request_id, token=token, expires_at=claims.expires_at_ms)
 
@@ -329,14 +333,14 @@ class Visit:
         for timer in self._timers:
             timer.cancel()
         loop = asyncio.get_running_loop()
-        left_s = (self._claims.expires_at_ms - self._sessions.now_ms()) / 1000
+        left_s = (self._credential.claims.expires_at_ms - self._sessions.now_ms()) / 1000
         self._timers = [loop.call_later(max(0.0, left_s), self._expired)]
-        if self._claims.kind == "session":
+        if self._credential.claims.kind == "session":
             warn_s = left_s - EXPIRING_S if left_s > EXPIRING_S else left_s / 2
             self._timers.append(loop.call_later(max(0.0, warn_s), self._expiring))
 
     def _expiring(self) -> None:
-        self._say("token_expiring", None, expires_at=self._claims.expires_at_ms)
+        self._say("token_expiring", None, expires_at=self._credential.claims.expires_at_ms)
 
     def _expired(self) -> None:
         error = TokenExpired("The token has expired; fetch another and come back.")
