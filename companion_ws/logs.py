@@ -210,6 +210,8 @@ class AccessLog(AbstractAccessLogger):
 
     __slots__ = ()
 
+    session: ClassVar[RequestKey[str]] = RequestKey("SESSION", str)
+    """Where a request that joined has the session's id."""
     client: ClassVar[RequestKey[str] | None] = None
     """Where a request has the address that counts; None, or not there: the peer's own."""
 
@@ -228,4 +230,5 @@ class AccessLog(AbstractAccessLogger):
             status=response.status,
             ms=round(time * 1000, 1),
             peer=peer or request.remote,
+            **({"session_id": request[self.session]} if self.session in request else {}),
         )

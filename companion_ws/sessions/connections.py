@@ -58,6 +58,8 @@ class Connection:
     """The oldest record when it joined, as `session_joined` told it."""
     close_code: int | None = None
     close_reason: str = ""
+    recovery: str = "none"
+    """How it came up to date, as `session_joined` told it."""
     ahead: int = 0
     ahead_bytes: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import structlog
 from msgspec import Struct
 
 from companion_ws.core import protocol
@@ -61,6 +62,8 @@ CHANGES_NOTHING: Final = (
 
 Answer = Callable[[bytes], None]
 Refuse = Callable[[CompanionError], None]
+
+log = structlog.get_logger(__name__)
 
 
 class Followed(Protocol):
@@ -544,6 +547,7 @@ class Live:
                 connection.is_subscribed = True
             else:
                 connection.outbox.is_replaying = True
+            connection.recovery = recovery
             self._follow.joined(self, connection)
 
         return Place(
@@ -555,6 +559,16 @@ class Live:
         if self.members.pop(connection.connection_id, None) is None:
             return
         connection.is_subscribed = False
+        code, reason = connection.close_code, connection.close_reason
+        log.info(
+            "session_left",
+            session_id=self.session_id,
+            connection_id=connection.connection_id,
+            role=connection.role,
+            how=event,
+            **({"code": int(code)} if code is not None else {}),
+            **({"reason": reason} if reason else {}),
+        )
         if connection.is_announced:
             self._announce(event, connection, self.now_ms())
 

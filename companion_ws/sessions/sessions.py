@@ -48,6 +48,9 @@ LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 RESTARTING: Final = 1012
 """The close code of a server that stops and will be back."""
 
+EXPIRED: Final = "expired"
+"""Why a session ended that nobody ended."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -65,6 +68,8 @@ class Counted(Protocol):
     def recorded(self, kind: str) -> None: ...
 
     def expired(self) -> None: ...
+
+    def joined(self, role: str, recovery: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +279,8 @@ class Sessions:
                 int(is_call),
             )
             await self.store.create(row)
+        by = {} if service is None else {"service": service}
+        log.info("session_created", session_id=row.session_id, user=user, **by)
         stored = Stored(Session(row.session_id, user, language), row, {})
         self._lives[row.session_id] = self._brought_to_life(stored)
         return self._summary(row)
@@ -422,6 +429,8 @@ class Sessions:
         if live is None or live.session.ended is not None:
             raise SessionNotFound("There is no such session.")
         await self._submit(session_id, EndSession(reason=reason), SERVER, None)
+        event = "session_expired" if reason == EXPIRED else "session_ended"
+        log.info(event, session_id=session_id, user=live.row.user, reason=reason)
         self._lives.pop(session_id, None)
         self.calls.forget(session_id)
         self.connections.close(4510, reason, session_id=session_id)
@@ -571,6 +580,9 @@ class Sessions:
             self.connections.close(4510, "erased", session_id=row.session_id)
             statements += [*deletion(row.session_id), *self._keys.forget_session(row.session_id)]
         await self._database.transact(statements)
+        for row in rows:
+            # Not of whom: the log would remember who had asked to be forgotten.
+            log.info("session_ended", session_id=row.session_id, reason="erased")
         await self._database.checkpoint()
         return len(rows)
 
@@ -640,6 +652,17 @@ class Sessions:
             self.spawn(live, self.rename(live.session_id, None, language))
 
     def joined(self, live: Live, connection: Connection) -> None:
+        self._counted.joined(connection.role, connection.recovery)
+        phone = {} if connection.device_id is None else {"device_id": connection.device_id}
+        log.info(
+            "session_joined",
+            session_id=live.session_id,
+            connection_id=connection.connection_id,
+            role=connection.role,
+            user=connection.user,
+            recovery=connection.recovery,
+            **phone,
+        )
         if connection.is_screen:
             self.spawn(live, self._questions.look(live.session_id))
 
@@ -662,7 +685,7 @@ class Sessions:
 
     async def _expire(self, session_id: str) -> None:
         try:
-            await self.end(session_id, "expired")
+            await self.end(session_id, EXPIRED)
         except (SessionNotFound, SessionEnded, Conflict):
             return
         self._counted.expired()

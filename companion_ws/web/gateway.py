@@ -33,6 +33,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
+from companion_ws.logs import AccessLog
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
 from companion_ws.sessions.sessions import Summary
@@ -93,6 +94,7 @@ class Gateway:
             await until_closed(ws)
             _let_go(transport)
             return ws
+        request[AccessLog.session] = visit.connection.session_id
         try:
             with credential:
                 await visit.run(ws)
