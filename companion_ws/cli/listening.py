@@ -22,6 +22,7 @@ from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.keys import StartRefused
 from companion_ws.app import create_app
 from companion_ws.config import Config
+from companion_ws.web.accepting import PatientSite, raise_descriptor_limit
 from companion_ws.web.runner import Runner
 
 SHUTDOWN_S: Final = 2.0
@@ -50,6 +51,7 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
         StartRefused: something the message names is in the way.
         DataInUse: another server works on the data folder.
     """
+    raise_descriptor_limit()
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(DataLock(config.data))
         await lock.acquire()
@@ -75,9 +77,9 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         for held in main:
-            await web.SockSite(runner, held, ssl_context=tls, backlog=BACKLOG).start()
+            await PatientSite(runner, held, ssl_context=tls, backlog=BACKLOG).start()
         for held in admin:
-            await web.SockSite(runner, held, backlog=BACKLOG).start()
+            await PatientSite(runner, held, backlog=BACKLOG).start()
         server = RunningServer(
             pid=os.getpid(),
             admin_url=_admin_url(config, admin, main, tls),

@@ -33,9 +33,14 @@ class Server:
     """`python run.py serve` on a data folder; every start may have another port."""
 
     def __init__(
-        self, data: Path, *flags: str, environment: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        under: tuple[str, ...] = (),
     ) -> None:
         self.data = data
+        self._under = under
         self.flags = flags
         self._environment = dict(environment or {})
         self.url = ""
@@ -57,8 +62,8 @@ class Server:
     async def start(self) -> None:
         """Start it and wait until it is ready."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(ROOT / "run.py"), "serve", "--port=0", f"--data={self.data}",
-            *self.flags,
+            *self._under, sys.executable, str(ROOT / "run.py"),
+            "serve", "--port=0", f"--data={self.data}", *self.flags,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env={
                 **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),
@@ -112,10 +117,13 @@ class Server:
 
 @asynccontextmanager
 async def running(
-    data: Path, *flags: str, environment: Mapping[str, str] | None = None
+    data: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    under: tuple[str, ...] = (),
 ) -> AsyncIterator[Server]:
-    """A started server that is gone at the end of the block."""
-    server = Server(data, *UNLIMITED, *flags, environment=environment)
+    """A started server that is gone at the end of the block; `under` another command."""
+    server = Server(data, *UNLIMITED, *flags, environment=environment, under=under)
     await server.start()
     try:
         yield server
