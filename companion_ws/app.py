@@ -17,7 +17,7 @@ from companion_ws.access.credentials import Credentials
 from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys, prepare_data_folder
-from companion_ws.access.limits import CodeGuesses
+from companion_ws.access.limits import CodeGuesses, Rates
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.config import Config
@@ -130,18 +130,20 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id
     )
     gateway = Gateway(tokens, desk)
-    idempotency = Idempotency(Answers(database, keys))
+    idempotency = Idempotency(Answers(database, keys), sessions.note_answer)
+    # A burst without a limit is no limit at all.
+    rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
     pulled = PulledAgent(sessions, database)
     rooms: list[Room] = [
         gateway,
-        Api(desk, idempotency),
+        Api(desk, idempotency, rates),
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
         Stream(sessions, config, new_id),
         Health(database, metrics),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
-        McpRoute(sessions, pulled),
+        McpRoute(sessions, pulled, rates),
         Pages(_brand(config)),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]

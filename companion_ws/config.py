@@ -143,7 +143,9 @@ class Config:
     limit_value_bytes: int = _setting(32 * 1024, "Bytes of one state value as compact JSON.")
     limit_state_keys: int = _setting(1024, "Keys of a session's state.")
     limit_records: int = _setting(1000, "Records a session's log keeps.")
-    limit_log_bytes: int = _setting(8 * 1024 * 1024, "Bytes a session's log keeps.")
+    limit_log_bytes: int = _setting(
+        8 * 1024 * 1024, "Bytes a session's log keeps, with what repeats are answered from."
+    )
     limit_calls: int = _setting(1000, "Telephone calls at once.")
     limit_open_calls: int = _setting(64, "Open tool calls of a session.")
     limit_open_calls_bytes: int = _setting(256 * 1024, "Bytes of a session's open tool calls.")

@@ -38,3 +38,8 @@ CREATE TABLE phone_calls (                 -- under way
 
 ALTER TABLE calls ADD COLUMN content BLOB NOT NULL DEFAULT x'';  -- hash of tool and parameters
 ALTER TABLE calls ADD COLUMN joins TEXT;  -- the tool_call_id whose question it asks once more
+-- A deleted state key leaves nothing; answers to an Idempotency-Key count for their session.
+
+DELETE FROM state WHERE value IS NULL;
+CREATE INDEX answers_by_session ON answers (session_id, expires_at_ms) WHERE session_id IS NOT NULL;
+CREATE INDEX answers_by_user ON answers (user, expires_at_ms) WHERE session_id IS NULL;

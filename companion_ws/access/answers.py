@@ -16,8 +16,22 @@ from companion_ws.database import Database, Statement
 KEEP_S: Final = 24 * 3600.0
 """How long a repeat is recognised."""
 
+MOST_PER_SESSION: Final = 1_000
+MOST_PER_USER: Final = 10_000
+"""Answers remembered of a session, and of a user's requests without one; the oldest go first."""
+
 Memory = dict[str, Any]
 """What an answer is made of again; never a token, ticket or code."""
+
+
+_TRIM_SESSION: Final = """
+    DELETE FROM answers WHERE scope IN (
+        SELECT scope FROM answers WHERE session_id = ?
+        ORDER BY expires_at_ms DESC LIMIT -1 OFFSET ?)"""
+_TRIM_USER: Final = """
+    DELETE FROM answers WHERE scope IN (
+        SELECT scope FROM answers WHERE user = ? AND session_id IS NULL
+        ORDER BY expires_at_ms DESC LIMIT -1 OFFSET ?)"""
 
 
 class Answers:
@@ -53,10 +67,10 @@ class Answers:
 
     def remember(
         self, scope: str, body: bytes, memory: Memory, user: str, session_id: str | None
-    ) -> Statement:
+    ) -> list[Statement]:
         """Return what stores an answer; best in the transaction that makes what it tells of."""
         key = self._keys.derive("idempotency")
-        return Statement(
+        stored = Statement(
             """
             INSERT INTO answers (scope, request_hash, user, session_id, memory, expires_at_ms)
             VALUES (?, ?, ?, ?, ?, ?)
@@ -73,10 +87,13 @@ class Answers:
                 self._now_ms() + int(KEEP_S * 1000),
             ),
         )
+        if session_id is not None:
+            return [stored, Statement(_TRIM_SESSION, (session_id, MOST_PER_SESSION))]
+        return [stored, Statement(_TRIM_USER, (user, MOST_PER_USER))]
 
-    async def store(self, statement: Statement) -> None:
+    async def store(self, statements: list[Statement]) -> None:
         """Store an answer by itself."""
-        await self._database.transact([statement])
+        await self._database.transact(statements)
 
 
 def _hash(key: bytes, data: bytes) -> bytes:

@@ -26,7 +26,7 @@ GUESSES_OVERALL_S: Final = 5 * 60.0
 """At 9 digits and 100 live codes, 100 guesses hit with a chance of 1 in 100,000."""
 PAUSE_S: Final = 5 * 60.0
 MAX_SOURCES: Final = 10_000
-"""Sources remembered; the one that guessed longest ago makes room."""
+"""Sources remembered; the one that asked longest ago makes room."""
 
 
 class Rate:
@@ -62,6 +62,37 @@ class Rate:
             len(self._refusals) > MAX_REFUSALS
             and self._clock() - self._refusals[0] <= REFUSALS_WINDOW_S
         )
+
+
+class Rates:
+    """A `Rate` for each of those who ask over HTTP, where no connection holds one.
+
+    The one that asked longest ago makes room; by then it has its whole burst again.
+    """
+
+    def __init__(
+        self, per_s: float, burst: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._rates: dict[tuple[str, ...], Rate] = {}
+
+    def check(self, *who: str) -> None:
+        """Take one message of `who`.
+
+        Raises:
+            TooManyRequests: with `retry_after_ms`.
+        """
+        if self._per_s <= 0:
+            return
+        rate = self._rates.pop(who, None) or Rate(self._per_s, self._burst, clock=self._clock)
+        self._rates[who] = rate
+        while len(self._rates) > MAX_SOURCES:
+            del self._rates[next(iter(self._rates))]
+        retry_after_ms = rate.retry_after_ms()
+        if retry_after_ms is not None:
+            raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
 
 
 class CodeGuesses:

@@ -31,6 +31,8 @@ DEFAULT_TIMEOUT_MS: Final = 18_000
 
 Json = Any
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Key = Annotated[str, Meta(min_length=1, max_length=256)]
+"""Of the state. Source: contract section 7."""
 Kinds = dict[str, type]
 Revision = Annotated[int, Meta(ge=0)]
 
@@ -111,7 +113,7 @@ class StateUpdate(Command, frozen=True, kw_only=True):
 
     type = "state_update"
 
-    key: Annotated[str, Meta(min_length=1)]
+    key: Key
     value: Json
     if_revision: Revision | None = None
 
@@ -121,7 +123,7 @@ class StateDelete(Command, frozen=True, kw_only=True):
 
     type = "state_delete"
 
-    key: Annotated[str, Meta(min_length=1)]
+    key: Key
     if_revision: Revision | None = None
 
 
@@ -131,7 +133,7 @@ class StateGet(Command, frozen=True, kw_only=True):
     type = "state_get"
     roles = frozenset({"agent", "ui", "observer"})
 
-    key: str | None = None
+    key: Annotated[str, Meta(max_length=256)] | None = None
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):

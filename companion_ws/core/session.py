@@ -48,8 +48,8 @@ MAX_CARDS: Final = 20
 MAX_CARDS_BYTES: Final = 128 * 1024
 """What a late screen is shown at once; more would make the join itself slow."""
 
-OPEN_CALLS_RETRY_MS: Final = 1000
-"""When to try again where too many calls are open: nobody knows when one is answered."""
+REQUEST_BYTES: Final = 64
+"""What remembering a requestId costs besides its text and its sender's."""
 
 Role = Literal["agent", "ui", "observer", "server"]
 
@@ -122,6 +122,13 @@ class Session:
     cards_bytes: int = 0
     sizes: deque[int] = field(default_factory=deque)
     """Bytes of each record kept, oldest first."""
+    named: deque[tuple[int, int]] = field(default_factory=deque, compare=False)
+    """Seq of each record kept that has a requestId, and the bytes that one will take."""
+    requests: deque[tuple[int, int]] = field(default_factory=deque, compare=False)
+    """The same of records that are gone: their requestIds are remembered."""
+    requests_bytes: int = field(default=0, compare=False)
+    answers_bytes: int = field(default=0, compare=False)
+    """What is remembered for requests with an `Idempotency-Key`."""
     conversation_id: str | None = None
     ended: str | None = None
     """Why it is over, or None."""
@@ -345,6 +352,8 @@ def _same_question(tool_name: str, content: bytes, asking: Asking) -> Call | Non
 
 
 def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, asking: Asking) -> None:
+    # No `retry_after_ms`: room comes when somebody answers, and a client that waits for it
+    # in order could not even cancel.
     limits, at_ms = asking.limits, asking.at_ms
     counted = [
         call
@@ -353,16 +362,14 @@ def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, asking: Aski
     ]
     if limits.open_calls and len(counted) >= limits.open_calls:
         raise TooManyRequests(
-            f"The session has {limits.open_calls} open calls, which is the limit.",
-            retry_after_ms=OPEN_CALLS_RETRY_MS,
+            f"The session has {limits.open_calls} open calls, which is the limit."
         )
     if not limits.open_calls_bytes or joins is not None:
         return
     size = sum(len(call.body) for call in counted) + len(encode(asked))
     if size > limits.open_calls_bytes:
         raise TooManyRequests(
-            f"The open calls would have {size} bytes, more than {limits.open_calls_bytes}.",
-            retry_after_ms=OPEN_CALLS_RETRY_MS,
+            f"The open calls would have {size} bytes, more than {limits.open_calls_bytes}."
         )
 
 
@@ -565,16 +572,46 @@ def apply(session: Session, event: Event, body: bytes, at_ms: int) -> tuple[int,
     return fold(session, event.fields, body, at_ms) if fold is not None else ()
 
 
+def remember(session: Session, sender_key: str, request_id: str, seq: int) -> None:
+    """Count what is kept to recognise the requestId of a record when it is sent again."""
+    size = len(sender_key) + len(request_id.encode()) + REQUEST_BYTES
+    if seq >= session.first_seq:
+        session.named.append((seq, size))
+    else:
+        session.requests.append((seq, size))
+        session.requests_bytes += size
+
+
 def trim(session: Session, limits: Limits) -> bool:
-    """Drop the oldest records beyond the limits, never the newest; tell whether any went."""
+    """Drop the oldest records beyond the limits, never the newest; tell whether any went.
+
+    What repeated requests are answered from counts as the log does; requestIds take half
+    of the limit at most.
+    """
     before = session.first_seq
     while len(session.sizes) > 1 and (
         (limits.records and len(session.sizes) > limits.records)
-        or (limits.log_bytes and session.log_bytes > limits.log_bytes)
+        or (limits.log_bytes and _kept_bytes(session) > limits.log_bytes)
     ):
         session.log_bytes -= session.sizes.popleft()
+        if session.named and session.named[0][0] == session.first_seq:
+            session.requests.append(session.named.popleft())
+            session.requests_bytes += session.requests[-1][1]
         session.first_seq += 1
+        while limits.log_bytes and session.requests_bytes > limits.log_bytes // 2:
+            session.requests_bytes -= session.requests.popleft()[1]
     return session.first_seq != before
+
+
+def _kept_bytes(session: Session) -> int:
+    return session.log_bytes + session.requests_bytes + session.answers_bytes
+
+
+def forget_requests(session: Session, before: int) -> int:
+    """Forget the requestIds of records before that seq; return the oldest seq remembered."""
+    while session.requests and session.requests[0][0] < before:
+        session.requests_bytes -= session.requests.popleft()[1]
+    return session.requests[0][0] if session.requests else max(before, session.first_seq)
 
 
 def replay(session: Session, bodies: list[bytes]) -> Session:
@@ -764,6 +801,8 @@ __all__ = [
     "Session",
     "apply",
     "decide",
+    "forget_requests",
+    "remember",
     "replay",
     "trim",
 ]

@@ -37,6 +37,8 @@ from companion_ws.core.session import (
     Session,
     apply,
     decide,
+    forget_requests,
+    remember,
     trim,
 )
 from companion_ws.database import Database
@@ -286,16 +288,18 @@ class Live:
             }
         )
         apply(session, event, body, at_ms)
-        first_seq = session.first_seq
-        trimmed = trim(session, self._limits)
         request: tuple[str | None, str | None] = (None, None)
         if request_id is not None:
             request = (sender.key, request_id)
             self._requests[sender.key, request_id] = (session.seq, event.type)
+            remember(session, sender.key, request_id, session.seq)
+        first_seq = session.first_seq
+        trimmed = trim(session, self._limits)
         writing.record(session, event, body, at_ms, request)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
-            writing.trim(session)
-            self._forget_requests(session.seq - KEPT_REQUESTS)
+            oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
+            writing.trim(session, oldest)
+            self._forget_requests(oldest)
         self._database.note_bytes(writing.unit, len(body))
         if connection is not None:
             connection.ahead += 1

@@ -40,7 +40,7 @@ from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
 from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
-from companion_ws.sessions.store import Kind, Row, Store, Stored, deletion
+from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Store, Stored, deletion
 from companion_ws.sessions.tools import ServerTool
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
@@ -495,6 +495,21 @@ class Sessions:
             name: msgspec.json.decode(value) for name, (value, _) in states[session_id].items()
         }
         return values if key is None else values.get(key)
+
+    async def record(self, session_id: str, seq: int) -> dict[str, Any] | None:
+        """Return a stored record, or None where it has been trimmed."""
+        live = await self.live(session_id)
+        body = await live.record_text(seq) if live is not None else None
+        if body is None:
+            return None
+        record: dict[str, Any] = msgspec.json.decode(body)
+        return record
+
+    def note_answer(self, session_id: str, size_bytes: int) -> None:
+        """Count what is remembered for a request of this session with an `Idempotency-Key`."""
+        live = self._lives.get(session_id)
+        if live is not None:
+            live.session.answers_bytes += size_bytes + ANSWER_BYTES
 
     async def wait_result(
         self, session_id: str, tool_call_id: str, timeout_s: float

@@ -11,7 +11,7 @@ from sys import intern
 from typing import Any, Final, Literal
 
 from companion_ws.core.errors import Unavailable
-from companion_ws.core.session import Entry, Event, Session
+from companion_ws.core.session import Entry, Event, Session, remember
 from companion_ws.core.tool_calls import Call, content_hash
 from companion_ws.database import Database, Params, Statement, Unit
 
@@ -45,6 +45,7 @@ _KEEP_REQUESTS: Final = """
 _STATE: Final = """
     INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
+_DELETED: Final = "DELETE FROM state WHERE session_id = ? AND key = ? AND value IS NULL"
 _CALL: Final = """
     INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
         asked_at_ms, deadline_ms, result_seq, body, content, joins)
@@ -74,6 +75,12 @@ _UNCALLED: Final = (
 
 TRIM_RECORDS: Final = 32
 """Records beyond the limits are not shown any more, and are removed so many at a time."""
+
+ANSWER_BYTES: Final = 256
+"""What a row of `answers` takes besides its memory."""
+_ANSWERS_BYTES: Final = (
+    "SELECT coalesce(sum(length(memory) + ?2), 0) FROM answers WHERE session_id = ?1"
+)
 
 _GUARDS: Final = frozenset({_ADVANCE})
 _TABLES: Final = ("records", "requests", "state", "calls", "due", "trail", "sessions")
@@ -167,7 +174,9 @@ class Writing:
                 key = event.fields["key"]
                 add(_STATE, (self._id, key, session.state[key].value, seq))
             case "state_deleted":
+                # Set to nothing in its turn among what the unit sets, and then removed.
                 add(_STATE, (self._id, event.fields["key"], None, seq))
+                add(_DELETED, (self._id, event.fields["key"]))
             case "client_tool_call":
                 call = session.calls[event.fields["client_tool_call"].tool_call_id]
                 if call.deadline_ms is not None:
@@ -187,12 +196,12 @@ class Writing:
             self._call(call)
         session.changed.clear()
 
-    def trim(self, session: Session) -> None:
-        """Remove the records before the first one kept, but for cards, and requestIds long past."""
+    def trim(self, session: Session, oldest_request: int) -> None:
+        """Remove the records before the first one kept, but for cards, and older requestIds."""
         self.unit.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
         self.unit.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
-        if session.seq > KEPT_REQUESTS:
-            self.unit.rows[_TRIM_REQUESTS] = [(self._id, session.seq - KEPT_REQUESTS)]
+        if oldest_request > 1:
+            self.unit.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
 
     def _call(self, call: Call) -> None:
         self.unit.add(
@@ -306,6 +315,9 @@ class Store:
                 (session_id,),
             )
         }
+        for (sender, request_id), (request_seq, _) in requests.items():
+            remember(session, sender, request_id, request_seq)
+        [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (session_id, ANSWER_BYTES))
         return Stored(session, row, requests)
 
     async def _compare_old_calls(self, session: Session) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from companion_ws.access.answers import Memory
+from companion_ws.access.limits import Rates
 from companion_ws.access.tokens import Claims
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
@@ -53,6 +54,8 @@ from companion_ws.web.visit import Desk
 log = structlog.get_logger(__name__)
 
 MAX_PAGE: Final = 1000
+MAX_REMEMBERED_BYTES: Final = 1024
+"""Of an answer that is no record, so that a repeat may be told the same."""
 _UNRECORDED: Final = ("ping", "token_renew", "pairing_answer")
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
@@ -61,8 +64,9 @@ MAX_WAIT_S: Final = 130.0
 class Api:
     """What a session's owner, its members and the operator ask over HTTP."""
 
-    def __init__(self, desk: Desk, idempotency: Idempotency) -> None:
+    def __init__(self, desk: Desk, idempotency: Idempotency, rates: Rates) -> None:
         self._desk = desk
+        self._rates = rates
         self._sessions = desk.sessions
         self._idempotency = idempotency
 
@@ -202,6 +206,7 @@ class Api:
         return _json(_raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
         value, key = await read_json(request), request.match_info["key"]
         expected = await self._expected(request, key)
         record = await self._change(
@@ -211,6 +216,7 @@ class Api:
         return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
 
     async def delete_key(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
         key = request.match_info["key"]
         expected = await self._expected(request, key)
         if not expected and await self._entry(request, key) is None:
@@ -251,10 +257,13 @@ class Api:
     # Messages.
 
     async def message(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
         message = _object(await read_json(request))
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
         if message.get("type") in _UNRECORDED:
             return _json(await self._asked(request, message))
+        if message.get("type") == protocol.StateGet.type:
+            return _json(await self._submit(request, message))
         key = request.headers.get("Idempotency-Key")
         if key and message.get("requestId") is None:
             # Stored with the record itself, so that a crash in between makes no second one.
@@ -262,13 +271,25 @@ class Api:
                 key if len(key) <= protocol.MAX_REQUEST_ID else sha256(key.encode()).hexdigest()
             )
 
-        async def make(store: Store) -> Memory:
-            return await self._submit(request, message)
+        session_id = request.match_info["session_id"]
+        made: list[dict[str, Any]] = []
 
-        async def render(record: Memory) -> web.Response:
-            return await self._answered(request.match_info["session_id"], record, wait_s)
+        async def make(store: Store) -> Memory:
+            made.append(await self._submit(request, message))
+            return _remembered(made[0])
+
+        async def render(memory: Memory) -> web.Response:
+            record = made[0] if made else await self._again(session_id, memory)
+            return await self._answered(session_id, record, wait_s)
 
         return await self._idempotency.once(request, make, render)
+
+    async def _again(self, session_id: str, memory: Memory) -> dict[str, Any]:
+        """Return the answer to a message that was sent before."""
+        if "seq" not in memory:
+            return memory
+        record = await self._sessions.record(session_id, memory["seq"])
+        return memory | {"duplicate": True} if record is None else record
 
     async def _answered(
         self, session_id: str, record: dict[str, Any], wait_s: float
@@ -332,6 +353,10 @@ class Api:
         return _json({"trail": await trail_of(self._sessions, summary.session_id)})
 
     # Who may.
+
+    def _check_rate(self, request: web.Request) -> None:
+        claims: Claims = request[CLAIMS]
+        self._rates.check(claims.device_id or claims.id, request.match_info["session_id"])
 
     async def _owned(self, request: web.Request) -> Summary:
         return await owned(self._sessions, request)
@@ -424,6 +449,17 @@ def _json(
         content_type="application/json",
         headers=headers,
     )
+
+
+def _remembered(answer: dict[str, Any]) -> Memory:
+    """Return what an answer is given again from: of a record where it stands, never its text."""
+    if "seq" in answer:
+        names: tuple[str, ...] = ("type", "seq", "revision", "session_id", "timestamp", "requestId")
+    elif len(protocol.encode(answer)) <= MAX_REMEMBERED_BYTES:
+        return answer
+    else:
+        names = ("type", "session_id", "timestamp", "requestId")
+    return {name: answer[name] for name in names if name in answer}
 
 
 def _object(body: Any) -> dict[str, Any]:

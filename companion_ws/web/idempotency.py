@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -36,8 +37,12 @@ Render = Callable[[Memory], Awaitable[web.Response]]
 class Idempotency:
     """Runs what makes something at most once per key."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(
+        self, answers: Answers, note: Callable[[str, int], None] = lambda session_id, size: None
+    ) -> None:
+        """`note` hears how many bytes are remembered for a session."""
         self._answers = answers
+        self._note = note
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def once(self, request: web.Request, make: Make, render: Render) -> web.Response:
@@ -68,14 +73,15 @@ class Idempotency:
         def store(memory: Memory, user: str, session_id: str | None) -> list[Statement]:
             nonlocal is_stored
             is_stored = True
-            return [self._answers.remember(scope, body, memory, user, session_id)]
+            if session_id is not None:
+                self._note(session_id, len(json.dumps(memory)))
+            return self._answers.remember(scope, body, memory, user, session_id)
 
         memory = await make(store)
         if not is_stored:
             claims = request.get(CLAIMS)
             user = claims.user if claims else ""
-            session_id = request.match_info.get("session_id")
-            await self._answers.store(self._answers.remember(scope, body, memory, user, session_id))
+            await self._answers.store(store(memory, user, request.match_info.get("session_id")))
         return memory
 
     @asynccontextmanager

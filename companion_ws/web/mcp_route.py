@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from companion_ws.access.limits import Rates
 from companion_ws.access.tokens import Claims
 from companion_ws.core.errors import CompanionError, SessionForbidden, SessionNotFound
 from companion_ws.core.protocol import encode, parse
@@ -47,7 +48,8 @@ META_SESSION: Final = "companion/session_id"
 class McpRoute:
     """The tools `show ask get_state set_state wait_for_companion` for MCP clients."""
 
-    def __init__(self, sessions: Sessions, pulled: PulledAgent) -> None:
+    def __init__(self, sessions: Sessions, pulled: PulledAgent, rates: Rates) -> None:
+        self._rates = rates
         self._sessions = sessions
         self._pulled = pulled
 
@@ -134,8 +136,10 @@ class McpRoute:
     async def _call(
         self, request: web.Request, session_id: str, name: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
-        user = request[CLAIMS].user
+        claims: Claims = request[CLAIMS]
+        user = claims.user
         try:
+            self._rates.check(claims.id, session_id)
             if name == "wait_for_companion":
                 seconds = wait_s(arguments)
                 events = await self._pulled.wait(session_id, seconds, lambda: is_gone(request))

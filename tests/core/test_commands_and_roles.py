@@ -431,7 +431,7 @@ def test_sixty_four_calls_are_open_and_one_more_is_refused() -> None:
         talk.call(f"t{number}", "quotes" if number % 2 else "ask", parameters={"n": number})
     with pytest.raises(TooManyRequests) as refused:
         talk.call("t64", "ask")
-    assert refused.value.details["retry_after_ms"] > 0
+    assert refused.value.details == {}, "whoever waits in order could not even cancel"
     with pytest.raises(TooManyRequests):
         talk.call("t64", "ask", expects_response=False)
 

@@ -23,7 +23,10 @@ from companion_ws.core.session import (
     Limits,
     Session,
     apply,
+    forget_requests,
+    remember,
     replay,
+    trim,
 )
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -223,3 +226,31 @@ def test_the_golden_files_fold_to_what_they_say(path: Path) -> None:
     for key in ("ended", "conversation_id"):
         if key in expected:
             assert getattr(session, key) == expected[key]
+
+
+# What requestIds cost.
+
+
+def test_request_ids_of_records_that_are_gone_count_with_the_log() -> None:
+    talk = Talk(Limits(log_bytes=4000))
+    session = talk.session
+    for number in range(200):
+        talk.say({"type": "user_message", "text": "x"})
+        remember(session, "sender", f"request-{number}", session.seq)
+        trim(session, talk.limits)
+
+        assert session.log_bytes + session.requests_bytes <= 4000
+        assert session.requests_bytes <= 2000
+        assert session.requests_bytes == sum(size for _, size in session.requests)
+    assert len(session.sizes) > 1
+    oldest = forget_requests(session, session.first_seq)
+    assert (oldest, session.requests_bytes, len(session.requests)) == (session.first_seq, 0, 0)
+
+
+def test_request_ids_leave_the_newest_record_alone() -> None:
+    talk = Talk(Limits(log_bytes=200))
+    for number in range(5):
+        talk.say({"type": "user_message", "text": "x" * 300})
+        remember(talk.session, "sender", "r" * 100 + str(number), talk.session.seq)
+        trim(talk.session, talk.limits)
+    assert talk.session.oldest == 5

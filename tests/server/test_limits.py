@@ -397,13 +397,12 @@ async def test_a_session_has_so_many_open_calls_and_no_more(start: Any) -> None:
         await agent.call(f"t{number}", parameters={"title": str(number)})
 
     refused = await agent.call("t3", parameters={})
-    assert (refused["code"], refused["retry_after_ms"] > 0) == ("too_many_requests", True)
+    assert (refused["code"], "retry_after_ms" in refused) == ("too_many_requests", False)
     call = {"type": "client_tool_call", "tool_name": "companion_choose", "tool_call_id": "t3"}
     over_http = await server.http(
         "POST", f"/sessions/{agent.session_id}/messages", call
     )
     assert (over_http.status, over_http.code) == (429, "too_many_requests")
-    assert int(over_http.headers["Retry-After"]) >= 1
     await screen.say("client_tool_result", tool_call_id="t0", result="{}")
     assert (await agent.call("t3", parameters={}))["type"] == "client_tool_call"
 
