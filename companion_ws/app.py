@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final
@@ -20,6 +19,7 @@ from companion_ws.access.keys import Keys, prepare_data_folder
 from companion_ws.access.limits import CodeGuesses, Rates
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.clock import Clock
 from companion_ws.config import Config
 from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
@@ -60,11 +60,6 @@ STOP_S: Final = 2.0
 """How long peers have to answer the close frame when the server stops."""
 
 
-def now_ms() -> int:
-    """Return the time of day in milliseconds since 1970 (UTC)."""
-    return time.time_ns() // 1_000_000
-
-
 def new_id() -> str:
     """Return a UUID4 as text."""
     return str(uuid.uuid4())
@@ -73,15 +68,16 @@ def new_id() -> str:
 class _Keys:
     """What sessions must know of paired devices."""
 
-    def __init__(self, database: Database, credentials: Credentials) -> None:
+    def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
         self._database = database
         self._credentials = credentials
+        self._clock = clock
 
     async def has_device(self, session_id: str) -> bool:
         rows = await self._database.read(
             "SELECT 1 FROM devices WHERE session_id = ? AND revoked_at_ms IS NULL"
             " AND token_until_ms > ? LIMIT 1",
-            (session_id, now_ms()),
+            (session_id, self._clock.earliest_ms()),
         )
         return bool(rows)
 
@@ -109,13 +105,17 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     keys = Keys.load(config.data, config.secret_key)
     addresses = Addresses(config)
     revocations = Revocations(keys)
-    tokens = Tokens(keys, revocations)
+    clock = Clock()
+    tokens = Tokens(keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms)
     metrics = Metrics()
     database = Database(config.database_path, folder("migrations"), config.durability)
-    credentials = Credentials(database, revocations)
-    devices = Devices(database, tokens, credentials)
+    credentials = Credentials(
+        database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms
+    )
+    devices = Devices(database, tokens, credentials, now_ms=clock.earliest_ms)
     pairing = Pairing(
-        database, keys, tokens, CodeGuesses(), lambda: addresses.public_url, mode=config.pairing
+        database, keys, tokens, CodeGuesses(), lambda: addresses.public_url, mode=config.pairing,
+        now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
     def slow(connection: Connection) -> None:
@@ -123,14 +123,15 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     sessions = Sessions(
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
-        _Keys(database, credentials), metrics, PhoneCalls(database, config.limit_calls, now_ms),
-        now_ms, new_id,
+        _Keys(database, credentials, clock), metrics,
+        PhoneCalls(database, config.limit_calls, clock.now_ms), clock, new_id,
     )
     desk = Desk(
-        sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id
+        sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id,
+        tokens.left_s,
     )
     gateway = Gateway(tokens, desk)
-    idempotency = Idempotency(Answers(database, keys), sessions.note_answer)
+    idempotency = Idempotency(Answers(database, keys, now_ms=clock.running_ms), sessions.note_answer)
     # A burst without a limit is no limit at all.
     rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
     pulled = PulledAgent(sessions, database)
@@ -140,7 +141,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
-        Stream(sessions, config, new_id),
+        Stream(sessions, config, new_id, tokens.left_s),
         Health(database, metrics),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled, rates),

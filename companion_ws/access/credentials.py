@@ -78,11 +78,14 @@ class Credentials:
         revocations: Revocations,
         *,
         now_ms: Callable[[], int] = now_ms,
+        latest_ms: Callable[[], int] | None = None,
         new_ticket: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self._database = database
         self._revocations = revocations
         self._now_ms = now_ms
+        """By it things expire; where the time of day was set, `_latest_ms` is after all of them."""
+        self._latest_ms = latest_ms or now_ms
         self._new_ticket = new_ticket
 
     async def load(self) -> None:
@@ -177,7 +180,7 @@ class Credentials:
         await self._revoke(
             "user",
             self._revocations.user_ref(user),
-            self._now_ms() + int(MAX_TTL_S * 1000),
+            self._latest_ms() + int(MAX_TTL_S * 1000),
             *statements,
         )
 
@@ -197,7 +200,7 @@ class Credentials:
         await self._revoke(
             "device",
             device_id,
-            now + SESSION_TOKEN_MS,
+            self._latest_ms() + SESSION_TOKEN_MS,
             Statement("UPDATE devices SET revoked_at_ms = ? WHERE device_id = ?", (now, device_id)),
         )
 
@@ -215,7 +218,8 @@ class Credentials:
         until_ms: int,
         *besides: Statement,
     ) -> None:
-        row = (kind, ref, self._now_ms(), until_ms + GRACE_MS)
+        at_ms = self._revocations.after_all_issued(self._latest_ms())
+        row = (kind, ref, at_ms, until_ms + GRACE_MS)
         self._revocations.add(*row)
         await self._database.transact([Statement(_REVOKE, row), *besides])
 
@@ -279,7 +283,7 @@ class Credentials:
         What stays is a keyed hash of the name, so that an old token cannot
         bring the user back.
         """
-        at_ms = self._now_ms()
+        at_ms = self._revocations.after_all_issued(self._latest_ms())
         row = ("user", self._revocations.user_ref(user), at_ms, at_ms + int(MAX_TTL_S * 1000))
         self._revocations.add(*row)
         return [

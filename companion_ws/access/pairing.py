@@ -147,6 +147,7 @@ class Pairing:
         *,
         mode: Literal["open", "confirm"] = "open",
         now_ms: Callable[[], int] = now_ms,
+        shown_ms: Callable[[int], int] = lambda running_ms: running_ms,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(16),
         below: Callable[[int], int] = secrets.randbelow,
@@ -158,6 +159,8 @@ class Pairing:
         self._base_url = base_url
         self._mode = mode
         self._now_ms = now_ms
+        """The clock that runs: what is stored is measured by it, and told by `_shown_ms`."""
+        self._shown_ms = shown_ms
         self._new_id = new_id
         self._new_secret = new_secret
         self._below = below
@@ -185,7 +188,10 @@ class Pairing:
         [(nonce, code_expires_at_ms)] = await self._database.read(
             "SELECT nonce, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
         ) or [("", now)]
-        return await self.opened(session_id, pairing_id, expires_at_ms, nonce, code_expires_at_ms)
+        return await self.opened(
+            session_id, pairing_id, self._shown_ms(expires_at_ms), nonce,
+            self._shown_ms(code_expires_at_ms),
+        )
 
     async def opened(
         self,
@@ -391,6 +397,7 @@ class Pairing:
 
     async def _let_wait(self, way: _Way, label: str, also: Also) -> Waiting:
         key = self._keys.derive("pairing")
+        expires_at_ms = self._now_ms() + int(CONFIRM_S * 1000)
         waiting = Waiting(
             claim=claim_of(key, way.pairing_id),
             pairing_id=way.pairing_id,
@@ -398,17 +405,17 @@ class Pairing:
             user=way.user,
             device=label,
             verification=await self._free_verification(way.session_id),
-            expires_at_ms=self._now_ms() + int(CONFIRM_S * 1000),
+            expires_at_ms=self._shown_ms(expires_at_ms),
         )
         try:
-            await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
+            await self._database.transact([way.take, _add_claim(waiting, expires_at_ms), *also(waiting)])
         except sqlite3.IntegrityError:
             # A code outlives its pairing, so another device may wait under this id.
             other_id = self._new_id()
             waiting = msgspec.structs.replace(
                 waiting, pairing_id=other_id, claim=claim_of(key, other_id)
             )
-            await self._database.transact([way.take, _add_claim(waiting), *also(waiting)])
+            await self._database.transact([way.take, _add_claim(waiting, expires_at_ms), *also(waiting)])
         return waiting
 
     async def _free_verification(self, session_id: str) -> str:
@@ -445,7 +452,7 @@ class Pairing:
                 user=user,
                 device=label,
                 verification=verification,
-                expires_at_ms=expires_at_ms,
+                expires_at_ms=self._shown_ms(expires_at_ms),
             )
         if not allowed:
             raise PairingRefused("The owner of this session said no.")
@@ -465,7 +472,10 @@ class Pairing:
             (session_id, self._now_ms()),
         )
         names = ("pairing_id", "device", "verification", "expires_at")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [
+            dict(zip(names, (*row, self._shown_ms(until_ms)), strict=True))
+            for *row, until_ms in rows
+        ]
 
     async def answer(self, session_id: str, pairing_id: str, allow: bool) -> None:
         """Store the owner's answer; the first one counts, repeating it changes nothing.
@@ -535,7 +545,7 @@ class Pairing:
         return derived[0][0]
 
 
-def _add_claim(waiting: Waiting) -> Statement:
+def _add_claim(waiting: Waiting, expires_at_ms: int) -> Statement:
     return Statement(
         """
         INSERT INTO claims (pairing_id, claim_hash, session_id, user, label, verification,
@@ -549,6 +559,6 @@ def _add_claim(waiting: Waiting) -> Statement:
             waiting.user,
             waiting.device,
             waiting.verification,
-            waiting.expires_at_ms,
+            expires_at_ms,
         ),
     )

@@ -27,6 +27,8 @@ MAX_LEEWAY_S: Final = 60.0
 """How much longer than promised a token lives at most, so that a clock step refuses nobody."""
 MAX_TTL_S: Final = 366 * 86400.0
 """Nobody is issued a longer token, so a revocation need not be kept longer either."""
+MAX_STEP_MS: Final = 86_400_000
+"""How far ahead of us a token may have been issued for a sign-out to cover it."""
 LEEWAY_SHARE: Final = 0.1
 """A token made for seconds gets no minute on top."""
 
@@ -64,6 +66,7 @@ class Revocations:
         self._generation = keys.generation
         self.on_change: Callable[[], None] = lambda: None
         """Called when something more is refused."""
+        self._latest_ms = 0
 
     def user_ref(self, user: str) -> str:
         """Return the hash `user` is remembered by."""
@@ -83,6 +86,14 @@ class Revocations:
     def shorten(self, kind: str, ref: str, until_ms: int) -> None:
         """Take it that all this refuses has expired by `until_ms`."""
         self._until_ms[kind, ref] = until_ms
+
+    def saw(self, claims: Claims) -> None:
+        """Note when a token was issued: the time of day may be set back after that."""
+        self._latest_ms = max(self._latest_ms, claims.issued_at_ms)
+
+    def after_all_issued(self, at_ms: int) -> int:
+        """Return `at_ms`, or what is after every token seen if that is later: a good cutoff."""
+        return min(max(at_ms, self._latest_ms), at_ms + MAX_STEP_MS)
 
     def forget_before(self, at_ms: int) -> None:
         """Drop what refuses nothing any more."""
@@ -139,11 +150,14 @@ class Tokens:
         revocations: Revocations | None = None,
         *,
         now_ms: Callable[[], int] = now_ms,
+        time_of_day_ms: Callable[[], int] | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(12),
     ) -> None:
+        """`now_ms` is the clock that runs; programs that only sign go by the time of day."""
         self._keys = keys
         self._revocations = revocations or Revocations(keys)
         self._now_ms = now_ms
+        self._time_of_day_ms = time_of_day_ms or now_ms
         self._new_id = new_id
         self._generation = -1
         self._serializers: dict[Kind, URLSafeSerializer] = {}
@@ -207,9 +221,9 @@ class Tokens:
         """
         credential = Credential(token, self.verify(token), self._shown.discard)
         self._shown.add(credential)
-        left_ms = _end_ms(credential.claims) - self._now_ms()
-        if left_ms < MAX_REQUEST_S * 1000:
-            credential.end_in(left_ms / 1000, TokenExpired(_EXPIRED))
+        left_s = self.left_s(credential.claims) + _leeway_ms(credential.claims) / 1000
+        if left_s < MAX_REQUEST_S:
+            credential.end_in(left_s, TokenExpired(_EXPIRED))
         return credential
 
     def _look(self) -> None:
@@ -221,7 +235,8 @@ class Tokens:
     def _rotated(self, is_compromised: bool) -> None:
         """A key was replaced: see whose signature is still good."""
         if is_compromised:
-            self._compromised_at_ms = self._now_ms()
+            latest_ms = max(self._now_ms(), self._time_of_day_ms())
+            self._compromised_at_ms = self._revocations.after_all_issued(latest_ms)
         elif len(self._keys.all) < MAX_KEYS:
             return  # No key was dropped.
         for credential in list(self._shown):
@@ -295,8 +310,17 @@ class Tokens:
     def judge(self, claims: Claims) -> None:
         """Raise what `verify` does for claims that were read, and no longer open anything."""
         self.check(claims)
-        if self._now_ms() > _end_ms(claims):
+        self._revocations.saw(claims)
+        if self.left_s(claims) * 1000 < -_leeway_ms(claims):
             raise TokenExpired(_EXPIRED)
+
+    def left_s(self, claims: Claims) -> float:
+        """Return how long a token still lives; setting the time of day takes nothing from it."""
+        running_ms, time_of_day_ms = self._now_ms(), self._time_of_day_ms()
+        # What was issued later than it is now was issued before the time of day was set back.
+        is_from_before = claims.issued_at_ms > time_of_day_ms
+        at_ms = running_ms if is_from_before else min(running_ms, time_of_day_ms)
+        return (claims.expires_at_ms - at_ms) / 1000
 
     def _read(self, token: str) -> Claims | None:
         match = _FORM.fullmatch(token) if len(token) <= MAX_LENGTH else None
@@ -333,10 +357,10 @@ class _CompactJson:
         return json.loads(text)
 
 
-def _end_ms(claims: Claims) -> int:
-    """Return until when a token is taken, its leeway included."""
-    life_ms = claims.expires_at_ms - claims.issued_at_ms
-    return claims.expires_at_ms + int(min(MAX_LEEWAY_S * 1000, LEEWAY_SHARE * life_ms))
+def _leeway_ms(claims: Claims) -> int:
+    """Return how much longer than promised a token is taken."""
+    life_ms = max(0, claims.expires_at_ms - claims.issued_at_ms)
+    return int(min(MAX_LEEWAY_S * 1000, LEEWAY_SHARE * life_ms))
 
 
 # A list, not an object: a third shorter in every URL and header.

@@ -251,8 +251,10 @@ class Asking(Struct, frozen=True):
     session: Session
     sender: Sender
     at_ms: int
+    """By the clock that runs; people's time of day is `ahead_ms` later."""
     limits: Limits
     is_server_tool: Callable[[str], bool]
+    ahead_ms: int = 0
 
 
 def decide(command: Command, asking: Asking) -> Decision:
@@ -330,7 +332,8 @@ def _(command: protocol.ClientToolCall, asking: Asking) -> Decision:
     joins = None if by_server else _same_question(asked.tool_name, content, asking)
     if asked.expects_response or not by_server:
         _check_open_calls(asked, joins, asking)
-    deadline_ms = asking.at_ms + asked.timeout_ms if asked.expects_response else None
+    shown_ms = asking.at_ms + asking.ahead_ms
+    deadline_ms = shown_ms + asked.timeout_ms if asked.expects_response else None
     fields: dict[str, Any] = {
         "client_tool_call": asked,
         "handled_by": "server" if by_server else "screens",
@@ -563,6 +566,8 @@ def _title_of(call: Call) -> str:
 def apply(session: Session, event: Event, body: bytes, at_ms: int) -> tuple[int, ...]:
     """Fold the next record into the session; `body` is its stored text.
 
+    `at_ms` is when, by the clock that runs.
+
     Returns the seqs of cards that are no longer shown.
     """
     session.seq += 1
@@ -688,7 +693,8 @@ def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
             handled_by=fields["handled_by"],
             status=status,
             asked_at_ms=at_ms,
-            deadline_ms=fields["deadline_at"],
+            # Not `deadline_at`: that is told to people, whose time of day may step.
+            deadline_ms=at_ms + asked.timeout_ms if fields["deadline_at"] is not None else None,
             body=body if status != "closed" and joins is None else b"",
             content=content_hash(asked.tool_name, asked.parameters),
             joins=joins,

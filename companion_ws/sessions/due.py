@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
 from companion_ws.sessions.store import Store
 
-LONGEST_SLEEP_S: Final = 60.0
-"""The wall clock may jump; this bounds how late anything gets noticed."""
+PIECE_S: Final = 1.0
+"""A machine may sleep, and the loop's timers with it; this bounds how late that is noticed."""
 RETRY_S: Final = 1.0
 
 Do = Callable[[str, str, str], Awaitable[None]]
@@ -19,10 +21,10 @@ Do = Callable[[str, str, str], Awaitable[None]]
 class Due:
     """Wakes when the next row of the `due` table comes up and hands it to `do`."""
 
-    def __init__(self, store: Store, do: Do, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, do: Do, clock: Clock) -> None:
         self._store = store
         self._do = do
-        self._now_ms = now_ms
+        self._clock = clock
         self._wake = asyncio.Event()
 
     def note(self) -> None:
@@ -34,7 +36,7 @@ class Due:
         while True:
             self._wake.clear()
             try:
-                for session_id, kind, ref in await self._store.due_by(self._now_ms()):
+                for session_id, kind, ref in await self._store.due_by(self._clock.running_ms()):
                     await self._do(session_id, kind, ref)
                 next_ms = await self._store.next_due_ms()
             except CompanionError:
@@ -43,11 +45,12 @@ class Due:
             await self._sleep_until(next_ms)
 
     async def _sleep_until(self, next_ms: int | None) -> None:
-        pause_s = LONGEST_SLEEP_S
-        if next_ms is not None:
-            pause_s = min(pause_s, max(0.0, (next_ms - self._now_ms()) / 1000))
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        while not self._wake.is_set():
+            pause_s = PIECE_S
+            if next_ms is not None:
+                pause_s = min(pause_s, (next_ms - self._clock.running_ms()) / 1000)
+            if pause_s <= 0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s if next_ms is not None else None):
+                    await self._wake.wait()

@@ -1,7 +1,9 @@
 """Sessions nobody uses: warned, expired, and forgotten by memory.
 
-A clock that jumps, or a start, gives everybody time: nothing expires for two
-minutes then. Source: contract section 3, house.md "What is due".
+All of it goes by the clock that runs: setting the time of day changes nothing.
+A start gives everybody time, and so does a while in which the machine slept or
+the process stood still: nothing expires for two minutes then. Source: contract
+section 3, house.md "What is due".
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
 from companion_ws.database import Statement
 from companion_ws.sessions.live import Live
@@ -20,12 +23,13 @@ from companion_ws.sessions.store import Store
 QUIET_S: Final = 5.0
 """A session nobody uses is forgotten by memory after this long; the disk knows it."""
 GRACE_S: Final = 120.0
-"""After a start, or a jump of the clock, nothing expires for this long, or half the ttl."""
+"""After a start, or a standstill, nothing expires for this long, or half the ttl."""
 WARNING_S: Final = 60.0
 """How long before its end everybody is told that a session expires, or half the ttl."""
 GRAIN_S: Final = 60.0
 """How exactly the disk knows the last activity, or a tenth of the ttl."""
-JUMP_S: Final = 5.0
+STANDSTILL_S: Final = 5.0
+"""Nobody looked at the clock for so long: nobody could say anything either."""
 SWEEP_S: Final = 1.0
 MOST_AT_ONCE: Final = 100
 
@@ -43,7 +47,7 @@ class Expiry:
         keep_ended_s: float,
         expire: Callable[[str], Awaitable[None]],
         forget: Callable[[str], list[Statement]],
-        now_ms: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._lives = lives
@@ -55,15 +59,33 @@ class Expiry:
         self._pause_s = max(0.05, min(SWEEP_S, ttl_s / 20))
         self._expire = expire
         self._forget = forget
-        self._now_ms = now_ms
+        self._clock = clock
         self._patient_until_ms = 0
+        self._looked_ms = clock.running_ms()
 
     def be_patient(self) -> None:
         """Let nothing expire for a while."""
-        self._patient_until_ms = self._now_ms() + self._grace_ms
+        self._looked_ms = self._clock.running_ms()
+        self._patient_until_ms = self._looked_ms + self._grace_ms
+
+    def _now_ms(self) -> int:
+        """Return what time it is; whoever looks first after a standstill gives everybody time."""
+        now_ms = self._clock.running_ms()
+        stood_ms = now_ms - self._looked_ms
+        self._looked_ms = now_ms
+        if stood_ms > STANDSTILL_S * 1000:
+            log.info("stood_still", seconds=round(stood_ms / 1000))
+            self.be_patient()
+        return now_ms
+
+    async def watch(self) -> None:
+        """Look at the clock, for ever, however long a sweep takes."""
+        while True:
+            await asyncio.sleep(self._pause_s)
+            self._now_ms()
 
     def expires_ms(self, live: Live) -> int:
-        """Return when a session expires unless something happens in it."""
+        """Return when a session expires unless something happens in it, by the clock that runs."""
         return self.ends_ms(live.last_active_ms)
 
     def ends_ms(self, last_active_ms: int) -> int:
@@ -72,19 +94,13 @@ class Expiry:
 
     def is_over(self, live: Live) -> bool:
         """Whether its time is up, even if the sweep has not come by yet."""
-        return self._now_ms() >= self.expires_ms(live)
+        now_ms = self._now_ms()
+        return now_ms >= self.expires_ms(live)
 
     async def run(self) -> None:
         """Sweep for ever."""
-        loop = asyncio.get_running_loop()
-        offset_s = loop.time() - self._now_ms() / 1000
         while True:
             await asyncio.sleep(self._pause_s)
-            drift_s = loop.time() - self._now_ms() / 1000 - offset_s
-            if abs(drift_s) > JUMP_S:
-                # The wall clock jumped, or the machine slept: nobody is idle for that.
-                offset_s += drift_s
-                self.be_patient()
             try:
                 await self._sweep()
             except CompanionError as error:
@@ -116,7 +132,7 @@ class Expiry:
         expires_ms = self.expires_ms(live)
         if live.members and not live.expiry_told and now_ms >= expires_ms - self._warning_ms:
             live.expiry_told = True
-            live.tell_message("session_expiring", expires_at=expires_ms)
+            live.tell_message("session_expiring", expires_at=self._clock.shown_ms(expires_ms))
         news_ms = live.last_active_ms - live.touched_ms
         if news_ms >= self._grain_ms or (live.is_quiet and news_ms > 0):
             self._touch(live)

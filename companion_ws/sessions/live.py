@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 import structlog
 from msgspec import Struct
 
+from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.protocol import Command, encode
@@ -109,7 +110,7 @@ class Live:
         limits: Limits,
         is_server_tool: Callable[[str], bool],
         follow: Followed,
-        now_ms: Callable[[], int],
+        clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
         self.row = stored.row
@@ -118,7 +119,8 @@ class Live:
         self._limits = limits
         self._is_server_tool = is_server_tool
         self._follow = follow
-        self.now_ms = now_ms
+        self.clock = clock
+        self.now_ms = clock.now_ms
         self._new_id = new_id
         self.members: dict[str, Connection] = {}
         self._line: deque[Place] = deque()
@@ -183,7 +185,7 @@ class Live:
         ):
             self._ask_later(command, sender, request_id, connection, answer, refuse)
             return
-        at_ms = self.now_ms()
+        at_ms = self.clock.running_ms()
         if request_id is not None:
             known = self._requests.get((sender.key, request_id))
             if known is not None:
@@ -193,7 +195,11 @@ class Live:
                 return
         try:
             decision = decide(
-                command, Asking(self.session, sender, at_ms, self._limits, self._is_server_tool)
+                command,
+                Asking(
+                    self.session, sender, at_ms, self._limits, self._is_server_tool,
+                    self.clock.shown_ms(at_ms) - at_ms,
+                ),
             )
         except CompanionError as error:
             self._refuse(error.with_traceback(None), connection, request_id, refuse)
@@ -211,10 +217,10 @@ class Live:
                 seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
                 self._repeat(seqs, request_id, connection, answer, refuse)
             case Reply():
-                body = self._message(decision.type, decision.fields, at_ms, request_id)
+                body = self._message(decision.type, decision.fields, self.now_ms(), request_id)
                 self._answer(body, connection, answer, request_id, refuse)
             case Passing():
-                self._pass(decision, sender, at_ms, request_id, connection, answer, refuse)
+                self._pass(decision, sender, self.now_ms(), request_id, connection, answer, refuse)
         self.active(at_ms)
 
     def _ask_later(
@@ -256,7 +262,7 @@ class Live:
         return seqs
 
     def active(self, at_ms: int) -> None:
-        """Note activity: the session lives on from here."""
+        """Note activity, by the clock that runs: the session lives on from here."""
         self.last_active_ms = max(self.last_active_ms, at_ms)
         self.expiry_told = False
 
@@ -280,7 +286,7 @@ class Live:
             {
                 "type": event.type,
                 **event.fields,
-                "timestamp": at_ms,
+                "timestamp": self.clock.shown_ms(at_ms),
                 "requestId": request_id if request_id is not None else self._new_id(),
                 "session_id": session.session_id,
                 "seq": session.seq + 1,
@@ -513,7 +519,7 @@ class Live:
         self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
     ) -> Place:
         """Make somebody a member; return the place that tells it of the session as it is now."""
-        at_ms = self.now_ms()
+        at_ms = self.clock.running_ms()
         session = self.session
         recovery = self._recovery(after, epoch)
         self.members[connection.connection_id] = connection
@@ -538,7 +544,7 @@ class Live:
                 "epoch": self._store.epoch,
                 "recovery": recovery,
                 "conversation_id": session.conversation_id,
-                "timestamp": at_ms,
+                "timestamp": self.clock.shown_ms(at_ms),
             },
         )
 

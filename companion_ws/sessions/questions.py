@@ -241,7 +241,7 @@ class Questions:
         tool_call = ToolCall(
             session_id, call.tool_call_id, call.tool_name, parameters, live.session.user, speak
         )
-        patience = patience_s(call, live.now_ms())
+        patience = patience_s(call, live.clock.running_ms())
         outcome = await self._runs.run(server_tool, tool_call, patience)
         if outcome.log:
             log.warning("tool_failed", session_id=session_id, reason=outcome.log)

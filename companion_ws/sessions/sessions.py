@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
+from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
     CompanionError,
@@ -115,14 +116,15 @@ class Sessions:
         keys: Keys,
         counted: Counted,
         calls: PhoneCalls,
-        now_ms: Callable[[], int],
+        clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
         self.connections = connections
         self.calls = calls
         self.store = store
         self.rules = rules
-        self.now_ms = now_ms
+        self.clock = clock
+        self.now_ms = clock.now_ms
         self._database = database
         self._keys = keys
         self._counted = counted
@@ -136,14 +138,14 @@ class Sessions:
         # Weak: a lock is gone once nobody creates a session for that user.
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._questions = Questions(tools, doors, self.live, self._answer_call, self._speak)
-        self._due = Due(store, self._do, now_ms)
+        self._due = Due(store, self._do, clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._children: set[asyncio.Task[None]] = set()
         self._root: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._expiry = Expiry(
             store, self._lives, rules.ttl_s, rules.keep_ended_s, self._expire, keys.forget_session,
-            now_ms,
+            clock,
         )
 
     # Start and stop.
@@ -151,6 +153,7 @@ class Sessions:
     async def start(self) -> None:
         """Begin to do what is due, to expire what is idle, and to resume what was cut off."""
         await self.store.open()
+        self.clock.begin_after(await self.store.last_activity_ms())
         await self.calls.load()
         self._expiry.be_patient()
         ready = asyncio.Event()
@@ -174,6 +177,7 @@ class Sessions:
                 for name, work in (
                     ("due", self._due.run()),
                     ("sweep", self._expiry.run()),
+                    ("clock", self._expiry.watch()),
                     ("watch", self.connections.watch()),
                     ("questions", self._questions.watch()),
                 )
@@ -238,7 +242,7 @@ class Sessions:
     def _brought_to_life(self, stored: Stored) -> Live:
         live = Live(
             stored, self._database, self.store, self.rules.limits,
-            self._questions.is_server_tool, self, self.now_ms, self._new_id,
+            self._questions.is_server_tool, self, self.clock, self._new_id,
         )
         live.used_at_s = asyncio.get_running_loop().time()
         return live
@@ -273,10 +277,9 @@ class Sessions:
         async with self._creating.setdefault(user, asyncio.Lock()):
             if not is_call:
                 await self._make_room(user)
-            at_ms = self.now_ms()
             row = Row(
-                self._new_id(), user, service, label(title), language, at_ms, at_ms, None, 0, None,
-                int(is_call),
+                self._new_id(), user, service, label(title), language, self.now_ms(),
+                self.clock.running_ms(), None, 0, None, int(is_call),
             )
             await self.store.create(row)
         by = {} if service is None else {"service": service}
@@ -321,9 +324,9 @@ class Sessions:
             title=row.title,
             language=row.language,
             created_at_ms=row.created_at_ms,
-            last_active_at_ms=active_ms,
-            expires_at_ms=self._expiry.ends_ms(active_ms),
-            ended_at_ms=row.ended_at_ms,
+            last_active_at_ms=self.clock.shown_ms(active_ms),
+            expires_at_ms=self.clock.shown_ms(self._expiry.ends_ms(active_ms)),
+            ended_at_ms=None if row.ended_at_ms is None else self.clock.shown_ms(row.ended_at_ms),
             seq=row.seq,
             conversation_id=row.conversation_id,
             is_call=bool(row.is_call),

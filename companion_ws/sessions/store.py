@@ -104,6 +104,7 @@ class Row:
     language: str | None
     created_at_ms: int
     last_active_at_ms: int
+    """By the clock that runs, as `ended_at_ms` and what is due; `created_at_ms` is for people."""
     ended_at_ms: int | None
     seq: int
     conversation_id: str | None
@@ -469,6 +470,11 @@ class Store:
             " ORDER BY number DESC LIMIT ?",
             (session_id, KEPT_TRAIL),
         )
+
+    async def last_activity_ms(self) -> int:
+        """Return when something last happened in any session, 0 if nothing ever did."""
+        [(at_ms,)] = await self._database.read("SELECT max(last_active_at_ms) FROM sessions")
+        return int(at_ms or 0)
 
     async def idle_since(self, before_ms: int, limit: int) -> list[str]:
         """Return sessions without activity since then, longest idle first."""

@@ -232,7 +232,7 @@ class PulledAgent:
 
 def _open_like(live: Live, tool_name: str, parameters: Mapping[str, Any]) -> Call | None:
     """Return the newest call with this name and these parameters that is still open."""
-    at_ms = live.now_ms()
+    at_ms = live.clock.running_ms()
     for call in reversed(list(live.session.calls.values())):
         is_open = call.status == "waiting" or call.is_open(at_ms)
         if is_open and call.tool_name == tool_name and call.body:

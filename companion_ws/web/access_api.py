@@ -163,7 +163,7 @@ class AccessApi:
                     "token": self._tokens.sign(claims),
                     "session_id": claims.session_id,
                     "device_id": claims.device_id,
-                    "expires_at": claims.expires_at_ms,
+                    "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
                 },
                 201,
             )
@@ -288,7 +288,7 @@ class AccessApi:
                 wish.ttl_s or TOKEN_TTL_S,
                 session_id=summary.session_id,
                 role=wish.role,
-                until_ms=self._sessions.now_ms() + int(life_s * 1000),
+                until_ms=self._sessions.clock.running_ms() + int(life_s * 1000),
             )
             return await self._recorded(claims, store)
 
@@ -391,7 +391,7 @@ class AccessApi:
                 "user": claims.user,
                 "role": claims.role or claims.kind,
                 "session_id": claims.session_id,
-                "expires_at": claims.expires_at_ms,
+                "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
             },
             201,
         )

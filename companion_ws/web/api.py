@@ -327,7 +327,8 @@ class Api:
             if claims.kind != "session":
                 raise Forbidden("Only session tokens are renewed here.")
             token, renewed = await self._desk.devices.renew(claims)
-            answer = {"type": "token_renewed", "token": token, "expires_at": renewed.expires_at_ms}
+            expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
+            answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
         elif isinstance(command, protocol.PairingAnswer):
             if claims.kind == "session":
                 raise Forbidden("Only the session's owner answers a pairing.")

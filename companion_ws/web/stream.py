@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from companion_ws import __version__
 from companion_ws.access.tokens import Claims
+from companion_ws.clock import Alarm
 from companion_ws.config import Config
 from companion_ws.core.errors import BadRequest, CompanionError, SessionEnded
 from companion_ws.core.protocol import encode
@@ -37,11 +38,16 @@ class Stream:
     """Serves `GET /sessions/{id}/records`."""
 
     def __init__(
-        self, sessions: Sessions, config: Config, new_id: Callable[[], str]
+        self,
+        sessions: Sessions,
+        config: Config,
+        new_id: Callable[[], str],
+        token_left_s: Callable[[Claims], float],
     ) -> None:
         self._sessions = sessions
         self._config = config
         self._new_id = new_id
+        self._token_left_s = token_left_s
 
     def routes(self) -> list[Route]:
         return [
@@ -94,8 +100,8 @@ class Stream:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection = self._connection(request[CLAIMS], live, transport)
-        ending = asyncio.get_running_loop().call_later(
-            max(0.0, (request[CLAIMS].expires_at_ms - self._sessions.now_ms()) / 1000),
+        ending = Alarm(
+            lambda: self._token_left_s(request[CLAIMS]),
             lambda: connection.close(4401, "The token has expired."),
         )
         try:

@@ -15,6 +15,7 @@ from companion_ws import __version__
 from companion_ws.access.credential import Credential
 from companion_ws.access.limits import Rate
 from companion_ws.access.tokens import Claims
+from companion_ws.clock import Alarm
 from companion_ws.config import Config
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
@@ -70,6 +71,7 @@ class Desk:
     config: Config
     metrics: Metrics
     new_id: Callable[[], str]
+    token_left_s: Callable[[Claims], float]
 
 
 class Visit:
@@ -122,7 +124,7 @@ class Visit:
             is_ordered=join.ordered,
             is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
         )
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: list[Alarm] = []
         # In one step with the checks of the limits: nothing awaits between.
         sessions.connections.add(self.connection)
         self._joined = {
@@ -297,9 +299,10 @@ class Visit:
             raise Forbidden("Only session tokens are renewed here.")
         token, claims = await self._desk.devices.renew(self._credential.claims)
         self._credential.renewed(token, claims)
-        self._live.active(self._sessions.now_ms())
+        self._live.active(self._sessions.clock.running_ms())
         self._watch_token()
-        self._say("token_renewed", request_id, token=token, expires_at=claims.expires_at_ms)
+        expires_at_ms = self._sessions.clock.shown_ms(claims.expires_at_ms)
+        self._say("token_renewed", request_id, token=token, expires_at=expires_at_ms)
 
     async def _tell_who_waits(self) -> None:
         """Show an owner who comes, or comes back, the devices that wait for a yes."""
@@ -310,7 +313,7 @@ class Visit:
     async def _allow(self, command: PairingAnswer) -> None:
         if not self.connection.is_owner:
             raise Forbidden("Only the session's owner answers a pairing.")
-        self._live.active(self._sessions.now_ms())
+        self._live.active(self._sessions.clock.running_ms())
         try:
             await self._desk.answer_pairing(
                 self._live.session_id, command.pairing_id, command.allow
@@ -332,15 +335,16 @@ class Visit:
         """Tell of the token's end in time, and close when it has come."""
         for timer in self._timers:
             timer.cancel()
-        loop = asyncio.get_running_loop()
-        left_s = (self._credential.claims.expires_at_ms - self._sessions.now_ms()) / 1000
-        self._timers = [loop.call_later(max(0.0, left_s), self._expired)]
-        if self._credential.claims.kind == "session":
-            warn_s = left_s - EXPIRING_S if left_s > EXPIRING_S else left_s / 2
-            self._timers.append(loop.call_later(max(0.0, warn_s), self._expiring))
+        claims, token_left_s = self._credential.claims, self._desk.token_left_s
+        self._timers = [Alarm(lambda: token_left_s(claims), self._expired)]
+        if claims.kind == "session":
+            left_s = token_left_s(claims)
+            warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
+            self._timers.append(Alarm(lambda: token_left_s(claims) - warn_s, self._expiring))
 
     def _expiring(self) -> None:
-        self._say("token_expiring", None, expires_at=self._credential.claims.expires_at_ms)
+        expires_at_ms = self._sessions.clock.shown_ms(self._credential.claims.expires_at_ms)
+        self._say("token_expiring", None, expires_at=expires_at_ms)
 
     def _expired(self) -> None:
         error = TokenExpired("The token has expired; fetch another and come back.")

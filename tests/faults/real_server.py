@@ -56,8 +56,8 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
-    def token(self, user: str = "alice", kind: Kind = "user") -> str:
-        return self._tokens.issue(kind, user, 3600.0)[0]
+    def token(self, user: str = "alice", kind: Kind = "user", ttl_s: float = 3600.0) -> str:
+        return self._tokens.issue(kind, user, ttl_s)[0]
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""

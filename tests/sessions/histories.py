@@ -30,6 +30,7 @@ from typing import Any
 
 import msgspec
 
+from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.session import SERVER, Event, Limits, Session, replay
@@ -452,6 +453,7 @@ class World:
     # Life and death of the server.
 
     async def boot(self) -> None:
+        self.clock = Clock(self.now_ms, self.now_ms)
         self.database = MoodyDatabase(self.path, self.rng)
         await self.database.open()
         self.store = Store(self.database)
@@ -484,7 +486,7 @@ class World:
             live = self.lives.setdefault(
                 session_id,
                 Live(stored, self.database, self.store, self.limits, lambda name: False,
-                     self, self.now_ms, self.new_id),
+                     self, self.clock, self.new_id),
             )
         return live
 

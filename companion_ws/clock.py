@@ -1,0 +1,99 @@
+"""What time it is: the time of day for people and records, and a clock that only runs.
+
+The time of day steps: somebody sets it, or the network does. What runs (deadlines,
+expiry, ways in) is measured by a clock that does not, and that counts the time
+a machine sleeps. Both begin together, so that what was stored before the start
+means something; they part where the time of day is set, and `shown_ms`
+translates. Source: house.md, rule 15.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+_RUNNING: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Counts suspends where the system has such a clock."""
+TOLERANCE_MS: Final = 20
+"""How far both may be apart without the time of day having been set: they are read one by one."""
+PIECE_S: Final = 5.0
+"""Timers of the event loop stand still while a machine sleeps; this bounds how late one notices."""
+
+
+def _time_of_day_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _running_ms() -> int:
+    return time.clock_gettime_ns(_RUNNING) // 1_000_000
+
+
+class Clock:
+    """Both readings, in milliseconds since 1970 (UTC)."""
+
+    def __init__(
+        self,
+        time_of_day_ms: Callable[[], int] = _time_of_day_ms,
+        since_boot_ms: Callable[[], int] = _running_ms,
+    ) -> None:
+        self._time_of_day_ms = time_of_day_ms
+        self._since_boot_ms = since_boot_ms
+        self._began_ms = time_of_day_ms() - since_boot_ms()
+        self._ahead_ms = 0
+
+    def begin_after(self, stored_ms: int) -> None:
+        """Let what runs go on from a time that was stored: a time of day set back is no way back."""
+        self._began_ms = max(self._began_ms, stored_ms - self._since_boot_ms())
+
+    def running_ms(self) -> int:
+        """Return the time by which deadlines are made and measured; it never steps."""
+        return self._began_ms + self._since_boot_ms()
+
+    def now_ms(self) -> int:
+        """Return the time of day, for people and records; it may step."""
+        return self.shown_ms(self.running_ms())
+
+    def shown_ms(self, running_ms: int) -> int:
+        """Return the time of day at which `running_ms` is, or was, as the clock on the wall has it now."""
+        ahead_ms = self._time_of_day_ms() - self.running_ms()
+        if abs(ahead_ms - self._ahead_ms) > TOLERANCE_MS:
+            self._ahead_ms = ahead_ms
+        return running_ms + self._ahead_ms
+
+    def earliest_ms(self) -> int:
+        """Return the earlier of both: by it, a step of the time of day lets nothing expire."""
+        running_ms = self.running_ms()
+        return min(running_ms, self.shown_ms(running_ms))
+
+    def latest_ms(self) -> int:
+        """Return the later of both: by it, nothing that was made before is younger than now."""
+        running_ms = self.running_ms()
+        return max(running_ms, self.shown_ms(running_ms))
+
+
+class Alarm:
+    """Calls `ring` once `left_s()` is 0 or less, soon after a sleep of the machine too."""
+
+    def __init__(self, left_s: Callable[[], float], ring: Callable[[], None]) -> None:
+        self._left_s = left_s
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def cancel(self) -> None:
+        """Let it never ring; afterwards this does nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        # It knows who would have been called, who knows it: let nobody search for that circle.
+        self._timer, self._left_s, self._ring = None, lambda: 0.0, lambda: None
+
+    def _look(self, is_later: bool = False) -> None:
+        left_s = self._left_s()
+        if is_later and left_s <= 0:
+            self._timer = None
+            self._ring()
+            return
+        pause_s = min(max(0.0, left_s), PIECE_S)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look, True)
