@@ -1,0 +1,90 @@
+"""Every figure that docs/operations.md tells operators to look at moves when it should."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from running import Running, Socket
+from small_disk import SmallDisk
+from test_limits import say_much, silent
+
+PAGE = Path(__file__).parents[2] / "docs/operations.md"
+
+
+def documented() -> set[str]:
+    return set(re.findall(r"^\| `(companion_\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
+
+
+async def figures(server: Running) -> dict[str, float]:
+    """Return the exposition's numbers by name and labels."""
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}/metrics") as response:
+        assert response.status == 200
+        text = await response.text()
+    pairs = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in pairs}
+
+
+async def until(server: Running, name: str, value: float) -> float:
+    """Wait until a figure has this value or more; return it."""
+    async with asyncio.timeout(20):
+        while (found := (await figures(server)).get(name, 0)) < value:
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def fill(disk: SmallDisk, agent: Socket) -> None:
+    disk.fill()
+    async with asyncio.timeout(20):
+        while True:
+            answer = await agent.say("contextual_update", text="x" * 20_000)
+            if answer["type"] == "error" and answer["code"] == "unavailable":
+                return
+
+
+async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None:
+    moved: set[str] = set()
+    with SmallDisk("limit", tmp_path) as disk:
+        server = await start(
+            data=disk.folder / "data", limit_outbox_bytes=100_000, limit_messages_per_s=0
+        )
+        agent, screen = await server.pair_of()
+        assert await until(server, "companion_connections", 2) == 2
+        assert await until(server, 'companion_joins_total{role="ui"}', 1) == 1
+        assert await until(server, 'companion_recoveries_total{recovery="none"}', 2) == 2
+        record = await agent.say("contextual_update", text="quote_ready")
+        await until(server, 'companion_records_total{type="contextual_update"}', 1)
+        await screen.send("rendered", of_seq=record["seq"])
+        await until(server, "companion_rendered_seconds_count", 1)
+        for after, recovery in ((0, "replay"), (99, "snapshot")):
+            late = await server.join(session_id=agent.session_id, role="ui", after=after)
+            assert late.joined["recovery"] == recovery
+            await until(server, f'companion_recoveries_total{{recovery="{recovery}"}}', 1)
+            await late.leave()
+        await agent.refused("no_such_type")
+        await until(server, 'companion_refused_total{code="unknown_type"}', 1)
+        moved |= {
+            "companion_connections", "companion_joins_total", "companion_recoveries_total",
+            "companion_records_total", "companion_rendered_seconds", "companion_refused_total",
+        }  # fmt: skip
+
+        async with silent(server, agent.session_id):
+            await say_much(agent, screen, 60, 20_000)
+            await until(server, "companion_slow_consumers_total", 1)
+        moved.add("companion_slow_consumers_total")
+
+        assert (await figures(server))["companion_database_writable"] == 1
+        await fill(disk, agent)
+        assert (await figures(server))["companion_database_writable"] == 0
+        disk.free()
+        await until(server, "companion_database_writable", 1)
+        moved.add("companion_database_writable")
+
+    server = await start(session_ttl="0.5s")
+    await server.new_session()
+    await until(server, "companion_sessions_expired_total", 1)
+    moved.add("companion_sessions_expired_total")
+    assert moved == documented(), "a new figure moves in this test, too"
