@@ -208,6 +208,7 @@ def _rules(config: Config) -> Rules:
         ttl_s=config.session_ttl_s,
         keep_ended_s=config.keep_ended_s,
         sessions_per_user=config.limit_sessions_per_user,
+        is_development=config.reload,
         limits=Limits(
             state_bytes=config.limit_state_bytes,
             value_bytes=config.limit_value_bytes,

@@ -73,13 +73,15 @@ class Questions:
         open_live: Open,
         submit: Submit,
         speak: Speak,
+        *,
+        names_places: bool = False,
     ) -> None:
         self._tools = tools
         self._doors = doors
         self._open = open_live
         self._submit = submit
         self._speak = speak
-        self._runs = Runs()
+        self._runs = Runs(names_places=names_places)
         self._expectant: set[str] = set()
         """Sessions in which a call waits for somebody who is not here yet."""
         self._returns: dict[str, float] = {}
@@ -244,7 +246,13 @@ class Questions:
         patience = patience_s(call, live.clock.running_ms())
         outcome = await self._runs.run(server_tool, tool_call, patience)
         if outcome.log:
-            log.warning("tool_failed", session_id=session_id, reason=outcome.log)
+            log.warning(
+                "tool_failed",
+                session_id=session_id,
+                tool_call_id=call.tool_call_id,
+                reason=outcome.log,
+                **({"exc_info": outcome.raised} if outcome.raised is not None else {}),
+            )
         if call.deadline_ms is not None:
             await self._answer(session_id, call, outcome.result, is_error=outcome.is_error)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Final
 
 import structlog
@@ -30,11 +33,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to; `log` is what the developer should read, if anything."""
+    """What a run came to; `log` and what was `raised` are for the developer, if anything."""
 
     result: str
     is_error: bool = False
     log: str = ""
+    raised: BaseException | None = None
 
 
 class Runs:
@@ -44,7 +48,9 @@ class Runs:
     that does not stop when it is cancelled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, names_places: bool = False) -> None:
+        """With `names_places`, for development, an error tells the agent file and line."""
+        self._names_places = names_places
         self._tasks: set[asyncio.Task[Outcome]] = set()
 
     async def run(self, server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
@@ -52,7 +58,7 @@ class Runs:
 
         Then it is cancelled, and not waited for.
         """
-        running = asyncio.create_task(_outcome(server_tool, call), name="tool")
+        running = asyncio.create_task(self._outcome(server_tool, call), name="tool")
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
         try:
@@ -74,6 +80,24 @@ class Runs:
         if self._tasks:
             log.warning("tools_left_behind", count=len(self._tasks))
 
+    async def _outcome(self, server_tool: ServerTool, call: ToolCall) -> Outcome:
+        try:
+            arguments = server_tool.arguments(call.parameters)
+        except ToolError as error:
+            place = f" ({_defined(server_tool)})" if self._names_places else ""
+            return _failed(f"{error}{place}", f"{call.tool_name}: {error}")
+        try:
+            value = await _called(server_tool, call, arguments)
+            return Outcome(encode(value).decode())
+        except ToolError as error:
+            return _failed(str(error), f"{call.tool_name}: {error}")
+        except BaseException as error:
+            # Its outermost edge is here: a SystemExit that leaves a task ends the loop of everybody.
+            message = "The tool failed."
+            if self._names_places:
+                message = f"The tool failed: {_fault(error)} ({_place(server_tool, error)})."
+            return _failed(message, f"{call.tool_name} failed: {error!r}", error)
+
 
 def patience_s(call: Call, at_ms: int) -> float:
     """Return how long a tool may take from now on."""
@@ -81,21 +105,32 @@ def patience_s(call: Call, at_ms: int) -> float:
     return max(0.05, (deadline_ms - MARGIN_MS - at_ms) / 1000)
 
 
-async def _outcome(server_tool: ServerTool, call: ToolCall) -> Outcome:
-    try:
-        arguments = server_tool.arguments(call.parameters)
-        value = await _called(server_tool, call, arguments)
-        return Outcome(encode(value).decode())
-    except ToolError as error:
-        return _failed(str(error), f"{call.tool_name}: {error}")
-    except BaseException as error:
-        # Its outermost edge is here: a SystemExit that leaves a task ends the loop of everybody.
-        return _failed("The tool failed.", f"{call.tool_name} failed: {error!r}")
-
-
-def _failed(message: str, log: str) -> Outcome:
+def _failed(message: str, log: str, raised: BaseException | None = None) -> Outcome:
     result = encode({"status": "error", "message": message}).decode()
-    return Outcome(result, is_error=True, log=log)
+    return Outcome(result, is_error=True, log=log, raised=raised)
+
+
+def _fault(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().replace("\n", " ")
+
+
+def _place(server_tool: ServerTool, error: BaseException) -> str:
+    """Return where the author's file went wrong: its innermost line, else the tool's first."""
+    file = _code(server_tool).co_filename
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == file:
+            return f"{file}, line {frame.lineno}"
+    return _defined(server_tool)
+
+
+def _defined(server_tool: ServerTool) -> str:
+    code = _code(server_tool)
+    return f"{code.co_filename}, line {code.co_firstlineno}"
+
+
+def _code(server_tool: ServerTool) -> CodeType:
+    code: CodeType = inspect.unwrap(server_tool.function).__code__
+    return code
 
 
 def _called(

@@ -81,6 +81,8 @@ class Rules:
     keep_ended_s: float
     sessions_per_user: int
     limits: Limits
+    is_development: bool = False
+    """Whether errors of server tools name file and line to the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,10 @@ class Sessions:
         self._news: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         # Weak: a lock is gone once nobody creates a session for that user.
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._questions = Questions(tools, doors, self.live, self._answer_call, self._speak)
+        self._questions = Questions(
+            tools, doors, self.live, self._answer_call, self._speak,
+            names_places=rules.is_development,
+        )
         self._due = Due(store, self._do, clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._children: set[asyncio.Task[None]] = set()
