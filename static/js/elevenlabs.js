@@ -70,7 +70,7 @@ export class CompanionBridge {
     this.#options.words = { ...WORDS, ...options.words }
     this.ready = new Promise((resolve, reject) => (this.#whenJoined = { resolve, reject }))
     this.ready.catch(() => {})
-    const query = { session_id: options.sessionId ?? "", role: "agent", device: options.device ?? "" }
+    const query = { session_id: options.sessionId ?? "", role: "agent", device: options.device ?? "", ordered: "1" }
     this.#connection = new Connection({
       address: socketAddress(options.url ?? new URL("../../", import.meta.url)),
       token: options.token,

@@ -43,6 +43,7 @@ export class Live {
         device: options.device,
         tools: options.tools?.join(",") ?? "",
         strict: "1",
+        ordered: "1",
       },
       position: () => ({ after: this.session.seq, epoch: this.session.epoch }),
       outbox: this.#outbox,

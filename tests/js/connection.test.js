@@ -36,6 +36,7 @@ class Wire {
         return this.serial
       },
       clearTimeout: (timer) => this.timers.delete(timer),
+      fetch: null,
       random: () => 0.5,
       now: () => this.clock,
     }
