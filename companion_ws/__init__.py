@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from companion_ws.app import PAIRING, SESSIONS, TOKENS, create_app
-    from companion_ws.client import CompanionClient, CompanionClosed
+    from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed
     from companion_ws.config import Config
+    from companion_ws.core.errors import CompanionError, RevisionConflict
     from companion_ws.sessions.tools import ToolCall, ToolError, tool
 
 __version__ = "0.1.0"
@@ -18,9 +19,12 @@ __all__ = [
     "TOKENS",
     "CompanionClient",
     "CompanionClosed",
+    "CompanionError",
     "Config",
+    "RevisionConflict",
     "ToolCall",
     "ToolError",
+    "ToolFailed",
     "__version__",
     "create_app",
     "tool",
@@ -33,6 +37,9 @@ _HOMES = {
     "create_app": "app",
     "CompanionClient": "client",
     "CompanionClosed": "client",
+    "ToolFailed": "client",
+    "CompanionError": "core.errors",
+    "RevisionConflict": "core.errors",
     "Config": "config",
     "ToolCall": "sessions.tools",
     "ToolError": "sessions.tools",

@@ -11,7 +11,14 @@ import pytest
 from aiohttp.test_utils import TestServer
 from peer import Peer
 
-from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed, incoming, outgoing
+from companion_ws.client import (
+    CompanionClient,
+    CompanionClosed,
+    ToolFailed,
+    companion,
+    incoming,
+    outgoing,
+)
 from companion_ws.core.errors import (
     BodyTooLarge,
     InvalidMessage,
@@ -366,6 +373,42 @@ async def test_nobody_there_is_said_within_the_time_given() -> None:
     with pytest.raises(ConnectionError, match="cannot be reached"):
         async with CompanionClient("http://127.0.0.1:1", token="t", open_timeout_s=0.3):
             pass
+
+
+async def test_a_dead_server_is_said_within_seconds_and_at_once_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companion, "SILENCE_S", 0.3)
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        async with CompanionClient("http://127.0.0.1:1", token="t"):
+            pass
+    assert "cannot be reached" in caplog.text
+
+
+async def test_a_token_function_that_fails_is_asked_again(connect: Connect) -> None:
+    fetched = iter([RuntimeError("the token service is away"), "t"])
+
+    def fetch() -> str:
+        token = next(fetched)
+        if isinstance(token, Exception):
+            raise token
+        return token
+
+    async with connect(token=fetch) as companion:
+        assert (await companion.contextual_update("here"))["seq"] == 1
+
+
+async def test_a_token_function_is_asked_when_the_token_has_expired_and_not_before(
+    peer: Peer, connect: Connect
+) -> None:
+    tokens = iter(["first", "second"])
+    async with connect(token=lambda: next(tokens)) as companion:
+        await peer.drop()
+        await companion.contextual_update("the same token")
+        await peer.drop(4401)
+        await companion.contextual_update("another")
+
+    assert [join["token"] for join in peer.joins] == ["first", "first", "second"]
 
 
 async def test_another_thread_may_use_the_clients_loop(connect: Connect) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import aiohttp
 
@@ -25,11 +25,14 @@ from companion_ws.client.outgoing import (
     error_of,
     json_text,
 )
-from companion_ws.core.errors import InvalidMessage, Unavailable
+from companion_ws.core.errors import InvalidMessage, TokenExpired, Unavailable
 from companion_ws.core.text import label
 from companion_ws.core.view import Message
 
 Role = Literal["agent", "ui", "observer"]
+
+SILENCE_S: Final = 5.0
+"""Where nothing answers at all, entering says so after this."""
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,8 @@ class CompanionClient:
 
     Raises (entering):
         CompanionClosed: the server refuses this client for good.
-        ConnectionError: nobody answered within `open_timeout_s`.
+        ConnectionError: nothing at all answered within 5 s, or there was no session
+            within `open_timeout_s`.
     """
 
     def __init__(
@@ -118,8 +122,7 @@ class CompanionClient:
         )
         self._task = self.loop.create_task(self._live(), name="companion-client")
         try:
-            async with asyncio.timeout(self._open_timeout_s):
-                await self._incoming.wait_for(lambda: bool(self._view.joined))
+            await self._wait_for_the_session()
         except TimeoutError:
             await self.close()
             raise ConnectionError(f"No session at {self._url}: {self._link.trouble}.") from None
@@ -128,6 +131,20 @@ class CompanionClient:
             raise
         self._first = self._view.joined
         return self
+
+    async def _wait_for_the_session(self) -> None:
+        async with asyncio.timeout(self._open_timeout_s):
+            joining = asyncio.ensure_future(
+                self._incoming.wait_for(lambda: bool(self._view.joined))
+            )
+            try:
+                await asyncio.wait([joining], timeout=SILENCE_S)
+                if not joining.done() and not self._link.has_met_anybody:
+                    # Nobody waits long to hear that nothing answers at all.
+                    raise TimeoutError
+                await joining
+            finally:
+                joining.cancel()
 
     async def __aexit__(
         self,
@@ -333,6 +350,14 @@ class CompanionClient:
             CompanionError: the problem it answered, by its code.
             Unavailable: the server could not be reached.
         """
+        try:
+            return await self._http_once(method, path, body)
+        except TokenExpired:
+            if not await self._link.fetch_token():
+                raise
+            return await self._http_once(method, path, body)
+
+    async def _http_once(self, method: str, path: str, body: Any) -> Any:
         headers = {"Authorization": f"Bearer {self._link.token}"}
         try:
             async with self._http.request(

@@ -61,6 +61,8 @@ class Link:
         """The newest token there is."""
         self.trouble = "nobody answered"
         """Why there was no connection, the last time there was none."""
+        self.has_met_anybody = False
+        """Whether anything has ever answered at this address."""
         self._url = url
         self._token_source = token
         self._joining = joining
@@ -77,15 +79,30 @@ class Link:
             if self._is_final(code):
                 return CompanionClosed(code, reason)
             self.trouble = reason or f"the connection ended ({code})"
-            log.info("Connection lost: %s", self.trouble)
+            # The first time it may be the address; afterwards it is the network's daily life.
+            log.log(logging.INFO if self.has_met_anybody else logging.WARNING,
+                    "No connection: %s", self.trouble)  # fmt: skip
             was_good = self._incoming.taken > taken or clock() - started_s > STEADY_S
             attempt = 0 if was_good else attempt + 1
             await asyncio.sleep(delay_s(attempt, random.random()))  # noqa: S311 - jitter, no secret
+
+    async def fetch_token(self) -> bool:
+        """Ask the function for a token; False where there is only the one that was given."""
+        if isinstance(self._token_source, str):
+            return False
+        fetched = self._token_source()
+        token = fetched if isinstance(fetched, str) else await fetched
+        if not isinstance(token, str):
+            raise TypeError(f"a token is text, not {type(token).__name__}")
+        self.token = token
+        return True
 
     def _is_final(self, code: int | None) -> bool:
         if code == 1009:
             self._outgoing.give_up_largest()
         if code == 4401:
+            # The server's own word; until then a token, renewed or not, is good.
+            self.token = self._token_source if isinstance(self._token_source, str) else ""
             return isinstance(self._token_source, str)
         if code is not None and code < 1000:  # the status of a refused handshake
             return 400 <= code < 500 and code not in (408, 425, 429)
@@ -93,10 +110,12 @@ class Link:
 
     async def _connect_once(self) -> tuple[int | None, str]:
         """Connect, stay, and return the close code (or HTTP status) and reason."""
+        if not self.token:
+            try:
+                await self.fetch_token()
+            except Exception as error:  # whatever a function of somebody's raises
+                return None, f"no token could be fetched ({error!r})"
         try:
-            if not isinstance(self._token_source, str):
-                fetched = self._token_source()
-                self.token = fetched if isinstance(fetched, str) else await fetched
             async with asyncio.timeout(HEARTBEAT_S):
                 ws = await self._http.ws_connect(
                     f"{self._url}/ws",
@@ -107,9 +126,11 @@ class Link:
                     timeout=aiohttp.ClientWSTimeout(ws_close=LEAVE_S),
                 )
         except aiohttp.WSServerHandshakeError as error:
+            self.has_met_anybody = True
             return error.status, f"the server answered the handshake with HTTP {error.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return None, f"{self._url} cannot be reached ({error or type(error).__name__})"
+        self.has_met_anybody = True
         try:
             return await self._talk(ws)
         finally:

@@ -1,6 +1,6 @@
 // Types of the bridge between an ElevenLabs conversation in a page and a companion session.
 
-/** What the server says first; contract section 2. */
+/** What the server says first. */
 export interface SessionJoined {
   type: "session_joined"
   session_id: string
@@ -18,8 +18,8 @@ export interface Letter {
 }
 
 export interface CompanionOptions {
-  /** A session token with role `agent`, or a user token. */
-  token: string
+  /** A session token with role `agent`, or a user token; a function is asked again at its end. */
+  token: string | (() => string | Promise<string>)
   /** The companion server; by default the one the script came from. */
   url?: string | URL
   /** A session that exists; a session token knows its own. */
@@ -33,7 +33,7 @@ export interface CompanionOptions {
   words?: { unreachable?: string; late?: (question: string, answer: string) => string }
   /** A session token was renewed. */
   onToken?: (token: string) => void
-  /** The session cannot be reached any more; contract section 2, close codes. */
+  /** The session cannot be reached any more: the close code and its reason. */
   onEnd?: (status: { code: number; reason: string }) => void
   environment?: object
 }

@@ -29,3 +29,7 @@ def test_what_is_packed_can_be_imported_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "use.mjs").write_text(script)
     assert run("node", "use.mjs", cwd=tmp_path).strip() == "function"
     assert (home / "elevenlabs.d.ts").exists()
+    script = "const { CompanionClient } = await import('companion-ws/client'); console.log(typeof CompanionClient)"
+    (tmp_path / "use.mjs").write_text(script)
+    assert run("node", "use.mjs", cwd=tmp_path).strip() == "function"
+    assert (home / "client.d.ts").exists()

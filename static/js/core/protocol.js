@@ -1,4 +1,4 @@
-// The messages of contract section 2: text to values and back, nothing else.
+// The messages of the protocol: text to values and back, nothing else.
 
 const BASE64URL = /^[A-Za-z0-9_-]+$/
 

@@ -1,0 +1,52 @@
+"""The programs of docs/clients.md, run as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from running import WAIT_S, Running
+
+from tests.voice.node import node_modules
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+
+
+async def said_by(server: Running, *command: str, cwd: Path) -> list[str]:
+    program = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env={**os.environ, "COMPANION_URL": server.url, "COMPANION_TOKEN": server.token()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(WAIT_S):
+        out, err = await program.communicate()
+    assert program.returncode == 0, err.decode()
+    return re.sub(r"(?<=open ).*", "…", out.decode()).split("\n")[:-1]
+
+
+async def test_the_python_program_runs_as_it_is_written(server: Running, tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "main.py").write_text(program)
+    said = await said_by(server, sys.executable, "main.py", cwd=tmp_path)
+    assert said == ["step is 1", "open …", "answer: no_screen"]
+
+
+async def test_the_javascript_program_runs_as_it_is_written(server: Running, tmp_path: Path) -> None:
+    [program] = re.findall(r"```javascript\n(.*?)```", PAGE, re.DOTALL)
+    home = tmp_path / "node_modules" / "companion-ws"
+    home.parent.mkdir()
+    home.symlink_to(ROOT / "static" / "js")
+    (tmp_path / "main.mjs").write_text(program)
+    # Node 20 has no WebSocket of its own.
+    ws = node_modules() / "node_modules" / "ws" / "wrapper.mjs"
+    (tmp_path / "socket.mjs").write_text(
+        f'import {{ WebSocket }} from "{ws.as_uri()}"\nglobalThis.WebSocket ??= WebSocket\n'
+    )
+    said = await said_by(server, "node", "--import", "./socket.mjs", "main.mjs", cwd=tmp_path)
+    assert said == ["step is 1", "open …", "answer: no_screen"]
