@@ -9,6 +9,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Nobody has opened the companion screen yet. "
         "Open {address} and type {code}, or scan the code; I will ask there.",
         "no_answer": "I have put the question on your screen; tap an answer whenever you are ready.",
+        "no_screen_for_card": "Nobody has opened the companion screen yet. "
+        "Open {address} and type {code}, or scan the code; it is shown there.",
+        "no_answer_to_card": "It is on your screen; have a look whenever you like.",
+        "refused": "I could not show that on your screen. Let us go on without it.",
         "unreachable": "I cannot reach your screen at the moment. Let us go on without it.",
         "late": "About “{question}”: {answer}.",
         "answered": "answered",
@@ -17,6 +21,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Der Begleitbildschirm ist noch nicht geöffnet. "
         "Öffnen Sie {address} und tippen Sie {code} ein, oder scannen Sie den Code; dort frage ich.",
         "no_answer": "Die Frage steht auf Ihrem Bildschirm; tippen Sie eine Antwort an, wann es Ihnen passt.",
+        "no_screen_for_card": "Der Begleitbildschirm ist noch nicht geöffnet. "
+        "Öffnen Sie {address} und tippen Sie {code} ein, oder scannen Sie den Code; dort ist es zu sehen.",
+        "no_answer_to_card": "Es steht auf Ihrem Bildschirm; sehen Sie nach, wann es Ihnen passt.",
+        "refused": "Das konnte ich auf Ihrem Bildschirm nicht zeigen. Machen wir ohne ihn weiter.",
         "unreachable": "Ich erreiche Ihren Bildschirm gerade nicht. Machen wir ohne ihn weiter.",
         "late": "Zu „{question}“: {answer}.",
         "answered": "beantwortet",
@@ -25,6 +33,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Todavía nadie ha abierto la pantalla. "
         "Abra {address} y escriba {code}, o escanee el código; allí le preguntaré.",
         "no_answer": "La pregunta está en su pantalla; toque una respuesta cuando quiera.",
+        "no_screen_for_card": "Todavía nadie ha abierto la pantalla. "
+        "Abra {address} y escriba {code}, o escanee el código; allí lo verá.",
+        "no_answer_to_card": "Está en su pantalla; mírelo cuando quiera.",
+        "refused": "No he podido mostrarlo en su pantalla. Sigamos sin ella.",
         "unreachable": "Ahora mismo no puedo acceder a su pantalla. Sigamos sin ella.",
         "late": "Sobre «{question}»: {answer}.",
         "answered": "respondido",
@@ -33,6 +45,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "L’écran n’est pas encore ouvert. "
         "Ouvrez {address} et tapez {code}, ou scannez le code ; je poserai la question là-bas.",
         "no_answer": "La question est sur votre écran ; touchez une réponse quand vous voulez.",
+        "no_screen_for_card": "L’écran n’est pas encore ouvert. "
+        "Ouvrez {address} et tapez {code}, ou scannez le code ; vous le verrez là-bas.",
+        "no_answer_to_card": "C’est sur votre écran ; regardez quand vous voulez.",
+        "refused": "Je n’ai pas pu l’afficher sur votre écran. Continuons sans lui.",
         "unreachable": "Je n’arrive pas à joindre votre écran pour le moment. Continuons sans lui.",
         "late": "À propos de « {question} » : {answer}.",
         "answered": "répondu",
@@ -41,6 +57,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Nessuno ha ancora aperto lo schermo. "
         "Apra {address} e digiti {code}, oppure inquadri il codice; chiederò lì.",
         "no_answer": "La domanda è sul suo schermo; tocchi una risposta quando vuole.",
+        "no_screen_for_card": "Nessuno ha ancora aperto lo schermo. "
+        "Apra {address} e digiti {code}, oppure inquadri il codice; lo vedrà lì.",
+        "no_answer_to_card": "È sul suo schermo; lo guardi quando vuole.",
+        "refused": "Non sono riuscito a mostrarlo sul suo schermo. Andiamo avanti senza.",
         "unreachable": "Al momento non riesco a raggiungere il suo schermo. Andiamo avanti senza.",
         "late": "A proposito di «{question}»: {answer}.",
         "answered": "risposto",
@@ -49,6 +69,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Ainda ninguém abriu o ecrã. "
         "Abra {address} e escreva {code}, ou leia o código; perguntarei ali.",
         "no_answer": "A pergunta está no seu ecrã; toque numa resposta quando quiser.",
+        "no_screen_for_card": "Ainda ninguém abriu o ecrã. "
+        "Abra {address} e escreva {code}, ou leia o código; verá ali.",
+        "no_answer_to_card": "Está no seu ecrã; veja quando quiser.",
+        "refused": "Não consegui mostrar isso no seu ecrã. Continuemos sem ele.",
         "unreachable": "De momento não consigo aceder ao seu ecrã. Continuemos sem ele.",
         "late": "Sobre “{question}”: {answer}.",
         "answered": "respondido",
@@ -57,6 +81,10 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen": "Het scherm is nog niet geopend. "
         "Open {address} en typ {code}, of scan de code; daar stel ik de vraag.",
         "no_answer": "De vraag staat op uw scherm; tik een antwoord aan wanneer u wilt.",
+        "no_screen_for_card": "Het scherm is nog niet geopend. "
+        "Open {address} en typ {code}, of scan de code; daar is het te zien.",
+        "no_answer_to_card": "Het staat op uw scherm; kijk wanneer u wilt.",
+        "refused": "Dat kon ik niet op uw scherm tonen. Laten we zonder verdergaan.",
         "unreachable": "Ik kan uw scherm nu niet bereiken. Laten we zonder verdergaan.",
         "late": "Over “{question}”: {answer}.",
         "answered": "beantwoord",
@@ -64,6 +92,9 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
     "ar": {
         "no_screen": "لم يفتح أحد الشاشة بعد. افتح {address} واكتب {code}، أو امسح الرمز؛ سأسأل هناك.",
         "no_answer": "السؤال على شاشتك؛ اختر إجابة متى شئت.",
+        "no_screen_for_card": "لم يفتح أحد الشاشة بعد. افتح {address} واكتب {code}، أو امسح الرمز؛ ستراه هناك.",
+        "no_answer_to_card": "إنه على شاشتك؛ اطلع عليه متى شئت.",
+        "refused": "لم أستطع عرض ذلك على شاشتك. لنتابع بدونها.",
         "unreachable": "لا أستطيع الوصول إلى شاشتك الآن. لنتابع بدونها.",
         "late": "بخصوص «{question}»: {answer}.",
         "answered": "تمت الإجابة",

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, ClassVar, Final, Literal
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -416,7 +418,7 @@ def decode(message: Json) -> tuple[Command, str | None]:
     ):
         raise InvalidMessage("`requestId` is a string of 1 to 128 characters.")
     try:
-        command = msgspec.convert(_nested(name, kind, message), kind)
+        command = msgspec.convert(present(_nested(name, kind, message), kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidMessage(f"{name}: {error}.") from None
     if isinstance(command, Relayed):
@@ -450,6 +452,27 @@ def _nested(name: str, kind: type[Command], message: dict[str, Json]) -> dict[st
 def _without_nulls(call: dict[str, Json]) -> dict[str, Json]:
     """Senders in some languages write null for what they leave out."""
     return {key: value for key, value in call.items() if value is not None}
+
+
+def present(value: Json, kind: type[Struct]) -> Json:
+    """Return an object without the nulls that stand for what may be left out.
+
+    Where a field says itself that it may be null, null is what it is set to.
+    """
+    if not isinstance(value, dict) or None not in value.values():
+        return value
+    optional = _optional(kind)
+    return {name: part for name, part in value.items() if part is not None or name not in optional}
+
+
+@cache
+def _optional(kind: type[Struct]) -> frozenset[str]:
+    """Return the fields of a struct that may be left out and are never null themselves."""
+    return frozenset(
+        field.encode_name
+        for field in msgspec.structs.fields(kind)
+        if not field.required and not {NoneType, Any} & {*get_args(field.type)}
+    )
 
 
 def _check_relayed(command: Relayed) -> None:

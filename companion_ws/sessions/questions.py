@@ -30,6 +30,8 @@ COMPANION_TOOLS: Final = frozenset(
     {"companion_show", "companion_choose", "companion_form", "companion_confirm"}
 )
 """What the CompanionUI names when it joins. Source: static/js/core/questions.js."""
+CARDS: Final = frozenset({"companion_show"})
+"""What is looked at and not answered."""
 RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
 RETURN_S: Final = 5.0
@@ -175,7 +177,8 @@ class Questions:
             result = encode({"status": "error", "message": message}).decode()
             await self._answer(session_id, call, result, is_error=True)
         elif any(screen.answers(call.tool_name) for screen in live.screens()):
-            say = phrase(live.session.language, "no_answer")
+            key = "no_answer_to_card" if call.tool_name in CARDS else "no_answer"
+            say = phrase(live.session.language, key)
             result = encode({"status": "no_answer", "say": say}).decode()
             await self._answer(session_id, call, result)
         elif live.screens():
@@ -216,7 +219,7 @@ class Questions:
             return True
         say = phrase(
             again.session.language,
-            "no_screen",
+            "no_screen_for_card" if call.tool_name in CARDS else "no_screen",
             address=opened.code_url.split("://", 1)[-1],
             code=spoken_code(opened.code),
         )

@@ -95,8 +95,10 @@ class ServerTool:
         """
         arguments = {}
         for name, parameter in self.parameters.items():
-            if name not in given:
-                if parameter.default is parameter.empty:
+            # A model writes null for what it leaves out; the tool's own default counts then.
+            may_be_absent = parameter.default is not parameter.empty
+            if name not in given or (given[name] is None and may_be_absent):
+                if not may_be_absent:
                     raise ToolError(f"The parameter {name} is missing.")
                 continue
             kind = self.annotations.get(name, Any)

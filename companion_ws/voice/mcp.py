@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from companion_ws import __version__
 
+from .parameters import NotUnderstood, understood
+
 MODERN: Final = "2026-07-28"
 HANDSHAKE: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Newest first."""
@@ -146,12 +148,13 @@ async def answer_to(
     """
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise RpcError(INVALID_REQUEST, "This is no JSON-RPC 2.0 message.", 400)
-    method, params = message.get("method"), message.get("params", {})
+    method, params = message.get("method"), message.get("params")
+    params = {} if params is None else params
     if "id" not in message or (method is None and ("result" in message or "error" in message)):
         return None  # a notification, or the answer to something we never ask
     if not isinstance(method, str) or not isinstance(message["id"], str | int):
         raise RpcError(INVALID_REQUEST, "A request has a method and an id.", 400)
-    meta = params.get("_meta", {}) if isinstance(params, dict) else None
+    meta = (params.get("_meta") or {}) if isinstance(params, dict) else None
     if not isinstance(meta, dict):
         raise RpcError(INVALID_PARAMS, "`params` and `_meta` are objects.", 400)
     is_modern = _is_modern(meta, headers)
@@ -215,7 +218,8 @@ async def _result(
 
 
 async def _called(params: dict[str, Any], is_modern: bool, call_tool: CallTool) -> dict[str, Any]:
-    name, arguments = params.get("name"), params.get("arguments") or {}
+    name, arguments = params.get("name"), params.get("arguments")
+    arguments = {} if arguments is None else arguments
     status = 400 if is_modern else 200
     if not isinstance(arguments, dict):
         raise RpcError(INVALID_PARAMS, "`arguments` is an object.", status)
@@ -257,22 +261,27 @@ def tool_result(value: dict[str, Any], is_error: bool = False) -> dict[str, Any]
 def question(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return which tool of the companion screen asks what `ask` asks, and its parameters.
 
-    >>> question({"title": "Sure?"})
+    >>> question({"title": "Sure?", "options": None})
     ('companion_confirm', {'title': 'Sure?'})
 
     Raises:
-        RpcError: there is no title.
+        NotUnderstood: there is no title, or nothing a screen could ask.
     """
-    title = arguments.get("title")
-    if not isinstance(title, str) or not title:
-        raise RpcError(INVALID_PARAMS, "`ask` needs a `title`, which is the question.")
     for given, tool_name, wanted in (
-        ("options", "companion_choose", ("title", "options", "multiple")),
+        ("options", "companion_choose", ("title", "options", "multiple", "min", "max")),
         ("schema", "companion_form", ("title", "schema")),
+        ("title", "companion_confirm", _CONFIRM),
     ):
         if arguments.get(given):
-            return tool_name, _only(arguments, wanted)
-    return "companion_confirm", _only(arguments, ("title", "text", "confirm_label", "cancel_label"))
+            asked = understood(tool_name, _only(arguments, wanted))
+            if asked.get("title"):
+                return tool_name, asked
+    raise NotUnderstood("`ask` needs a `title`, which is the question.")
+
+
+_CONFIRM: Final = (
+    "title", "text", "amount", "currency", "items", "merchant", "confirm_label", "cancel_label",
+)  # fmt: skip
 
 
 def _only(arguments: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

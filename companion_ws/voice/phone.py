@@ -18,6 +18,7 @@ from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.phrases import spoken_code
 
 from .callers import called_of, number_of
+from .json_text import read_json
 
 _HEX_SHA256: Final = re.compile("[0-9a-f]{64}")
 SIGNATURE_TOLERANCE_S: Final = 30 * 60
@@ -29,6 +30,9 @@ MAX_SUMMARY_CHARS: Final = 4_000
 """Of what ElevenLabs says a call was about, as much as a card can show."""
 MAX_ID_CHARS: Final = 2048
 """The longest of them is a session token."""
+
+_NOTHING: Final = frozenset({"null", "none", "undefined"})
+"""What stands in a header or a field where a variable had no value."""
 
 _BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "session": (
@@ -105,7 +109,8 @@ def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
     for name, (header_names, field_names) in _BINDINGS.items():
         candidates = [headers.get(header) for header in header_names]
         candidates += [place.get(field) for place in places for field in field_names]
-        found[name] = next((str(value) for value in candidates if _is_id(value)), "")
+        words = map(_word, candidates)
+        found[name] = next((word for word in words if _is_id(word)), "")
     return Binding(**found)
 
 
@@ -119,8 +124,17 @@ def language_of(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable()
+def _word(value: Any) -> str:
+    """Return what a field says as text; a variable that has no value says nothing."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value).strip()
+    is_nothing = text.lower() in _NOTHING or (text.startswith("{{") and text.endswith("}}"))
+    return "" if is_nothing else text
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID_CHARS and text.isprintable()
 
 
 def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolRequest:
@@ -137,10 +151,11 @@ def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolR
         raise InvalidMessage("The body of a tool request is a JSON object.")
     binding = binding_of(headers, body)
     parameters, tool_call_id = body, None
-    if isinstance(body.get("parameters"), dict) and body.keys() & {"tool_call_id", "tool_name"}:
-        parameters = body["parameters"]
-        given = body.get("tool_call_id")
-        tool_call_id = given if isinstance(given, str) and given else None
+    if body.keys() & {"tool_call_id", "tool_name"} and "parameters" in body:
+        inner = body["parameters"]
+        inner = read_json(inner) if isinstance(inner, str) else inner
+        if isinstance(inner, dict) or inner is None:
+            parameters, tool_call_id = inner or {}, _word(body.get("tool_call_id")) or None
     own = {field for _, fields in _BINDINGS.values() for field in fields} | {"dynamic_variables"}
     plain = {name: value for name, value in parameters.items() if name not in own}
     return ToolRequest(tool_name, plain, tool_call_id, binding)

@@ -10,11 +10,12 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from companion_ws.client import CompanionClient, CompanionClosed
-from companion_ws.core.errors import CompanionError
+from companion_ws.core.errors import CompanionError, InvalidMessage
 from companion_ws.core.phrases import phrase
 from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
 
-from .parameters import patience_ms, unfolded
+from .parameters import NotUnderstood, patience_ms, understood
+from .wording import refused_result
 
 ANSWER_WITHIN_S: Final = 19.0
 """The session answers after 18 s at the latest, ElevenLabs gives up after 20 s."""
@@ -50,7 +51,10 @@ class SessionCalls:
             ToolError: the result is an error.
         """
         given = {key: value for key, value in parameters.items() if key != "tool_call_id"}
-        given = unfolded(tool_name, given)
+        try:
+            given = understood(tool_name, given)
+        except NotUnderstood as why:
+            return self._refused(str(why))
         call = self._companion.call(
             tool_name,
             given,
@@ -71,7 +75,9 @@ class SessionCalls:
         except CompanionClosed as closed:
             raise ToolError(f"The companion session is over ({closed.reason}).") from closed
         except CompanionError as error:
-            raise ToolError(error.message) from error
+            if isinstance(error, InvalidMessage) and not tool_name.startswith("companion_"):
+                raise ToolError(error.message) from error  # a fault of whoever defined the tool
+            return self._refused(error.message)
         if record["is_error"]:
             raise ToolError(record["result"])
         return str(record["result"])
@@ -83,6 +89,10 @@ class SessionCalls:
         )
         say = phrase(self._language, "unreachable")
         return json.dumps({"status": "unreachable", "say": say}, ensure_ascii=False)
+
+    def _refused(self, reason: str) -> str:
+        """No error either: the model reads the reason, and can do better."""
+        return refused_result(self._language, reason)
 
     def _came_late(
         self, tool_name: str, given: Mapping[str, Any], done: Future[dict[str, Any]]

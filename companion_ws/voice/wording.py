@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from companion_ws.core.phrases import phrase
+
 MAX_VALUE_CHARS: Final = 2_000
 """A value longer than this would crowd out the conversation in the model's context."""
 
@@ -66,6 +68,16 @@ def summary_text(state: Mapping[str, Any], cards: list[Mapping[str, Any]]) -> st
     parts += [f"shown on the screen: {update_text(card)}" for card in cards[-3:]]
     text = "; ".join(parts)
     return _short(f"So far in this session: {text}") if text else ""
+
+
+def refused_result(language: str | None, reason: str) -> str:
+    """Return what a call that was not made comes to: the model can say it, and do better.
+
+    >>> refused_result(None, "`options` is a list.")[:21]
+    '{"status": "refused",'
+    """
+    say = phrase(language, "refused")
+    return json.dumps({"status": "refused", "say": say, "reason": reason}, ensure_ascii=False)
 
 
 def compact(value: Any) -> str:

@@ -18,6 +18,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import MAX_INTEGER
 from companion_ws.core.text import label
 from companion_ws.sessions.connections import Connections
+from companion_ws.web.shapes import ABSENT
 
 ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
@@ -58,7 +59,7 @@ def read_join(request: web.Request) -> Join:
     Raises:
         BadParameter: one of its parameters is malformed.
     """
-    query = request.query
+    query = {name: text for name, text in request.query.items() if text not in ABSENT}
     role = query.get("role") or None
     if role is not None and role not in ROLES:
         raise BadParameter("role is one of agent, ui, observer.")

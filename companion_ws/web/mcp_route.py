@@ -7,6 +7,7 @@ Source: modelcontextprotocol.io, specifications 2024-11-05 to 2026-07-28.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from companion_ws.core.errors import CompanionError, SessionForbidden, SessionNo
 from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.voice.json_text import UNREAD, NotUnderstood, mended, read_json
 from companion_ws.voice.mcp import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -30,8 +32,9 @@ from companion_ws.voice.mcp import (
     question,
     tool_result,
 )
-from companion_ws.voice.parameters import patience_ms, unfolded
+from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.pulled import PulledAgent
+from companion_ws.voice.wording import refused_result
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import Route
 from companion_ws.web.webhooks import WAIT_MAX_S, is_gone, wait_s
@@ -148,6 +151,11 @@ class McpRoute:
                 value, is_error, call_id = await self._do(session_id, user, name, arguments)
                 events = await self._pulled.news(session_id, but=call_id)
             screens = await self._pulled.screens(session_id)
+        except NotUnderstood as why:
+            live = await self._sessions.live(session_id)
+            language = live.session.language if live is not None else None
+            value, is_error = json.loads(refused_result(language, str(why))), False
+            events, screens = [], []
         except SessionNotFound as error:
             raise RpcError(NO_SESSION, error.message, error.http_status) from error
         except CompanionError as error:
@@ -171,7 +179,7 @@ class McpRoute:
                 record = await self._sessions.submit(session_id, command, sender)
                 return {"revision": record["revision"]}, False, None
             case "show":
-                tool_name, parameters = "companion_show", unfolded("companion_show", arguments)
+                tool_name, parameters = "companion_show", understood("companion_show", arguments)
             case _:
                 tool_name, parameters = question(arguments)
         timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)
@@ -192,13 +200,19 @@ def _own_session(claims: Claims, named: Any) -> str:
 def _only_state(arguments: dict[str, Any]) -> dict[str, Any]:
     if "key" not in arguments or "value" not in arguments:
         raise RpcError(INVALID_PARAMS, "`set_state` needs `key` and `value`.")
-    return {name: arguments[name] for name in ("key", "value", "if_revision") if name in arguments}
+    wanted = ("key", "value", "if_revision")
+    return {name: mended(arguments[name]) for name in wanted if name in arguments}
 
 
 def _parsed(raw: bytes) -> Any:
     try:
         return parse(raw)
     except CompanionError as error:
+        # Half characters and endless numbers are a model's; its client would hide the refusal.
+        with contextlib.suppress(NotUnderstood, UnicodeDecodeError):
+            value = read_json(raw.decode())
+            if value is not UNREAD:
+                return value
         raise RpcError(PARSE_ERROR, error.message, 400) from error
 
 

@@ -50,6 +50,8 @@ CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
 CLIENT: Final = web.RequestKey("CLIENT", str)
 """The address of who asks; a trusted proxy's word counts."""
 _SCHEME: Final = web.RequestKey("_SCHEME", str)
+_VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
+"""Whether a public route's request has proved whose it is."""
 
 SENT_AT_ONCE_BYTES: Final = 64 * 1024
 """A shorter answer is with the kernel as soon as it is written."""
@@ -107,10 +109,11 @@ class Guard:
             response = await self._checked(request, handler)
             return _explained(response)
         except CompanionError as error:
-            return self._refusal(request, error.code, problems.of_ours(error))
+            excuse = self._excuse(request, error.message)
+            return self._refusal(request, error.code, excuse or problems.of_ours(error))
         except web.HTTPException as error:
-            response = problems.of_theirs(error)
-            return self._refusal(request, str(error.status), response)
+            excuse = self._excuse(request, error.reason)
+            return self._refusal(request, str(error.status), excuse or problems.of_theirs(error))
         except ConnectionError:
             raise  # The caller has gone; nobody is left to tell.
         except Exception:
@@ -119,7 +122,14 @@ class Guard:
             if request.writer.output_size > 0:
                 raise ConnectionResetError("The answer was under way already.") from None
             detail = "Something went wrong here. It has been logged."
-            return problems.problem(500, "internal", detail)
+            return self._excuse(request, detail) or problems.problem(500, "internal", detail)
+
+    def _excuse(self, request: web.Request, reason: str) -> web.Response | None:
+        """Return what the route answers instead of a refusal, once it knows who asks."""
+        route = self._routes.get(request.match_info.route)
+        if route is None or route.excuse is None or not request.get(_VOUCHED, False):
+            return None
+        return route.excuse(reason)
 
     def _refusal(
         self, request: web.Request, code: str, response: web.StreamResponse
@@ -169,7 +179,8 @@ class Guard:
         self, request: web.Request, route: Route, handler: Handler
     ) -> web.StreamResponse:
         if request.method in _BODY_METHODS:
-            is_known = bool(route.who) or (route.vouch is not None and route.vouch(request))
+            request[_VOUCHED] = route.vouch is not None and route.vouch(request)
+            is_known = bool(route.who) or request[_VOUCHED]
             most = self._limit_bytes
             if not is_known:
                 # A wider limit, or none, is for those who have a token.

@@ -48,5 +48,7 @@ class Route:
     media: str = "application/json"
     body_bytes: int = 0
     vouch: Callable[[web.Request], bool] | None = None
+    excuse: Callable[[str], web.Response] | None = None
+    """What a request that `vouch` let in is answered where it is refused, or fails; given why."""
     refusals: tuple[str, ...] = ("application/problem+json",)
     """What a refusal may come as."""

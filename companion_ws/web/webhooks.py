@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import time
@@ -27,6 +28,7 @@ from aiohttp import web
 from companion_ws.access.tokens import Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import (
+    BodyTooLarge,
     CompanionError,
     InvalidMessage,
     NotFound,
@@ -37,7 +39,8 @@ from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS, Name, parse
 from companion_ws.core.session import Sender
 from companion_ws.database import Database, Statement
 from companion_ws.sessions.sessions import Sessions, Summary
-from companion_ws.voice.parameters import patience_ms, unfolded
+from companion_ws.voice.json_text import UNREAD, NotUnderstood, read_json
+from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.phone import (
     Binding,
     ToolRequest,
@@ -53,7 +56,7 @@ from companion_ws.voice.phone import (
     tool_request,
 )
 from companion_ws.voice.pulled import PulledAgent
-from companion_ws.voice.wording import summary_text
+from companion_ws.voice.wording import refused_result, summary_text
 from companion_ws.web.routes import PUBLIC, Route
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ WAIT_MAX_S: Final = 280.0
 """Below the 300 s a webhook tool waits at most."""
 NOBODY_MS: Final = 9_000
 """A question on the telephone, where silence is long, while nobody has opened the screen."""
+TOOL_BYTES: Final = 1024 * 1024
+"""Read to be refused in words: a model may write pictures."""
 POST_CALL_BYTES: Final = 4 * 1024 * 1024
 """A transcript of an hour with its tool calls; a refusal would be retried, then switched off."""
 FETCH_TIMEOUT_S: Final = 10.0
@@ -105,10 +110,12 @@ class Webhooks:
         return [
             Route(
                 "POST", "/elevenlabs/init", PUBLIC, self.init, vouch=self._has_secret,
+                excuse=self._by_voice_alone,
                 summary="A telephone call begins: which session, and how its screen joins.",
             ),
             Route(
                 "POST", "/elevenlabs/tools/{name}", PUBLIC, self.tool, vouch=self._has_secret,
+                excuse=self._not_done, body_bytes=TOOL_BYTES,
                 summary="An agent with no connection calls a tool.",
             ),
             Route(
@@ -128,10 +135,13 @@ class Webhooks:
         try:
             variables = await self._begin(binding_of(request.headers, body), body)
         except CompanionError as error:
-            # Without an answer the call itself would fail; it goes on by voice alone.
-            log.warning("call_without_session", code=error.code, reason=error.message)
-            variables = Variables()
+            return self._by_voice_alone(error.message)
         return web.json_response(initiation(variables))
+
+    def _by_voice_alone(self, reason: str) -> web.Response:
+        """Without an answer the call itself would fail; it goes on by voice alone."""
+        log.warning("call_without_session", reason=reason)
+        return web.json_response(initiation(Variables()))
 
     async def _begin(self, binding: Binding, body: dict[str, Any]) -> Variables:
         async with self._arriving:
@@ -155,18 +165,27 @@ class Webhooks:
 
     async def tool(self, request: web.Request) -> web.Response:
         """Call a tool in the call's session, or wait for what screens do."""
-        asked = tool_request(
-            request.match_info["name"], request.headers, _object(await request.read())
-        )
+        name, raw, language = request.match_info["name"], await request.read(), None
+        limit = self._config.limit_message_bytes
         try:
+            if limit and len(raw) > limit:
+                raise BodyTooLarge(f"This is too large: {len(raw)} bytes, {limit} at most.")
+            asked = tool_request(name, request.headers, _object(raw))
             summary = await self._of_call(asked.binding)
+            language = summary.language
             if asked.tool_name == "wait_for_companion":
                 return await self._wait(request, summary.session_id, asked)
             return await self._ask(request, summary, asked)
+        except NotUnderstood as why:
+            result = refused_result(language, str(why))
+            return web.json_response(tool_reply(result, False, [], []))
         except (CompanionError, msgspec.ValidationError) as error:
-            log.warning("webhook_tool_refused", tool=asked.tool_name, reason=str(error))
-            said = {"status": "refused", "say": "That did not work.", "reason": str(error)}
-            return web.json_response(tool_reply(json.dumps(said), True, [], []))
+            return self._not_done(str(error), language)
+
+    def _not_done(self, reason: str, language: str | None = None) -> web.Response:
+        """Answer with something to say: the model sees nothing else."""
+        log.warning("webhook_tool_refused", reason=reason)
+        return web.json_response(tool_reply(refused_result(language, reason), True, [], []))
 
     async def post_call(self, request: web.Request) -> web.Response:
         """Tell the session that its call is over. A repeated request changes nothing."""
@@ -356,7 +375,7 @@ class Webhooks:
             session_id,
             summary.user,
             tool_name,
-            unfolded(tool_name, asked.parameters),
+            understood(tool_name, asked.parameters),
             tool_call_id=asked.tool_call_id,
             timeout_ms=patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS),
         )
@@ -384,9 +403,13 @@ def is_gone(request: web.Request) -> bool:
 def wait_s(parameters: dict[str, Any]) -> float:
     """Return how long `wait_for_companion` may block: its `seconds`, within reason."""
     seconds = parameters.get("seconds")
+    if isinstance(seconds, str):
+        with contextlib.suppress(ValueError):
+            seconds = float(seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return WAIT_DEFAULT_S
-    return min(max(float(seconds), 0.0), WAIT_MAX_S)
+    # Written so, what is no number waits not at all.
+    return max(0.0, min(float(seconds), WAIT_MAX_S))
 
 
 def _bytes(header: str) -> bytes:
@@ -395,7 +418,13 @@ def _bytes(header: str) -> bytes:
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    value = parse(raw) if raw.strip() else {}
+    """Return the body, as far as one can be made of what a model wrote into it."""
+    try:
+        value = parse(raw) if raw.strip() else {}
+    except InvalidMessage:
+        value = read_json(raw.decode("utf-8", "replace"))
+        if value is UNREAD:
+            raise
     if not isinstance(value, dict):
         raise InvalidMessage("The body is a JSON object.")
     return value

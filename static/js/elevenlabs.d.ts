@@ -30,7 +30,7 @@ export interface CompanionOptions {
   tools?: string[]
   /** A tool is answered within this many milliseconds; 19,000 by default. */
   answerWithinMs?: number
-  words?: { unreachable?: string; late?: (question: string, answer: string) => string }
+  words?: { refused?: string; unreachable?: string; late?: (question: string, answer: string) => string }
   /** A session token was renewed. */
   onToken?: (token: string) => void
   /** The session cannot be reached any more: the close code and its reason. */

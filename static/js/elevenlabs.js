@@ -4,7 +4,7 @@ import { Connection } from "./connection.js"
 import { idFrom, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
 import { Overheard } from "./overheard.js"
-import { unfolded } from "./parameters.js"
+import { NotUnderstood, understood } from "./parameters.js"
 import { Unacknowledged } from "./unacknowledged.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
@@ -29,6 +29,7 @@ const RELAYED = new Set([
 const NO_TOOLS = new Set(["then", "toJSON"])
 
 const WORDS = {
+  refused: "I could not show that on your screen. Let us go on without it.",
   unreachable: "I cannot reach your screen at the moment. Let us go on without it.",
   late: (question, answer) => `About “${question}”: ${answer}.`,
 }
@@ -221,16 +222,23 @@ export class CompanionBridge {
     const known = this.#ids.get(parameters) ?? this.#overheard.claimId(name, parameters)
     const id = known ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
     if (this.#ended) return this.#unreachable()
+    let given
+    try {
+      given = understood(name, parameters)
+    } catch (error) {
+      if (error instanceof NotUnderstood) return this.#refused(error.message)
+      throw error
+    }
     const command = {
       type: "client_tool_call",
       client_tool_call: {
         tool_name: name,
         tool_call_id: id,
-        parameters: unfolded(name, parameters),
+        parameters: given,
         timeout_ms: this.#patienceMs(name),
       },
     }
-    const call = { command, question: parameters.title ?? name, released: false }
+    const call = { command, question: given.title ?? name, released: false }
     const answer = new Promise((resolve, reject) => Object.assign(call, { resolve, reject }))
     this.#calls.set(id, call)
     call.timer = setTimeout(() => {
@@ -248,6 +256,11 @@ export class CompanionBridge {
 
   #unreachable() {
     return JSON.stringify({ status: "unreachable", say: this.#options.words.unreachable })
+  }
+
+  /** No error: ElevenLabs hides those from its model, which can do better once it knows why. */
+  #refused(reason) {
+    return JSON.stringify({ status: "refused", say: this.#options.words.refused, reason })
   }
 
   // From the session.
@@ -303,7 +316,10 @@ export class CompanionBridge {
     if (!call) return
     this.#calls.delete(id)
     clearTimeout(call.timer)
-    call.reject(new Error(error.message))
+    // A fault of whoever defined the tool is an error; of the rest the model should know.
+    const isAuthors = error.code === "invalid_message" && !entry.command.client_tool_call.tool_name.startsWith("companion_")
+    if (isAuthors) call.reject(new Error(error.message))
+    else call.resolve(this.#refused(error.message))
   }
 
   #end(status) {

@@ -186,3 +186,16 @@ async def test_a_hostile_card_is_inert_and_the_next_one_shows(world: World) -> N
     await expect(phone.get_by_text("still here")).to_be_visible()
     assert dialogs == []
     assert len(phone.context.pages) == 1
+
+
+@pytest.mark.parametrize("words", ["text", "label"])
+async def test_a_button_that_carries_its_words_itself_shows_them(
+    new_world: NewWorld, words: str
+) -> None:
+    world = await new_world()
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    button = {"id": "root", "component": "Button", words: "Take the ferry"}
+    await show(agent, {**button, "action": {"event": {"name": "ferry"}}})
+    await phone.get_by_role("button", name="Take the ferry").click()
+    await agent.hears(lambda each: each.get("name") == "ferry")

@@ -184,3 +184,19 @@ async def test_while_the_server_is_away_the_agent_is_answered_and_hears_the_rest
     await companion_server.start()
     await here.choose("air")
     assert await said.user_messages.next() == "About “Which?”: UPS Next Day."
+
+
+async def test_what_cannot_be_asked_is_a_normal_result_and_what_can_is_asked(
+    said: FakeConversation, here: Phone
+) -> None:
+    result = await said.call_tool("companion_choose", {"title": "Which?", "options": "{"})
+    assert not result.is_error
+    assert result.json["status"] == "refused"
+    assert result.json["say"]
+    assert "options" in result.json["reason"]
+    options = "```json\n[{\"value\": \"air\", \"name\": \"UPS Next Day\"},]\n```"
+    asking = asyncio.create_task(
+        said.call_tool("companion_choose", {"title": "\ud83d?", "options": options, "multiple": None})
+    )
+    await here.choose("air")
+    assert (await asking).json["label"] == "UPS Next Day"

@@ -195,14 +195,14 @@ const PAINTERS = {
     return h("div", {}, opener, dialog)
   },
 
-  Button: ({ child, action, variant = "default", checks }, tools) => {
+  Button: ({ child, label, text: words, action, variant = "default", checks }, tools) => {
     const kind = { primary: "primary", borderless: "quiet" }[variant] ?? "secondary"
     const wrong = h("span", { class: "wrong", id: tools.id, hidden: true })
     const button = h("button", { type: "button", class: `${kind} a2ui-button`, "aria-describedby": tools.id, on: { click: () => {
       button.disabled = true
       setTimeout(() => (button.disabled = tools.failures(checks).length > 0), 600)
       tools.act(action)
-    } } }, tools.child(child))
+    } } }, child ? tools.child(child) : worded(label ?? words ?? "", tools))
     // A button that shows an icon alone still has to say what it does.
     if (button.textContent.trim() === "") button.setAttribute("aria-label", humanized(action?.event?.name ?? "button"))
     tools.watch(() => {
@@ -360,4 +360,11 @@ function inline(text) {
     if (/^`.+`$/.test(part)) return h("code", {}, part.slice(1, -1))
     return document.createTextNode(part)
   })
+}
+
+/** Words on a button without a child: models write them into the button itself. */
+function worded(value, { text, watch }) {
+  const element = h("span", { dir: "auto" })
+  watch(() => (element.textContent = text(value)))
+  return element
 }
