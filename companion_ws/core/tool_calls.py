@@ -24,6 +24,8 @@ MAX_FIELDS: Final = 50
 RELEASES: Final = frozenset({"no_screen", "no_answer"})
 """Results that let the agent go on but leave the question open."""
 
+MAX_CALL_ID: Final = 256
+"""Characters of a `tool_call_id`. Source: core/protocol.py, `Name`."""
 JOINABLE: Final = frozenset({"companion_choose", "companion_form", "companion_confirm"})
 """Questions that are asked once, however many calls ask the same at a time."""
 HASH_BYTES: Final = 16
@@ -91,6 +93,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
         return int(value)
     return value
+
+
+def call_id_of(conversation: str, platform_call_id: str) -> str:
+    """Return the id of an agent's call: platforms number theirs anew in each conversation.
+
+    >>> call_id_of("conv_7", "call_0")
+    'conv_7:call_0'
+    """
+    return f"{conversation}:{platform_call_id}"[-MAX_CALL_ID:]
 
 
 def status_of(result: str) -> str | None:

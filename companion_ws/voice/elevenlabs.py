@@ -116,8 +116,9 @@ class Attachment:
         self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._since = companion.seq
         sdk.tap(conversation, self._take_heard, self._take_end)
-        if isinstance(conversation.client_tools, sdk.CompanionTools):
-            conversation.client_tools.calls.on_late = self.turn
+        self._tools = conversation.client_tools
+        if isinstance(self._tools, sdk.CompanionTools):
+            self._tools.calls.on_late = self.turn
         self._tasks = [
             companion.loop.create_task(work(), name=f"elevenlabs{work.__name__}")
             for work in (self._relay, self._read_records, self._read_passed, self._deliver)
@@ -145,6 +146,10 @@ class Attachment:
         if nest is None:
             return
         told = {"type": message["type"], nest: message.get(nest) or {}}
+        conversation_id = told[nest].get("conversation_id")
+        if conversation_id and isinstance(self._tools, self._sdk.CompanionTools):
+            # At once, on whatever thread: the first call may follow at its heels.
+            self._tools.calls.conversation = conversation_id
         self._cross(self._take_told, told, loop)
 
     def _take_end(self) -> None:

@@ -37,6 +37,11 @@ class CompanionTools(ClientTools):
         for name in names or ():
             self.register(name, self._answer_to(name), is_async=True)
 
+    def start(self) -> None:
+        """Begin to answer; the SDK says so for each conversation."""
+        self.calls.begin()
+        super().start()  # type: ignore[no-untyped-call]
+
     def _answer_to(self, name: str) -> Callable[[dict[str, Any]], Awaitable[str]]:
         async def handler(parameters: dict[str, Any]) -> str:
             return await self.calls.answer(name, parameters)

@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-1. A call that is asked again while its question is open joins it, and one that was answered
-   meanwhile gets that answer; nobody is asked twice.
+1. A question that is asked again while it is open is joined, and one that was answered
+   meanwhile gets that answer; nobody is asked twice. Other tools are called each time.
 2. What screens did is told once: each answer carries what came since the one before.
    `told` in the database remembers how far, so a restart repeats nothing.
 """
@@ -23,7 +23,7 @@ import msgspec
 from companion_ws.core.errors import SessionNotFound
 from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS
 from companion_ws.core.session import Sender
-from companion_ws.core.tool_calls import Call, status_of
+from companion_ws.core.tool_calls import JOINABLE, Call, status_of
 from companion_ws.database import Database, Statement
 
 from .phone import event_of
@@ -38,6 +38,8 @@ MARGIN_S: Final = 2.0
 """The deadline of a call is the session's; this much longer is waited for its result."""
 SETTLE_S: Final = 2.0
 """How long the log may take to catch up with memory; a disk that takes longer is in trouble."""
+JOINED: Final = JOINABLE | {"companion_show"}
+"""What is asked or shown once, however often an agent that got no answer asks again."""
 PAGE_RECORDS: Final = 200
 MAX_EVENTS: Final = 50
 """Told at once; the rest comes with the next answer."""
@@ -72,7 +74,8 @@ class PulledAgent:
     ) -> Answer:
         """Call a tool and return its result, by its deadline at the latest.
 
-        The same call (id, or name and parameters) that is still open is joined.
+        The same question (id, or name and parameters) that is still open is joined, and so
+        is a card; other tools are called each time.
 
         Raises:
             CompanionError: the session would not take the call.
@@ -84,7 +87,7 @@ class PulledAgent:
             if joined is not None and await self._is_stale(live, joined):
                 await self._withdraw(session_id, user, joined)
                 joined = None
-            if joined is None and tool_call_id is None:
+            if joined is None and tool_call_id not in live.session.calls:
                 untold = await self._untold_answer(live, tool_name, parameters)
                 if untold is not None:
                     return untold
@@ -232,6 +235,8 @@ class PulledAgent:
 
 def _open_like(live: Live, tool_name: str, parameters: Mapping[str, Any]) -> Call | None:
     """Return the newest call with this name and these parameters that is still open."""
+    if tool_name not in JOINED:
+        return None
     at_ms = live.clock.running_ms()
     for call in reversed(list(live.session.calls.values())):
         is_open = call.status == "waiting" or call.is_open(at_ms)

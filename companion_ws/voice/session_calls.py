@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.core.errors import CompanionError, InvalidMessage
 from companion_ws.core.phrases import phrase
-from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
+from companion_ws.core.tool_calls import RELEASES, call_id_of, choice_of, status_of
 
 from .parameters import NotUnderstood, patience_ms, understood
 from .wording import refused_result
@@ -38,6 +39,8 @@ class SessionCalls:
 
     def __init__(self, companion: CompanionClient, answer_within_s: float) -> None:
         self.on_late: Callable[[str], None] | None = None
+        self.conversation = uuid.uuid4().hex
+        """Whose call ids these are: ElevenLabs' conversation id, once it is known."""
         self._companion = companion
         self._within_s = answer_within_s
         self._timeout_ms = max(_MIN_TIMEOUT_MS, int((answer_within_s - _MARGIN_S) * 1000))
@@ -45,7 +48,8 @@ class SessionCalls:
     async def answer(self, tool_name: str, parameters: Mapping[str, Any]) -> str:
         """Call a tool and return its result, which is a string, in time.
 
-        `parameters` carry ElevenLabs' `tool_call_id` among them: the same id is one call.
+        `parameters` carry ElevenLabs' `tool_call_id` among them: the same id is one call
+        within its conversation.
 
         Raises:
             ToolError: the result is an error.
@@ -58,7 +62,7 @@ class SessionCalls:
         call = self._companion.call(
             tool_name,
             given,
-            tool_call_id=parameters.get("tool_call_id"),
+            tool_call_id=self._id_of(parameters.get("tool_call_id")),
             timeout_ms=patience_ms(tool_name, self._timeout_ms),
         )
         try:
@@ -81,6 +85,13 @@ class SessionCalls:
         if record["is_error"]:
             raise ToolError(record["result"])
         return str(record["result"])
+
+    def begin(self) -> None:
+        """Another conversation begins; its id is not known yet."""
+        self.conversation = uuid.uuid4().hex
+
+    def _id_of(self, platform_call_id: Any) -> str | None:
+        return call_id_of(self.conversation, str(platform_call_id)) if platform_call_id else None
 
     def _unreachable(self) -> str:
         """No error: those are hidden from the model, and this it should speak about."""

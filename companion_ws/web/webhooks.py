@@ -37,6 +37,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS, Name, parse
 from companion_ws.core.session import Sender
+from companion_ws.core.tool_calls import call_id_of
 from companion_ws.database import Database, Statement
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.voice.json_text import UNREAD, NotUnderstood, read_json
@@ -376,7 +377,7 @@ class Webhooks:
             summary.user,
             tool_name,
             understood(tool_name, asked.parameters),
-            tool_call_id=asked.tool_call_id,
+            tool_call_id=await self._call_id(session_id, asked),
             timeout_ms=patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS),
         )
         events = []
@@ -384,6 +385,14 @@ class Webhooks:
             events = await self._pulled.news(session_id, but=answer.tool_call_id)
         screens = await self._pulled.screens(session_id)
         return web.json_response(tool_reply(answer.result, answer.is_error, events, screens))
+
+    async def _call_id(self, session_id: str, asked: ToolRequest) -> str | None:
+        if asked.tool_call_id is None:
+            return None
+        call = asked.binding.conversation_id or asked.binding.call_sid
+        if not call:
+            call = str(await self._calls.began_at_ms(session_id))
+        return call_id_of(call, asked.tool_call_id)
 
     async def _wait(
         self, request: web.Request, session_id: str, asked: ToolRequest

@@ -9,6 +9,8 @@ import { Unacknowledged } from "./unacknowledged.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
 const ANSWER_WITHIN_MS = 19_000
+/** Characters of a call's id. */
+const MAX_CALL_ID = 256
 /** The longest a session lets a call wait. */
 const MOST_MS = 120_000
 /** Showing asks nothing, so the agent need not wait until somebody opens the screen. */
@@ -62,6 +64,8 @@ export class CompanionBridge {
   #conversation = null
   #widget = null
   #conversationId = null
+  /** Stands for a conversation whose id is not known yet. */
+  #run = newId()
   #sawEvents = false
   #flushing = null
   #whenJoined
@@ -156,6 +160,7 @@ export class CompanionBridge {
   detach() {
     this.#conversation = null
     this.#conversationId = null
+    this.#run = newId()
     this.#sawEvents = false
     this.#overheard.forget()
   }
@@ -220,7 +225,7 @@ export class CompanionBridge {
 
   async #call(name, parameters) {
     const known = this.#ids.get(parameters) ?? this.#overheard.claimId(name, parameters)
-    const id = known ?? idFrom(crypto.getRandomValues(new Uint8Array(16)))
+    const id = callId(this.#conversationId ?? this.#run, known ?? newId())
     if (this.#ended) return this.#unreachable()
     let given
     try {
@@ -377,6 +382,15 @@ export class CompanionBridge {
 /** A bridge; the same as `new CompanionBridge(options)`. */
 export function companion(options) {
   return new CompanionBridge(options)
+}
+
+/** The id of an agent's call: platforms number theirs anew in each conversation. */
+function callId(conversation, platformCallId) {
+  return `${conversation}:${platformCallId}`.slice(-MAX_CALL_ID)
+}
+
+function newId() {
+  return idFrom(crypto.getRandomValues(new Uint8Array(16)))
 }
 
 function socketAddress(base) {

@@ -120,7 +120,7 @@ async def test_the_real_widget_is_joined_to_the_session(
     asking = asyncio.create_task(
         said.call_tool("companion_choose", CHOICE, tool_call_id="of_the_widget")
     )
-    assert (await here.question())["tool_call_id"] == "of_the_widget"
+    assert (await here.question())["tool_call_id"] == f"{said.id}:of_the_widget"
     await here.choose("air")
     assert (await asking).json["id"] == "air"
     await here.say("and insure it")

@@ -59,7 +59,7 @@ async def said(agent: NodeAgent, fake: FakeElevenLabs) -> FakeConversation:
 
 async def test_the_agent_asks_and_the_screen_answers(said: FakeConversation, here: Phone) -> None:
     asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE, tool_call_id="of11"))
-    assert (await here.question())["tool_call_id"] == "of11"
+    assert (await here.question())["tool_call_id"] == f"{said.id}:of11"
     await here.choose("air")
     assert (await asking).json["id"] == "air"
 

@@ -60,7 +60,7 @@ async def test_the_call_keeps_elevenlabs_id_and_says_it_once(
             agent.said.call_tool("companion_choose", CHOICE, tool_call_id="call_of_elevenlabs")
         )
         asked = await here.question()
-        assert asked["tool_call_id"] == "call_of_elevenlabs"
+        assert asked["tool_call_id"] == f"{agent.said.id}:call_of_elevenlabs"
         assert "tool_call_id" not in asked["parameters"]
         await here.choose("air")
         await asking

@@ -163,10 +163,22 @@ async def test_nobody_waits_long_for_a_card_that_nobody_looks_at(
         began_s = time.monotonic()
         reply = await call.tool("companion_show", {"title": "Rates", "data": '{"Ground": 12}'})
         assert reply["status"] == "no_screen"
+        assert "ask" not in reply["say"], "a card asks nothing"
         assert time.monotonic() - began_s < 8
         async with screen_of(companion_server, call) as phone:
             asked = await phone.question("companion_show")
             assert asked["parameters"] == {"title": "Rates", "data": {"Ground": 12}}
+
+
+async def test_of_a_card_on_a_phone_that_sleeps_the_agent_says_what_is_true(
+    companion_server: CompanionServer,
+) -> None:
+    async with calling(companion_server) as call, screen_of(companion_server, call):
+        reply = await call.tool("companion_show", {"title": "Rates"})
+        assert reply["status"] == "no_answer"
+        assert "question" not in reply["say"]
+        assert "answer" not in reply["say"]
+        assert "screen" in reply["say"]
 
 
 async def test_a_session_that_ended_leaves_nothing_of_its_caller(
