@@ -107,7 +107,7 @@ class Config:
         "1h", "A session expires this long after its last activity."
     )
     keep_ended: float | str = _setting(
-        0, "Keep ended sessions readable for inspector and export this long."
+        "24h", "Keep ended sessions readable for inspector and export this long."
     )
     durability: Literal["power", "process"] = _setting(
         "power",

@@ -115,7 +115,10 @@ class Expiry:
     async def _sweep(self) -> None:
         now_ms = self._now_ms()
         for live in list(self._lives.values()):
-            if self.is_over(live):
+            if live.session.ended is not None:
+                # Somebody reads what is kept of it; there is nothing to expire.
+                self._forget_quiet(live)
+            elif self.is_over(live):
                 await self._expire(live.session_id)
             else:
                 self._look_at(live, now_ms)
@@ -136,8 +139,12 @@ class Expiry:
         news_ms = live.last_active_ms - live.touched_ms
         if news_ms >= self._grain_ms or (live.is_quiet and news_ms > 0):
             self._touch(live)
+        if live.touched_ms >= live.last_active_ms:
+            self._forget_quiet(live)
+
+    def _forget_quiet(self, live: Live) -> None:
         idle_s = asyncio.get_running_loop().time() - live.used_at_s
-        if live.is_quiet and idle_s > QUIET_S and live.touched_ms >= live.last_active_ms:
+        if live.is_quiet and idle_s > QUIET_S:
             self._lives.pop(live.session_id, None)
 
     def _touch(self, live: Live) -> None:

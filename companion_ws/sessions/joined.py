@@ -23,9 +23,16 @@ LEFT_OUT_BYTES: Final = 128
 
 
 def joined_text(
-    session: Session, at_ms: int, presence: list[dict[str, Any]], fields: dict[str, Any]
+    session: Session,
+    at_ms: int,
+    ahead_ms: int,
+    presence: list[dict[str, Any]],
+    fields: dict[str, Any],
 ) -> bytes:
-    """Return the text of `session_joined`: `fields`, and what the session holds at `at_ms`."""
+    """Return the text of `session_joined`: `fields`, and what the session holds at `at_ms`.
+
+    The time people are shown is `ahead_ms` later than the session's own.
+    """
     cards = [body for _, body in session.cards.values()]
     room = MAX_JOIN_BYTES - len(encode(fields)) - LEFT_OUT_BYTES - _size(cards)
     here = _newest([encode(entry) for entry in presence], min(room, MAX_PRESENCE_BYTES))
@@ -38,7 +45,7 @@ def joined_text(
         marked(
             call.body,
             released=session.is_released(call),
-            open_until=call.asked_at_ms + QUESTION_MS,
+            open_until=call.asked_at_ms + QUESTION_MS + ahead_ms,
         )
         for call in session.open_calls(at_ms)
     ]

@@ -150,6 +150,15 @@ class Live:
         return not self.members and not self._line and not self._is_reading_anew
 
     @property
+    def is_asking(self) -> bool:
+        """Whether a call waits here, or a question can still be answered."""
+        at_ms = self.clock.running_ms()
+        return any(
+            call.status == "waiting" or call.is_open(at_ms)
+            for call in self.session.unclosed.values()
+        )
+
+    @property
     def is_disk_behind(self) -> bool:
         """Whether so much waits for the disk that whoever has something there should wait."""
         return self._database.is_full
@@ -528,6 +537,7 @@ class Live:
         body = joined_text(
             session,
             at_ms,
+            self.clock.shown_ms(at_ms) - at_ms,
             self.presence(),
             {
                 "type": "session_joined",

@@ -46,6 +46,8 @@ from companion_ws.sessions.tools import ServerTool
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 """The shape of a BCP 47 tag."""
+MOST_KEPT: Final = 200
+"""Ended sessions of a user that are kept; the one that ended first makes room."""
 RESTARTING: Final = 1012
 """The close code of a server that stops and will be back."""
 
@@ -272,16 +274,17 @@ class Sessions:
     ) -> Summary:
         """Make a new session, durable on return.
 
-        At the limit the user's oldest session with no connection, no device and no
-        telephone call under way makes room. One that a telephone call opens
-        (`is_call`) is bounded by the number of calls instead.
+        At the limit the oldest session that the same party opened (the user, or that
+        service) makes room, if it has no connection, device, open question or telephone
+        call under way. One that a telephone call opens (`is_call`) is bounded by the
+        number of calls instead.
 
         Raises:
-            TooManyConnections: every session of the user is in use.
+            TooManyConnections: none of the user's sessions may make room.
         """
         async with self._creating.setdefault(user, asyncio.Lock()):
             if not is_call:
-                await self._make_room(user)
+                await self._make_room(user, service)
             row = Row(
                 self._new_id(), user, service, label(title), language, self.now_ms(),
                 self.clock.running_ms(), None, 0, None, int(is_call),
@@ -293,22 +296,33 @@ class Sessions:
         self._lives[row.session_id] = self._brought_to_life(stored)
         return self._summary(row)
 
-    async def _make_room(self, user: str) -> None:
+    async def _make_room(self, user: str, service: str | None) -> None:
         limit = self.rules.sessions_per_user
         if not limit:
             return
-        sessions = await self.store.of_user(user)
-        for session_id in sessions:
-            if len(sessions) < limit:
+        opened = await self.store.of_user(user)
+        left = len(opened)
+        for session_id, by in opened:
+            if left < limit:
                 return
-            if self.connections.of_session(session_id) or self.calls.is_live(session_id):
-                continue
-            if await self._keys.has_device(session_id):
-                continue
-            await self.end(session_id, "made room for a newer session")
-            sessions = [other for other in sessions if other != session_id]
-        if len(sessions) >= limit:
-            raise TooManyConnections(f"All {limit} sessions of this user are in use.")
+            # One party never ends what another has opened.
+            if by == service and not await self._is_used(session_id):
+                await self.end(session_id, "made room for a newer session")
+                left -= 1
+        if left >= limit:
+            raise TooManyConnections(
+                f"This user has {limit} sessions, and none that may make room."
+            )
+
+    async def _is_used(self, session_id: str) -> bool:
+        """Whether somebody is in a session, may come back to it, or is asked something there."""
+        if self.connections.of_session(session_id) or self.calls.is_live(session_id):
+            return True
+        if await self._keys.has_device(session_id):
+            return True
+        live = await self.live(session_id)
+        # Somebody may have come while the disk was asked; from here on nothing awaits.
+        return live is None or live.is_asking or bool(self.connections.of_session(session_id))
 
     async def summary(self, session_id: str) -> Summary | None:
         """Return a session without its log, ended ones included while they are kept."""
@@ -425,8 +439,11 @@ class Sessions:
             live.row = row
             live.session.language = row.language
 
-    async def end(self, session_id: str, reason: str) -> None:
-        """End a session: recorded, told, its sockets closed 4510, and everything deleted.
+    async def end(self, session_id: str, reason: str, *, erase: bool = False) -> None:
+        """End a session: recorded, told, its sockets closed 4510.
+
+        Its owner and admins can read it for as long as ended sessions are kept, then
+        everything of it is deleted; at once with `erase`.
 
         Raises:
             SessionNotFound: there is none, or it has ended already.
@@ -442,9 +459,19 @@ class Sessions:
         self._lives.pop(session_id, None)
         self.calls.forget(session_id)
         self.connections.close(4510, reason, session_id=session_id)
-        await self.store.delete_or_keep(
-            session_id, self.rules.keep_ended_s, self._keys.forget_session(session_id)
-        )
+        forgotten = self._keys.forget_session(session_id)
+        if erase or not self.rules.keep_ended_s:
+            await self.store.delete(session_id, forgotten)
+        else:
+            await self.store.keep(session_id, forgotten)
+            for oldest in await self.store.ended_beyond(live.row.user, MOST_KEPT):
+                await self.store.delete(oldest, self._keys.forget_session(oldest))
+
+    async def erase(self, session_id: str) -> None:
+        """Delete everything of a session that has ended."""
+        self._lives.pop(session_id, None)
+        await self.store.delete(session_id, self._keys.forget_session(session_id))
+        await self._database.checkpoint()
 
     # Commands.
 

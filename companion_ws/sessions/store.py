@@ -498,19 +498,27 @@ class Store:
             )
         ]
 
-    async def of_user(self, user: str) -> list[str]:
-        """Return the ids of a user's sessions that have not ended, oldest first.
-
-        Those of telephone calls are bounded by the number of calls instead.
-        """
+    async def ended_beyond(self, user: str, most: int) -> list[str]:
+        """Return a user's ended sessions that the newest `most` leave no room for."""
         return [
             session_id
             for (session_id,) in await self._database.read(
-                "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NULL"
-                " AND is_call = 0 ORDER BY created_at_ms, session_id",
-                (user,),
+                "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NOT NULL"
+                " ORDER BY ended_at_ms DESC, created_at_ms DESC LIMIT -1 OFFSET ?",
+                (user, most),
             )
         ]
+
+    async def of_user(self, user: str) -> list[tuple[str, str | None]]:
+        """Return id and service of a user's sessions that have not ended, oldest first.
+
+        Those of telephone calls are bounded by the number of calls instead.
+        """
+        return await self._database.read(
+            "SELECT session_id, service FROM sessions WHERE user = ? AND ended_at_ms IS NULL"
+            " AND is_call = 0 ORDER BY created_at_ms, session_id",
+            (user,),
+        )
 
     async def running(self) -> list[str]:
         """Return the sessions in which a server tool ran when the process ended."""
@@ -550,15 +558,10 @@ class Store:
         """Forget something that was due and needed nothing any more."""
         await self._database.transact([Statement(_DONE, (session_id, kind, ref))])
 
-    async def delete_or_keep(
-        self, session_id: str, keep_s: float, besides: Iterable[Statement] = ()
-    ) -> None:
-        """Remove an ended session, or keep it readable and let go of its keys alone."""
-        if keep_s:
-            unbound = [Statement(sql, (session_id,)) for sql in _UNCALLED]
-            await self._database.transact([*besides, *unbound])
-        else:
-            await self.delete(session_id, besides)
+    async def keep(self, session_id: str, besides: Iterable[Statement] = ()) -> None:
+        """Keep an ended session readable, and let go of its keys alone."""
+        unbound = [Statement(sql, (session_id,)) for sql in _UNCALLED]
+        await self._database.transact([*besides, *unbound])
 
     async def delete(self, session_id: str, besides: Iterable[Statement] = ()) -> None:
         """Remove everything of a session, with what others hold of it, in one transaction."""

@@ -36,6 +36,7 @@ from companion_ws.web.middleware import CLAIMS, read_json, read_named
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
 from companion_ws.web.shapes import (
     Acting,
+    Ending,
     Entry,
     Message,
     Naming,
@@ -82,7 +83,8 @@ class Api:
             Route("GET", one, OWNER, self.show, summary="Show a session", answer=SessionShown),
             Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language",
                   body=Naming, answer=SessionShown),
-            Route("DELETE", one, OWNER, self.end, summary="End a session", status=204),
+            Route("DELETE", one, OWNER, self.end, summary="End a session", query=Ending,
+                  status=204),
             Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state",
                   answer=dict[str, Entry]),
             Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key",
@@ -161,10 +163,15 @@ class Api:
 
     async def end(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        _alive(summary)
+        erase = query_of(request.query, Ending).erase
+        if not erase:
+            _alive(summary)
         claims = request[CLAIMS]
         by = "admin" if claims.user != summary.user and claims.kind == "admin" else "owner"
-        await self._sessions.end(summary.session_id, f"ended by {by}")
+        if summary.ended_at_ms is None:
+            await self._sessions.end(summary.session_id, f"ended by {by}", erase=erase)
+        if erase:
+            await self._sessions.erase(summary.session_id)
         return web.Response(status=204)
 
     async def _shown(self, summary: Summary) -> dict[str, Any]:
@@ -408,7 +415,10 @@ async def member(sessions: Sessions, request: web.Request) -> Summary:
         return await owned(sessions, request)
     if claims.session_id != request.match_info["session_id"]:
         raise SessionNotFound("There is no such session.")
-    return await _found(sessions, request)
+    summary = await _found(sessions, request)
+    # What is kept after the end is its owner's alone to read.
+    _alive(summary)
+    return summary
 
 
 async def _found(sessions: Sessions, request: web.Request) -> Summary:

@@ -67,6 +67,14 @@ class Sending(Struct, kw_only=True):
     ] = 0.0
 
 
+class Ending(Struct, kw_only=True):
+    """Whether a session's end is also that of what it holds."""
+
+    erase: Annotated[
+        bool, Meta(description="1: delete everything of it at once, also once it has ended")
+    ] = False
+
+
 class Acting(Struct, kw_only=True):
     """Whom a change comes from."""
 

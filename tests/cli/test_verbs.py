@@ -209,6 +209,9 @@ async def test_sessions_are_listed_shown_found_sent_to_exported_and_ended(
     with pytest.raises(CompanionClosed) as closed:
         await asyncio.wait_for(ending, 5)
     assert closed.value.code == 4510
+    kept = json.loads("\n".join(await verb(program, "session", "show", session_id)))
+    assert kept["ended_at"]
+    await verb(program, "session", "end", session_id, "--erase", "--yes")
     gone = await asyncio.to_thread(program.run, "session", "show", session_id)
     assert (gone.returncode, gone.stdout) == (1, "")
 

@@ -90,6 +90,8 @@ async def test_sessions_are_made_found_bound_and_ended(server: Running) -> None:
     await sessions.end(made.session_id, "over")
     assert (await agent.next_of("session_ended"))["reason"] == "over"
     assert await agent.close_code() == 4510
-    assert await sessions.summary(made.session_id) is None
+    kept = await sessions.summary(made.session_id)
+    assert kept is not None
+    assert kept.ended_at_ms is not None
     with pytest.raises(SessionNotFound):
         await sessions.end(made.session_id, "again")

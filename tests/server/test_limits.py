@@ -178,7 +178,8 @@ async def test_beyond_the_limit_the_oldest_session_nobody_is_in_makes_room(start
     await server.new_session()
     newest = await server.new_session()
 
-    ids = [s["session_id"] for s in (await server.http("GET", "/me/sessions")).body["sessions"]]
+    listed = (await server.http("GET", "/me/sessions")).body["sessions"]
+    ids = [s["session_id"] for s in listed if s["ended_at"] is None]
     assert idle not in ids
     assert len(ids) == 3
     assert {used.session_id, newest} <= set(ids)
@@ -202,6 +203,44 @@ async def test_sessions_in_use_make_no_room(start: Any) -> None:
     full = await server.http("POST", "/sessions", {"user": "alice"}, token=shop)
     assert full.status == 429, "the owner's limits count"
     assert (await server.http("POST", "/sessions", {"user": "carol"}, token=shop)).status == 201
+
+
+async def test_no_party_ends_a_session_that_another_has_opened(start: Any) -> None:
+    server = await start(limit_sessions_per_user=3)
+    shop, bank = server.token("shop", "service"), server.token("bank", "service")
+
+    async def opened(token: str, **body: Any) -> Any:
+        return await server.http("POST", "/sessions", body, token=token)
+
+    mine = await server.new_session()
+    for _ in range(2):
+        assert (await opened(shop, user="alice")).status == 201
+    refused = await opened(bank, user="alice")
+    assert (refused.status, refused.code) == (429, "too_many_connections")
+    theirs = await opened(shop, user="alice")
+    assert theirs.status == 201, "one of its own makes room"
+    assert (await server.http("GET", f"/sessions/{mine}")).body["ended_at"] is None
+    assert (await server.join()).joined["created"], "and so does one of the user's own"
+    assert (await server.http("GET", f"/sessions/{mine}")).body["ended_at"]
+    assert (await server.refusal()).code == 4429, "the one that is left is used"
+    shown = await server.http("GET", f"/sessions/{theirs.body['session_id']}", token=shop)
+    assert shown.body["ended_at"] is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_session_with_an_open_question_makes_no_room(start: Any, restarted: bool) -> None:
+    server = await start(limit_sessions_per_user=1)
+    session_id = await server.new_session()
+    path = f"/sessions/{session_id}/messages"
+    call = {"tool_name": "companion_confirm", "tool_call_id": "t1"}
+    await server.http("POST", f"{path}?wait=5", {"type": "client_tool_call", "client_tool_call": call})
+    if restarted:
+        await server.restart()
+
+    assert (await server.http("POST", "/sessions", {})).status == 429
+    cancel = {"type": "client_tool_cancel", "tool_call_id": "t1"}
+    assert (await server.http("POST", path, cancel)).status == 200
+    assert (await server.http("POST", "/sessions", {})).status == 201
 
 
 # State.

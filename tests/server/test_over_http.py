@@ -44,7 +44,7 @@ async def test_a_session_is_made_named_shown_and_ended(server: Running) -> None:
     assert (await server.http("DELETE", path)).status in (200, 204)
     assert (await socket.next_of("session_ended"))["reason"]
     assert await socket.close_code() == 4510
-    assert (await server.http("GET", path)).status == 404
+    assert (await server.http("GET", path)).body["ended_at"], "kept for its owner"
 
 
 async def test_an_absent_body_is_an_empty_object(server: Running) -> None:

@@ -71,13 +71,14 @@ function paint(sessions) {
 function row(session) {
   const id = session.session_id
   const own = devices.filter((device) => device.session_id === id)
-  const state = JSON.stringify([session.title, session.connections, session.seq, ago(session.last_active_at), own])
+  const state = JSON.stringify([session.title, session.connections, session.seq, ago(session.last_active_at), session.ended_at, own])
   const known = rows.get(id)
   if (known?.state === state || known?.node.contains(document.activeElement)) return known.node
   const isOpen = known?.node.querySelector("details")?.open ?? false
   const node = known?.node ?? h("li", { class: "session" })
   rows.set(id, { node, state })
   const name = session.title || "Untitled session"
+  if (session.ended_at) return endedRow(session, node, name, isOpen)
   node.replaceChildren(
     h("div", { class: "session-main" },
       h("h2", {}, name),
@@ -96,6 +97,28 @@ function row(session) {
         ? h("ul", { class: "devices" }, own.map((device) => deviceRow(device)))
         : h("p", { class: "muted" }, "No phone is paired with this session.")))
   return node
+}
+
+/** What is kept of a session after its end: read and taken away, or erased. */
+function endedRow(session, node, name, isOpen) {
+  node.replaceChildren(
+    h("div", { class: "session-main" },
+      h("h2", {}, name),
+      h("p", { class: "muted session-id" }, h("code", {}, session.session_id)),
+      h("p", { class: "presence" }, h("span", { class: "badge" }, h("i", { class: "dot", "aria-hidden": "true" }), `ended ${ago(session.ended_at)}`))),
+    h("details", { class: "session-more", open: isOpen },
+      h("summary", { "aria-label": `More about ${name}` }, "More"),
+      h("div", { class: "actions" },
+        h("button", { type: "button", class: "quiet", on: { click: () => download(session) } }, "Export"),
+        h("button", { type: "button", class: "quiet danger", on: { click: () => erase(session) } }, "Erase"))))
+  return node
+}
+
+async function erase(session) {
+  const name = session.title || session.session_id
+  const text = "What is kept of it is deleted for good."
+  if (!(await confirmed(`Erase “${name}”?`, text, "Erase", { danger: true }))) return
+  await attempt(() => ask("DELETE", `sessions/${session.session_id}?erase=1`, { token }))
 }
 
 function present({ connections }) {
@@ -143,7 +166,7 @@ async function download(session) {
 
 async function end(session) {
   const name = session.title || session.session_id
-  const text = "Everybody is disconnected, and what was said and shown is deleted."
+  const text = "Everybody is disconnected. What was said and shown stays readable for you until it is deleted."
   if (!(await confirmed(`End “${name}”?`, text, "End session", { danger: true }))) return
   await attempt(() => ask("DELETE", `sessions/${session.session_id}`, { token }))
 }
