@@ -104,10 +104,10 @@ class Config:
     )
     log_format: Literal["text", "json"] = _setting("text", "How log lines look.")
     session_ttl: float | str = _setting(
-        "1h", "A session expires this long after its last activity."
+        "1h", "A session expires this long after its last activity: a duration."
     )
     keep_ended: float | str = _setting(
-        "24h", "Keep ended sessions readable for inspector and export this long."
+        "24h", "Keep ended sessions readable for inspector and export this long: a duration."
     )
     durability: Literal["power", "process"] = _setting(
         "power",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -30,10 +31,26 @@ class _ServesByDefault(click.Group):
     """Without a verb it is `serve`, flags and all."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "--version"}
+        own = {"--help", "-h", "--version"}
         if not args or (args[0].startswith("-") and args[0] not in own):
-            args = ["serve", *args]
+            args = self._verb_first(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _verb_first(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put options that stand before a verb behind it; without a verb they are those of `serve`."""
+        taking = {
+            name: parameter.nargs if not getattr(parameter, "is_flag", False) else 0
+            for parameter in self.commands["serve"].get_params(ctx)
+            for name in parameter.opts
+        }
+        at = 0
+        while at < len(args) and args[at].startswith("-") and args[at] != "--":
+            at += 1 + (0 if "=" in args[at] else taking.get(args[at], 0))
+        if at >= len(args) or args[at] not in self.commands:
+            return ["serve", *args]
+        before, after = args[:at], args[at:]
+        end = after.index("--") if "--" in after else len(after)
+        return [*after[:end], *before, *after[end:]]
 
     def main(self, *arguments: Any, **extra: Any) -> NoReturn:
         """Run a verb; what it could not do is one sentence in which nothing acts."""
@@ -86,7 +103,22 @@ def _forget_output() -> None:
         os.dup2(nowhere, stream)
 
 
-@click.group(cls=_ServesByDefault, context_settings={"max_content_width": 100})
+def _name_defaults(command: click.Command) -> None:
+    """Let `--help` name the default of every option, none and off included."""
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.required and not option.show_default:
+            # click marks what has no default in a way of its own, which differs by version.
+            has_one = isinstance(option.default, str | int | float | Path) and not option.is_flag
+            option.show_default = has_one or ("off" if option.is_flag else "none")
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _name_defaults(inner)
+
+
+@click.group(
+    cls=_ServesByDefault,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="companion-ws")
 def main() -> None:
     """Give a voice agent a screen.
@@ -98,3 +130,4 @@ def main() -> None:
 for _name in GROUPS:
     for _command in import_module(f"{__name__}.{_name}").COMMANDS:
         main.add_command(_command)
+_name_defaults(main)

@@ -26,7 +26,7 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
 
 @click.command()
-@click.option("--url", envvar="COMPANION_URL", show_envvar=True, help="The server.  [running one]")
+@click.option("--url", envvar="COMPANION_URL", show_envvar=True, show_default="the running one", help="The server's URL.")
 @click.option("--session-id", help="The session to join; without it, a new one.")
 @click.option("--after", type=click.IntRange(0), help="First send every record after this seq.")
 @click.option("--epoch", help="The log `--after` belongs to.")

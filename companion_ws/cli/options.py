@@ -11,7 +11,10 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
+from click.core import ParameterSource
 
+from companion_ws.cli import settings_file
+from companion_ws.cli.running import sentences
 from companion_ws.config import Config
 from companion_ws.core.text import visible
 
@@ -21,8 +24,34 @@ _HINTS: Final = get_type_hints(Config)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar=settings_file.VARIABLE,
+    show_envvar=True,
+    show_default="companion.toml in the data folder",
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, parameter, path: _remember(context, path),
+    help="Settings file (TOML).",
+)
+
+
+class SettingsCommand(click.Command):
+    """A command whose flags stand in the settings file, too: flag, environment, file, default."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        if not given.get("help"):
+            config = given.get("config") or os.environ.get(settings_file.VARIABLE)
+            data = given.get("data") or os.environ.get(PREFIX + "DATA") or "data"
+            ctx.default_map = _file_settings(Path(config) if config else None, Path(data))
+        return super().parse_args(ctx, args)
+
+
 def setting_options(command: Command) -> Command:
     """Give a command a flag for every setting; its parameters are the fields of `Config`."""
+    command = config_option(command)
     for field in reversed(fields(Config)):
         if not _is_secret(field):
             command = _option(field)(command)
@@ -30,7 +59,8 @@ def setting_options(command: Command) -> Command:
 
 
 def data_option(command: Command) -> Command:
-    """Give a verb the flag that says which data folder it works on."""
+    """Give a verb the flags that say which data folder it works on."""
+    command = config_option(command)
     return click.option(
         "--data",
         type=click.Path(file_okay=False, path_type=Path),
@@ -38,8 +68,41 @@ def data_option(command: Command) -> Command:
         show_default=True,
         envvar="COMPANION_DATA",
         show_envvar=True,
+        callback=_chosen_data,
         help="Folder of database and key.",
     )(command)
+
+
+def _remember(context: click.Context, path: Path | None) -> None:
+    context.meta[settings_file.VARIABLE] = path
+
+
+def _chosen_data(context: click.Context, parameter: click.Parameter, data: Path) -> Path:
+    """Return the folder a verb was told, be it by the settings file."""
+    config = context.meta.get(settings_file.VARIABLE)
+    if context.get_parameter_source("data") is ParameterSource.DEFAULT and config is not None:
+        return Path(_file_settings(config, data).get("data", data))
+    return data
+
+
+def _file_settings(config: Path | None, data: Path) -> dict[str, Any]:
+    """Return what the settings file says: the one that was named, else the data folder's."""
+    kinds = {name_of(field): _kind(field) for field in fields(Config) if not _is_secret(field)}
+    secrets = {field.name for field in fields(Config) if _is_secret(field)}
+    with sentences():
+        return settings_file.read_settings(
+            config or data / settings_file.NAME,
+            settings=kinds,
+            secrets=secrets,
+            is_of_data=config is None,
+        )
+
+
+def _kind(field: Field[Any]) -> settings_file.Kind:
+    hint = _HINTS[field.name]
+    if hint is bool:
+        return "switch"
+    return "several" if get_origin(hint) is tuple else "one"
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -69,8 +132,8 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     if "no_transcripts" in values:
         settings["transcripts"] = not values["no_transcripts"]
     for field in fields(Config):
-        given = environ.get(PREFIX + field.name.upper())
-        if _is_secret(field) and given:
+        given = _secret(PREFIX + field.name.upper(), environ) if _is_secret(field) else None
+        if given is not None:
             settings[field.name] = given
     try:
         config = Config(**settings)
@@ -81,10 +144,29 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     return config
 
 
+def _secret(variable: str, environ: Mapping[str, str]) -> str | None:
+    """Return a secret from its variable, or from the file that `VARIABLE_FILE` names."""
+    given, path = environ.get(variable), environ.get(f"{variable}_FILE")
+    if not path:
+        return given or None
+    if given:
+        raise click.UsageError(f"{variable} and {variable}_FILE are both set; set one of them.")
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape").strip("\r\n")
+    except OSError as error:
+        raise click.UsageError(f"{variable}_FILE: {path} cannot be read: {error.strerror}.") from None
+    if not text:
+        raise click.UsageError(f"{variable}_FILE: {path} is empty.")
+    return text
+
+
 def environment_config(data: Path) -> Config:
-    """Return the settings a verb works with: the environment's, and its data folder."""
-    command = setting_options(click.Command("settings"))
-    with command.make_context("settings", []) as context:
+    """Return the settings a verb works with: the environment's and the file's, and its data folder."""
+    outer = click.get_current_context(silent=True)
+    config = outer.meta.get(settings_file.VARIABLE) if outer is not None else None
+    arguments = ["--data", str(data), *(["--config", str(config)] if config is not None else [])]
+    command = setting_options(SettingsCommand("settings"))
+    with command.make_context("settings", arguments) as context:
         return config_of({**context.params, "data": data})
 
 
@@ -97,6 +179,15 @@ def flag_of(field: Field[Any]) -> str:
     return str(field.metadata.get("flag") or "--" + field.name.replace("_", "-"))
 
 
+def name_of(field: Field[Any]) -> str:
+    """Return what a setting is called as a parameter and in the settings file.
+
+    >>> [name_of(field) for field in fields(Config) if field.name == "transcripts"]
+    ['no_transcripts']
+    """
+    return flag_of(field).removeprefix("--").replace("-", "_")
+
+
 def _is_secret(field: Field[Any]) -> bool:
     return bool(field.metadata.get("secret"))
 
@@ -107,7 +198,7 @@ def _option(field: Field[Any]) -> Callable[[Command], Command]:
     default = None if field.default is MISSING else field.default
     options: dict[str, Any] = {
         "help": field.metadata["help"] + (" 0: no limit." if "limit_" in field.name else ""),
-        "envvar": PREFIX + flag.removeprefix("--").replace("-", "_").upper(),
+        "envvar": PREFIX + name_of(field).upper(),
         "show_envvar": True,
     }
     if hint is bool:

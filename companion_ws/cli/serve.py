@@ -16,7 +16,7 @@ import click
 
 from companion_ws import logs
 from companion_ws.cli.listening import listening
-from companion_ws.cli.options import config_of, setting_options
+from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.running import finish
 from companion_ws.cli.startup import print_start
 from companion_ws.config import Config
@@ -27,14 +27,18 @@ STOP_S: Final = 9.5
 RELOAD_POLL_S: Final = 0.5
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @setting_options
 def serve(**values: Any) -> None:
     """Start the server.
 
-    That is what happens without a command, too. Every option is also a variable: the option wins over the environment, the
-    environment over the default. Secrets are variables only; docs/operations.md
-    lists them.
+    That is what happens without a command, too. An option wins over its variable, that
+    over the settings file, that over the default. Durations are written 90s, 15m, 1h or 30d; a
+    bare number is seconds.
+
+    Secrets are variables, or files that VARIABLE_FILE names, and never options:
+    COMPANION_SECRET_KEY, and for agents at ElevenLabs
+    COMPANION_ELEVENLABS_API_KEY, _AGENT_ID, _TOOL_SECRET, _WEBHOOK_SECRET, _BASE_URL and _USER.
     """
     config = config_of(values)
     if config.tools is not None:

@@ -31,8 +31,8 @@ def session() -> None:
 
 
 @session.command("list")
-@click.option("--user", help="Only this user's.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--user", help="Only sessions of this user.")
+@click.option("--limit", type=click.IntRange(1), default=100, help="Sessions at most.")
 @json_option
 @data_option
 def list_(user: str | None, limit: int, as_json: bool, data: Path) -> None:

@@ -45,7 +45,7 @@ def token() -> None:
     type=click.Choice(["user", "service", "admin"]),
     default="user",
     show_default=True,
-    help="user: own sessions; service: a backend; admin: everything.",
+    help="What it opens: own sessions, those of a backend, everything.",
 )
 @click.option("--ttl", "ttl_s", type=TokenLife(), default="30d", show_default=True,
               help="How long it is good.")  # fmt: skip

@@ -27,7 +27,7 @@ def elevenlabs() -> None:
 
 
 @elevenlabs.command("agent-config")
-@click.option("--url", help="The public URL of this server.  [--public-url, or its address]")
+@click.option("--url", show_default="--public-url, or its address", help="The public URL of this server.")
 @click.option(
     "--kind",
     "kinds",
@@ -65,7 +65,7 @@ def agent_config_(
 
 @click.command("fake-elevenlabs")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, help="Port to listen on.")
 @click.option("--require", "variables", multiple=True, help="Dynamic variable the agent needs.")
 @click.option("--requires-auth", is_flag=True, help="Refuse conversations without a signed URL.")
 def fake_elevenlabs(host: str, port: int, variables: tuple[str, ...], requires_auth: bool) -> None:
@@ -135,7 +135,7 @@ async def _do(conversation: Any, order: dict[str, Any]) -> None:
 @click.option("--speed", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Times as fast as it happened; 0: without a pause.")  # fmt: skip
 @click.option("--session-id", help="Play into this session; without it, a new one.")
-@click.option("--url", envvar="COMPANION_URL", show_envvar=True, help="The server.  [running one]")
+@click.option("--url", envvar="COMPANION_URL", show_envvar=True, show_default="the running one", help="The server's URL.")
 @click.option(
     "--token",
     envvar="COMPANION_TOKEN",
