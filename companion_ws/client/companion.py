@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from ssl import SSLContext
@@ -111,6 +111,7 @@ class CompanionClient:
         self._view = self._incoming.view
         self._first: Message = {}
         self._is_left = False
+        self._company: set[asyncio.Task[None]] = set()
 
     # Coming and going.
 
@@ -155,12 +156,25 @@ class CompanionClient:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the session; what was not acknowledged by now is given up."""
+        """Leave the session; what was not acknowledged by now is given up.
+
+        What accompanies the client ends first.
+        """
         self._is_left = True
-        self._task.cancel()
+        company = list(self._company)
+        for task in [*company, self._task]:
+            task.cancel()
+        await asyncio.gather(*company, return_exceptions=True)
         with suppress(asyncio.CancelledError):
             await self._task
         await self._http.close()
+
+    def accompany(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` on the client's loop until it ends by itself or the client is left."""
+        task = self.loop.create_task(work)
+        self._company.add(task)
+        task.add_done_callback(self._company.discard)
+        return task
 
     async def _live(self) -> None:
         closed = CompanionClosed(1000, "the client left")
@@ -219,6 +233,11 @@ class CompanionClient:
     def presence(self) -> list[Message]:
         """Who is connected, this client included."""
         return list(self._view.presence.values())
+
+    @property
+    def connected(self) -> Collection[str]:
+        """The `connection_id` of everybody in `presence`."""
+        return self._view.presence.keys()
 
     @property
     def screens(self) -> list[Message]:
@@ -303,6 +322,18 @@ class CompanionClient:
         call_id = tool_call_id or uuid.uuid4().hex
         call = {"tool_name": tool_name, "tool_call_id": call_id, "parameters": parameters}
         return await self._outgoing.call(call_id, _with(call, timeout_ms=timeout_ms))
+
+    def let_go(self, tool_call_id: str) -> None:
+        """Say that whoever made this call goes on without its result; `call` still waits."""
+        self._outgoing.let_go(tool_call_id)
+
+    def was_claimed(self, tool_call_id: str) -> bool:
+        """Whether a call's result went to somebody who waited for it by `call` or `call_tool`."""
+        return self._outgoing.was_claimed(tool_call_id)
+
+    def call_record(self, tool_call_id: str) -> Message | None:
+        """Return the record of a call, if it is among the newest that were heard of."""
+        return self._view.calls.get(tool_call_id)
 
     async def answer_tool(self, tool_call_id: str, result: Any, is_error: bool = False) -> Message:
         """Answer a call, as a screen does; what is not a string is sent as its JSON text.

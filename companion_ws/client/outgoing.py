@@ -40,6 +40,8 @@ from companion_ws.core.view import Message
 
 MAX_WAITING: Final = 1_000
 """Commands without an answer; whoever sends more waits for room."""
+MAX_CLAIMED: Final = 1_000
+"""Calls of which it is remembered that somebody here got the result."""
 MAX_IN_FLIGHT: Final = 32
 """Commands on their way at once: below any burst a server allows."""
 ANSWER_WITHIN_S: Final = 120.0
@@ -104,6 +106,8 @@ class _Call:
     command: Message
     result: asyncio.Future[Message]
     waiters: int = 0
+    is_let_go: bool = False
+    """Whether whoever asked has gone on without it."""
 
     @property
     def request_id(self) -> str:
@@ -125,6 +129,7 @@ class Outgoing:
         self._unsent: deque[Command] = deque()
         self._in_flight: dict[str, Command] = {}
         self._calls: dict[str, _Call] = {}
+        self._claimed: deque[str] = deque(maxlen=MAX_CLAIMED)
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._wake = asyncio.Event()
         self._not_before_s = 0.0
@@ -206,6 +211,16 @@ class Outgoing:
             if not pending.waiters:
                 del self._calls[call_id]
                 _let_go(pending.result)
+
+    def let_go(self, call_id: str) -> None:
+        """Whoever made this call goes on without its result."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.is_let_go = True
+
+    def was_claimed(self, call_id: str) -> bool:
+        """Whether the result of a call went to somebody here who waited for it."""
+        return call_id in self._claimed
 
     async def _open(self, call: _Call) -> None:
         try:
@@ -353,6 +368,8 @@ class Outgoing:
         if call is None or call.result.done():
             return
         if "result" in result:
+            if not call.is_let_go and call_id is not None:
+                self._claimed.append(call_id)
             call.result.set_result(result)
         else:
             call.fail(ToolClosed("This call was answered; its result is no longer in the log."))

@@ -7,6 +7,9 @@ from typing import Any
 
 Message = dict[str, Any]
 
+MAX_CALLS = 100
+"""Calls whose records are remembered; the oldest goes first."""
+
 
 class News(Enum):
     """What a record was to the one who received it."""
@@ -32,6 +35,8 @@ class View:
         """What to ask for at the next join: the last record received, or None."""
         self.state: dict[str, Message] = {}
         self.presence: dict[str, Message] = {}
+        self.calls: dict[str, Message] = {}
+        """The newest tool calls heard of, by id: their records."""
         self._state_seq = 0
 
     @property
@@ -51,6 +56,8 @@ class View:
             self.after = max(asked, (joined["first_seq"] or 1) - 1)
         self.state = dict(joined["state"])
         self.presence = {entry["connection_id"]: entry for entry in joined["presence"]}
+        for call in joined.get("open_calls", ()):
+            self._remember(call)
         self._state_seq = joined["seq"]
 
     def take(self, record: Message) -> News:
@@ -61,6 +68,8 @@ class View:
         if seq > self.seq + 1:
             return News.GAP
         self.after = seq
+        if record["type"] == "client_tool_call":
+            self._remember(record)
         if seq > self._state_seq:
             self._apply(record)
         return News.NEW
@@ -74,6 +83,12 @@ class View:
             self.presence[connection_id] = entry
         else:
             self.presence.pop(connection_id, None)
+
+    def _remember(self, record: Message) -> None:
+        call = record.get("client_tool_call", record)
+        self.calls[call["tool_call_id"]] = record
+        if len(self.calls) > MAX_CALLS:
+            del self.calls[next(iter(self.calls))]
 
     def _apply(self, record: Message) -> None:
         if record["type"] == "state_updated":

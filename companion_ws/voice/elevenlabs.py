@@ -16,15 +16,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from companion_ws.client import CompanionClient, CompanionClosed
-from companion_ws.core.errors import CompanionError, SlowConsumer
+from companion_ws.core.errors import CompanionError, SlowConsumer, Unavailable
+from companion_ws.core.phrases import phrase
+from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
 
 from .mailbox import Letter, Mailbox
 from .session_calls import ANSWER_WITHIN_S, SessionCalls, ToolError
-from .wording import screen_text, state_gone_text, state_text, summary_text, tap_text, update_text
+from .wording import (
+    cut,
+    screen_text,
+    state_gone_text,
+    state_text,
+    summary_text,
+    tap_text,
+    update_text,
+)
 
 if TYPE_CHECKING:
     from elevenlabs.conversational_ai.conversation import (
@@ -50,6 +62,11 @@ _NESTS: Final = {
     "agent_tool_response": "agent_tool_response",
 }
 """What of a conversation the session is told, and under which key each carries its matter."""
+
+_NO_NEWS: Final = RELEASES | {"shown", "cancelled", "interrupted"}
+"""Results that are nobody's answer: the question is open still, or was none."""
+_ENVELOPE_BYTES: Final = 1_024
+"""What a message has beside what was said."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +104,8 @@ def attach(
     answers) and card buttons as turns; what screens show, set or update as
     contextual updates; activity as activity. All of it waits until the
     conversation is there, and what was not delivered when it ends is in `pending`: give
-    the attachment as `previous` to that of the next conversation.
+    the attachment as `previous` to that of the next conversation. What people answer to a
+    question whose conversation is over becomes a turn of the newest one.
 
     Call it on the companion's loop. It lasts until `close` or until the companion is left.
     """
@@ -116,13 +134,11 @@ class Attachment:
         self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._since = companion.seq
         sdk.tap(conversation, self._take_heard, self._take_end)
-        self._tools = conversation.client_tools
-        if isinstance(self._tools, sdk.CompanionTools):
-            self._tools.calls.on_late = self.turn
-        self._tasks = [
-            companion.loop.create_task(work(), name=f"elevenlabs{work.__name__}")
-            for work in (self._relay, self._read_records, self._read_passed, self._deliver)
-        ]
+        self._calls: SessionCalls | None = None
+        if isinstance(conversation.client_tools, sdk.CompanionTools):
+            self._calls = conversation.client_tools.calls
+        self._is_closed = False
+        self._work = companion.accompany(self._join())
 
     @property
     def pending(self) -> list[Letter]:
@@ -135,8 +151,9 @@ class Attachment:
 
     def close(self) -> list[Letter]:
         """Take the two apart; return what was not delivered."""
-        for task in self._tasks:
-            task.cancel()
+        self._is_closed = True
+        self._work.cancel()
+        self._release()
         return self.pending
 
     # From the conversation, on whatever thread it has.
@@ -147,13 +164,19 @@ class Attachment:
             return
         told = {"type": message["type"], nest: message.get(nest) or {}}
         conversation_id = told[nest].get("conversation_id")
-        if conversation_id and isinstance(self._tools, self._sdk.CompanionTools):
+        if conversation_id and self._calls is not None:
             # At once, on whatever thread: the first call may follow at its heels.
-            self._tools.calls.conversation = conversation_id
+            self._calls.conversation = conversation_id
         self._cross(self._take_told, told, loop)
 
     def _take_end(self) -> None:
+        self._release()
         self._cross(self._end)
+
+    def _release(self) -> None:
+        """Nobody waits for what this conversation asked; its answers are the next one's turns."""
+        if self._calls is not None:
+            self._calls.release()
 
     def _cross(self, call: Any, *arguments: Any) -> None:
         try:
@@ -190,18 +213,49 @@ class Attachment:
                 len(self._mailbox),
             )
 
+    async def _join(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as work:
+                work.create_task(self._relay())
+                work.create_task(self._read_records())
+                work.create_task(self._read_passed())
+                work.create_task(self._deliver())
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                log.info(
+                    "The companion was left; of what happened in the session "
+                    "the agent was not told %d things", len(self._mailbox),
+                )  # fmt: skip
+            raise
+
     async def _relay(self) -> None:
         while True:
             told = await self._heard.get()
             try:
                 if "type" in told:
-                    await self._companion.send(told)
+                    await self._insist(self._shortened(told))
                 else:
                     await self._speak(told["language"])
             except CompanionClosed:
                 return
             except CompanionError as error:
-                log.warning("The session did not take %s: %s", told, error.message)
+                log.warning("The session did not take %s: %s", told["type"], error.message)
+
+    async def _insist(self, told: dict[str, Any]) -> None:
+        """Send it, however long the server is away: the same `requestId` makes one of it."""
+        command = {"requestId": uuid.uuid4().hex, **told}
+        while True:
+            with suppress(Unavailable):
+                await self._companion.send(command)
+                return
+
+    def _shortened(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Cut what is too long for a message at its end: most of a speech is better than none."""
+        limit_bytes = (self._companion.joined.get("limits") or {}).get("message_bytes")
+        if not limit_bytes:
+            return told
+        nest = _NESTS[told["type"]]
+        return {**told, nest: cut(told[nest], limit_bytes - _ENVELOPE_BYTES)}
 
     async def _speak(self, language: str | None) -> None:
         """Sentences that the server makes are spoken in the language of the conversation."""
@@ -215,7 +269,7 @@ class Attachment:
                 async for record in self._companion.records():
                     if record["seq"] > self._since:
                         self._since = record["seq"]
-                        self._put(letter_of(record))
+                        self._put(self._late(record) or letter_of(record))
                 return
             except SlowConsumer:
                 log.error("Too much happened at once; the agent was not told all of it")
@@ -223,6 +277,24 @@ class Attachment:
             except CompanionClosed as closed:
                 log.info("The companion session is over: %s", closed)
                 return
+
+    def _late(self, record: Mapping[str, Any]) -> Letter | None:
+        """Return the answer to a question whose asker went on, or is gone, as the user's turn."""
+        if record["type"] != "client_tool_result":
+            return None
+        companion, call_id = self._companion, record["tool_call_id"]
+        if companion.was_claimed(call_id) or status_of(record["result"]) in _NO_NEWS:
+            return None
+        call = companion.call_record(call_id)
+        if call is not None:
+            asker = call["sender"]["connection_id"]
+            if asker != companion.joined["connection_id"] and asker in companion.connected:
+                return None  # another agent's, who waits for it
+        title = _parameters_of(call).get("title")
+        question = title if isinstance(title, str) and title else record["tool_name"]
+        language = companion.joined.get("language")
+        answer = choice_of(record["result"])
+        return Letter("turn", phrase(language, "late", question=question, answer=answer))
 
     async def _read_passed(self) -> None:
         while True:
@@ -280,6 +352,13 @@ def _language_of(conversation: Any) -> str | None:
     agent = override.get("agent") if isinstance(override, dict) else None
     language = agent.get("language") if isinstance(agent, dict) else None
     return language if isinstance(language, str) else None
+
+
+def _parameters_of(call: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if call is None:
+        return {}
+    parameters = call.get("client_tool_call", call).get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def letter_of(record: Mapping[str, Any]) -> Letter | None:

@@ -6,14 +6,14 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
 from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.core.errors import CompanionError, InvalidMessage
 from companion_ws.core.phrases import phrase
-from companion_ws.core.tool_calls import RELEASES, call_id_of, choice_of, status_of
+from companion_ws.core.tool_calls import call_id_of
 
 from .parameters import NotUnderstood, patience_ms, understood
 from .wording import refused_result
@@ -33,14 +33,13 @@ class ToolError(Exception):
 class SessionCalls:
     """Calls tools of a session from any loop or thread, each with an answer in time.
 
-    `on_late` is called on the companion's loop with a sentence for the agent
-    when an answer comes after the call was given up here.
+    What comes later is nobody's here; whoever is attached to the session tells it the agent.
     """
 
     def __init__(self, companion: CompanionClient, answer_within_s: float) -> None:
-        self.on_late: Callable[[str], None] | None = None
         self.conversation = uuid.uuid4().hex
         """Whose call ids these are: ElevenLabs' conversation id, once it is known."""
+        self._open: set[str] = set()
         self._companion = companion
         self._within_s = answer_within_s
         self._timeout_ms = max(_MIN_TIMEOUT_MS, int((answer_within_s - _MARGIN_S) * 1000))
@@ -59,10 +58,11 @@ class SessionCalls:
             given = understood(tool_name, given)
         except NotUnderstood as why:
             return self._refused(str(why))
+        call_id = self._id_of(parameters.get("tool_call_id"))
         call = self._companion.call(
             tool_name,
             given,
-            tool_call_id=self._id_of(parameters.get("tool_call_id")),
+            tool_call_id=call_id,
             timeout_ms=patience_ms(tool_name, self._timeout_ms),
         )
         try:
@@ -70,11 +70,13 @@ class SessionCalls:
         except RuntimeError:  # that loop is closed: the program is on its way out
             call.close()
             return self._unreachable()
+        self._open.add(call_id)
         try:
             async with asyncio.timeout(self._within_s):
                 record = await asyncio.shield(asyncio.wrap_future(asked))
         except TimeoutError:
-            asked.add_done_callback(lambda done: self._came_late(tool_name, given, done))
+            self._companion.let_go(call_id)
+            asked.add_done_callback(_note_end)
             return self._unreachable()
         except CompanionClosed as closed:
             raise ToolError(f"The companion session is over ({closed.reason}).") from closed
@@ -82,16 +84,25 @@ class SessionCalls:
             if isinstance(error, InvalidMessage) and not tool_name.startswith("companion_"):
                 raise ToolError(error.message) from error  # a fault of whoever defined the tool
             return self._refused(error.message)
+        finally:
+            self._open.discard(call_id)
         if record["is_error"]:
             raise ToolError(record["result"])
         return str(record["result"])
 
     def begin(self) -> None:
         """Another conversation begins; its id is not known yet."""
+        self.release()
         self.conversation = uuid.uuid4().hex
 
-    def _id_of(self, platform_call_id: Any) -> str | None:
-        return call_id_of(self.conversation, str(platform_call_id)) if platform_call_id else None
+    def release(self) -> None:
+        """The conversation is over: what is still asked will be answered to the next one."""
+        for call_id in tuple(self._open):
+            self._companion.let_go(call_id)
+
+    def _id_of(self, platform_call_id: Any) -> str:
+        call_id = str(platform_call_id) if platform_call_id else uuid.uuid4().hex
+        return call_id_of(self.conversation, call_id)
 
     def _unreachable(self) -> str:
         """No error: those are hidden from the model, and this it should speak about."""
@@ -105,22 +116,12 @@ class SessionCalls:
         """No error either: the model reads the reason, and can do better."""
         return refused_result(self._language, reason)
 
-    def _came_late(
-        self, tool_name: str, given: Mapping[str, Any], done: Future[dict[str, Any]]
-    ) -> None:
-        if done.cancelled() or done.exception() is not None:
-            log.warning("%s was never answered: %s", tool_name, done)
-            return
-        result = str(done.result()["result"])
-        if status_of(result) in RELEASES:
-            return  # the question is still open; its answer comes as a user_message
-        question = str(given.get("title") or tool_name)
-        sentence = phrase(self._language, "late", question=question, answer=choice_of(result))
-        if self.on_late is None:
-            log.warning("Nobody hears a late answer, no conversation is attached: %s", sentence)
-            return
-        self._companion.loop.call_soon_threadsafe(self.on_late, sentence)
-
     @property
     def _language(self) -> str | None:
         return self._companion.joined.get("language")
+
+
+def _note_end(asked: Future[dict[str, Any]]) -> None:
+    """A call that nobody waits for any more may fail as it likes."""
+    if not asked.cancelled() and asked.exception() is not None:
+        log.warning("A tool call was never answered: %s", asked.exception())

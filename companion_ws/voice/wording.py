@@ -87,3 +87,33 @@ def compact(value: Any) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
+
+
+def cut(value: Any, limit_bytes: int) -> Any:
+    """Return what was said with its longest texts cut, so that its JSON has `limit_bytes` at most.
+
+    >>> cut({"user_transcript": "aaaaaaaaaaaaaaaa"}, 34)
+    {'user_transcript': 'aaaaaaaa…'}
+    """
+    while (over := len(json.dumps(value, ensure_ascii=False).encode()) - limit_bytes) > 0:
+        longest = max((v for v in _texts(value)), key=len, default="")
+        kept = max(len(longest) - over - len("…".encode()), len(longest) // 2)
+        if len(longest) < 8:
+            return {}
+        value = _with_text(value, longest, longest[:kept] + "…")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for each in inner for text in _texts(each)]
+
+
+def _with_text(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_text(each, old, new) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_text(each, old, new) for each in value]
+    return new if value == old else value

@@ -26,7 +26,7 @@ export interface CompanionOptions {
   sessionId?: string | null
   /** What others see in presence. */
   device?: string
-  /** Names listed for those who copy `clientTools`; any name is answered anyway. */
+  /** Names listed beside the companion's four, for those who copy `clientTools` (React does). */
   tools?: string[]
   /** A tool is answered within this many milliseconds; 19,000 by default. */
   answerWithinMs?: number

@@ -1,7 +1,7 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./connection.js"
-import { idFrom, resultOf } from "./core/protocol.js"
+import { callOf, idFrom, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
 import { Overheard } from "./overheard.js"
 import { NotUnderstood, understood } from "./parameters.js"
@@ -27,6 +27,12 @@ const RELAYED = new Set([
   "agent_tool_request",
   "agent_tool_response",
 ])
+/** The tools every CompanionUI answers: listed always, since React and others copy `clientTools`. */
+const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
+/** Results that are nobody's answer: the question is open still, or was none. */
+const NO_NEWS = new Set(["no_screen", "no_answer", "shown", "cancelled", "interrupted"])
+/** What a message has beside what was said. */
+const ENVELOPE_BYTES = 1024
 /** Names JavaScript itself asks objects for. */
 const NO_TOOLS = new Set(["then", "toJSON"])
 
@@ -40,10 +46,12 @@ const WORDS = {
  * One agent in a page, joined to one companion session; it outlives conversations.
  *
  * `options`:
- * - `token`: a session token with role `agent` (what a public page may hold) or a user token
+ * - `token`: a session token with role `agent` (what a public page may hold) or a user token; a
+ *   function is asked again when the token has expired
  * - `url`: the companion server, by default the one this file came from
  * - `sessionId`: needed with a user token to join a session that exists
- * - `tools`: names to list for those who copy `clientTools`; any name is answered anyway
+ * - `tools`: names to list beside the companion's four, for those who copy `clientTools` (React
+ *   does); any name is answered anyway
  * - `answerWithinMs`, `words`: `{unreachable, late(question, answer)}`
  * - `environment`: WebSocket and timers, for tests
  */
@@ -52,6 +60,8 @@ export class CompanionBridge {
   #connection
   #mailbox = new Mailbox()
   #calls = new Map()
+  /** Questions of agents that are gone, by call id. */
+  #strays = new Map()
   #ids = new WeakMap()
   #overheard = new Overheard(
     (event) => this.#relay(event),
@@ -141,7 +151,7 @@ export class CompanionBridge {
     return new Proxy(own, {
       get: (_, name) => toolOf(name),
       has: (_, name) => toolOf(name) !== undefined,
-      ownKeys: () => [...new Set([...Object.keys(own), ...this.#options.tools])],
+      ownKeys: () => [...new Set([...Object.keys(own), ...COMPANION_TOOLS, ...this.#options.tools])],
       getOwnPropertyDescriptor: (_, name) => {
         const value = toolOf(name)
         return value && { value, enumerable: true, configurable: true, writable: true }
@@ -151,6 +161,7 @@ export class CompanionBridge {
 
   /** Tell this conversation what screens do, from what waits on. */
   attach(conversation) {
+    if (this.#conversation !== null && this.#conversation !== conversation) this.#letGo(() => true)
     this.#conversation = conversation
     if (this.#conversationId === null) this.#begin(conversation.getId?.())
     this.#flush()
@@ -158,6 +169,7 @@ export class CompanionBridge {
 
   /** The conversation is over; what it was not told waits for the next. */
   detach() {
+    this.#letGo(() => true)
     this.#conversation = null
     this.#conversationId = null
     this.#run = newId()
@@ -186,6 +198,7 @@ export class CompanionBridge {
 
   /** Leave the session. */
   stop() {
+    clearTimeout(this.#flushing)
     this.#connection.stop()
     this.#end({ code: 1000, reason: "stopped" })
   }
@@ -194,6 +207,7 @@ export class CompanionBridge {
 
   #begin(conversationId) {
     if (!conversationId || conversationId === this.#conversationId) return
+    this.#letGo((call) => call.conversationId !== null)
     this.#conversationId = conversationId
     const summary = this.#joined ? summaryOf(this.#joined) : ""
     if (summary) this.#mailbox.putFirst({ kind: "update", text: summary, contextId: "session" })
@@ -210,17 +224,33 @@ export class CompanionBridge {
       // The tool is called with this very object next, and without the id.
       this.#ids.set(event.client_tool_call.parameters, event.client_tool_call.tool_call_id)
     }
-    if (RELAYED.has(event?.type)) this.#connection.send({ ...event })
+    if (RELAYED.has(event?.type)) this.#connection.send(this.#shortened({ ...event }))
   }
 
   /** Older SDKs have no raw events; what was said comes this way. */
   #relayMessage(message) {
     if (this.#sawEvents || typeof message?.message !== "string") return
-    this.#connection.send(
+    this.#connection.send(this.#shortened(
       message.source === "user"
         ? { type: "user_transcript", user_transcription_event: { user_transcript: message.message } }
         : { type: "agent_response", agent_response_event: { agent_response: message.message } },
-    )
+    ))
+  }
+
+  /** Cut what is too long for a message at its end: most of a speech is better than none. */
+  #shortened(event) {
+    const limitBytes = this.#connection.limitBytes
+    return limitBytes ? cut(event, limitBytes - ENVELOPE_BYTES) : event
+  }
+
+  /** Nobody waits any more for what a conversation asked; the answers are the next one's turns. */
+  #letGo(isOver) {
+    for (const call of this.#calls.values()) {
+      if (call.released || !isOver(call)) continue
+      clearTimeout(call.timer)
+      call.released = true
+      call.resolve(this.#unreachable())
+    }
   }
 
   async #call(name, parameters) {
@@ -243,14 +273,14 @@ export class CompanionBridge {
         timeout_ms: this.#patienceMs(name),
       },
     }
-    const call = { command, question: given.title ?? name, released: false }
+    const call = { command, question: given.title ?? name, released: false, conversationId: this.#conversationId }
     const answer = new Promise((resolve, reject) => Object.assign(call, { resolve, reject }))
     this.#calls.set(id, call)
     call.timer = setTimeout(() => {
       call.released = true
       call.resolve(this.#unreachable())
     }, this.#options.answerWithinMs)
-    this.#connection.send(command, `call:${id}`)
+    call.requestId = this.#connection.send(command, `call:${id}`).command.requestId
     return answer
   }
 
@@ -289,6 +319,7 @@ export class CompanionBridge {
     this.#joined = joined
     this.#epoch = joined.epoch
     if (isFirst || joined.recovery !== "replay") this.#seq = joined.seq
+    if (isFirst) this.#findStrays(joined)
     Object.assign(query, { session_id: joined.session_id, strict: "1" })
     if (!isFirst && joined.recovery === "snapshot") {
       // A result may have been among what is no longer kept; asking again answers it.
@@ -297,19 +328,37 @@ export class CompanionBridge {
     this.#whenJoined.resolve(joined)
   }
 
+  /** What an agent asked that is gone since, say with the page before this one. */
+  #findStrays(joined) {
+    const here = new Set((joined.presence ?? []).map((who) => who.connection_id))
+    for (const record of joined.open_calls ?? []) {
+      const { id, name, parameters } = callOf(record)
+      if (!here.has(record.sender?.connection_id)) this.#strays.set(id, { question: parameters.title ?? name })
+    }
+  }
+
   #settle(record) {
-    const call = this.#calls.get(record.tool_call_id)
+    const id = this.#calls.has(record.tool_call_id) ? record.tool_call_id : this.#idByRequest(record.requestId)
+    const call = this.#calls.get(id)
+    const stray = this.#strays.get(record.tool_call_id)
+    if (!call && stray) this.#late(stray, record)
     if (!call) return
-    this.#calls.delete(record.tool_call_id)
+    this.#calls.delete(id)
     clearTimeout(call.timer)
     if (call.released) this.#late(call, record)
+    else if (typeof record.result !== "string") call.reject(new Error("This call was answered before."))
     else if (record.is_error) call.reject(new Error(record.result))
     else call.resolve(record.result)
   }
 
+  #idByRequest(requestId) {
+    for (const [id, call] of this.#calls) if (requestId && call.requestId === requestId) return id
+    return null
+  }
+
   #late(call, record) {
-    const result = resultOf(record.result)
-    if (result.status === "no_screen" || result.status === "no_answer") return
+    const result = resultOf(record.result ?? "")
+    if (NO_NEWS.has(result.status)) return
     const answer = result.label ?? result.text ?? JSON.stringify(result.values ?? result.status)
     this.#mailbox.put({ kind: "turn", text: this.#options.words.late(call.question, answer), contextId: null })
     this.#flush()
@@ -391,6 +440,32 @@ function callId(conversation, platformCallId) {
 
 function newId() {
   return idFrom(crypto.getRandomValues(new Uint8Array(16)))
+}
+
+/** A message with its longest texts cut, so that its JSON has `limitBytes` at most. */
+function cut(message, limitBytes) {
+  let value = message
+  for (;;) {
+    const over = new TextEncoder().encode(JSON.stringify(value)).length - limitBytes
+    if (over <= 0) return value
+    const longest = textsOf(value).reduce((most, text) => (text.length > most.length ? text : most), "")
+    if (longest.length < 8) return { type: message.type }
+    const kept = Math.max(longest.length - over - 3, Math.floor(longest.length / 2))
+    value = withText(value, longest, `${longest.slice(0, kept).replace(/[\uD800-\uDBFF]$/, "")}…`)
+  }
+}
+
+function textsOf(value) {
+  if (typeof value === "string") return [value]
+  return value && typeof value === "object" ? Object.values(value).flatMap(textsOf) : []
+}
+
+function withText(value, old, text) {
+  if (Array.isArray(value)) return value.map((each) => withText(each, old, text))
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withText(each, old, text)]))
+  }
+  return value === old ? text : value
 }
 
 function socketAddress(base) {

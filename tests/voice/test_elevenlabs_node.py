@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,7 +41,6 @@ async def agent(
         "url": companion_server.url,
         "token": companion_server.token(),
         "sessionId": companion.session_id,
-        "tools": ["companion_choose"],
         "answerWithinMs": answer_within_ms,
     }
     async with NodeAgent(options, fake.origin) as running:
@@ -73,7 +73,90 @@ async def test_any_tool_name_is_answered_and_own_tools_come_first(
     wrong = await said.call_tool("get_shipping_quotes", {})
     assert wrong.is_error
     assert "from_zip" in wrong.result
-    assert await agent.order("names", "names") == ["add", "companion_choose"]
+    four = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
+    assert await agent.order("names", "names") == ["add", *four]
+
+
+async def test_tools_that_react_copied_are_answered_without_being_listed(
+    agent: NodeAgent, fake: FakeElevenLabs, here: Phone
+) -> None:
+    """`useConversation` copies what it is given, the options and their tools."""
+    await agent.order("start_copied", "started")
+    said = await fake.next_conversation()
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+    await here.choose("air")
+    assert (await asking).json["id"] == "air"
+    assert (await said.call_tool("add", {"a": 1, "b": 2})).result == "3"
+
+
+async def test_what_is_tapped_after_its_conversation_dropped_is_a_turn_of_the_next(
+    agent: NodeAgent, said: FakeConversation, here: Phone, fake: FakeElevenLabs
+) -> None:
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+    await here.question()
+    await said.end(1011)
+    with suppress(Exception):
+        await asking
+    await agent.order("start", "started")
+    again = await fake.next_conversation()
+    await here.choose("air")
+    assert await again.user_messages.next() == "About “Which?”: UPS Next Day."
+
+
+async def test_a_question_of_a_page_that_was_reloaded_is_answered_to_the_next_one(
+    companion_server: CompanionServer,
+    companion: CompanionClient,
+    fake: FakeElevenLabs,
+    here: Phone,
+) -> None:
+    options = {
+        "url": companion_server.url,
+        "token": companion_server.token(),
+        "sessionId": companion.session_id,
+    }
+    async with NodeAgent(options, fake.origin) as first:
+        await first.order("start", "started")
+        said = await fake.next_conversation()
+        asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+        await here.question()
+    with suppress(Exception):
+        await asking
+    await companion.wait_until(lambda it: len(it.presence) == 2, 20)
+    async with NodeAgent(options, fake.origin) as second:
+        await second.order("start", "started")
+        again = await fake.next_conversation()
+        await here.choose("air")
+        assert await again.user_messages.next() == "About “Which?”: UPS Next Day."
+
+
+async def test_a_provider_may_number_the_calls_of_each_conversation_alike(
+    agent: NodeAgent, here: Phone, fake: FakeElevenLabs
+) -> None:
+    for title in ("Which?", "And now?"):
+        await agent.order("start", "started")
+        said = await fake.next_conversation()
+        asking = asyncio.create_task(
+            said.call_tool("companion_choose", {**CHOICE, "title": title}, tool_call_id="call_0")
+        )
+        await here.choose("air")
+        assert (await asking).json["id"] == "air"
+        await agent.order("end", "ended")
+
+
+async def test_a_speech_longer_than_a_message_is_cut_and_the_bridge_goes_on(
+    agent: NodeAgent, said: FakeConversation, companion: CompanionClient, here: Phone
+) -> None:
+    await said.hear("ä" * 100_000)
+    async with asyncio.timeout(20):
+        async for record in companion.records():
+            if record["type"] == "user_transcript":
+                text = record["user_transcription_event"]["user_transcript"]
+                break
+    assert text.endswith("ä…")
+    await said.call_tool("companion_show", {"title": "x" * 100_000})
+    asking = asyncio.create_task(said.call_tool("companion_choose", CHOICE))
+    await here.choose("air")
+    assert (await asking).json["id"] == "air"
 
 
 async def test_what_is_said_is_in_the_session_and_the_conversation_leads_there(

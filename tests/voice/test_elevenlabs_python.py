@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ async def test_the_agent_asks_and_the_screen_answers(
 
 
 @both
-async def test_the_call_keeps_elevenlabs_id_and_says_it_once(
+async def test_the_call_has_the_ids_of_its_conversation_and_of_elevenlabs_and_says_them_once(
     kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient, here: Phone
 ) -> None:
     async with Agent(kind, sdk, fake, companion) as agent:
@@ -254,6 +255,124 @@ async def test_two_screens_answer_and_the_agent_hears_the_first(
             await other.client.answer_tool(asked["tool_call_id"], {"status": "chosen", "id": "x"})
         assert (await asking).json["id"] == "air"
         assert await agent.said.ping() < 5, "a second result would have closed it"
+
+
+@both
+@pytest.mark.parametrize("is_handed_on", [True, False])
+async def test_what_is_tapped_after_its_conversation_dropped_is_a_turn_of_the_next(
+    kind: str,
+    is_handed_on: bool,
+    fake: FakeElevenLabs,
+    sdk: ElevenLabs,
+    companion: CompanionClient,
+    here: Phone,
+) -> None:
+    first = Agent(kind, sdk, fake, companion)
+    await first.start()
+    asking = asyncio.create_task(first.said.call_tool("companion_choose", CHOICE))
+    await here.question()
+    await first.said.end(1011)
+    with suppress(Exception):
+        await asking
+    await first.end()
+    previous = first.attachment if is_handed_on else None
+    async with Agent(kind, sdk, fake, companion, previous=previous) as again:
+        await here.choose("air")
+        assert await again.said.user_messages.next() == "About “Which?”: UPS Next Day."
+        await here.say("thanks")
+        await again.said.user_messages.until(lambda text: text == "thanks")
+        assert list(again.said.user_messages) == ["About “Which?”: UPS Next Day.", "thanks"]
+    first.attachment.close()
+
+
+@both
+async def test_a_provider_may_number_the_calls_of_each_conversation_alike(
+    kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient, here: Phone
+) -> None:
+    for title in ("Which?", "And now?"):
+        async with Agent(kind, sdk, fake, companion) as agent:
+            asking = asyncio.create_task(
+                agent.said.call_tool(
+                    "companion_choose", {**CHOICE, "title": title}, tool_call_id="call_0"
+                )
+            )
+            await here.choose("air")
+            assert (await asking).json == CHOSEN
+
+
+@both
+async def test_a_question_of_a_program_that_died_is_answered_to_the_next_one(
+    kind: str,
+    fake: FakeElevenLabs,
+    sdk: ElevenLabs,
+    companion: CompanionClient,
+    companion_server: CompanionServer,
+    here: Phone,
+) -> None:
+    async with companion_server.client(session_id=companion.session_id) as gone:
+        await gone.send(
+            {
+                "type": "client_tool_call",
+                "client_tool_call": {
+                    "tool_name": "companion_choose", "tool_call_id": "c", "parameters": CHOICE,
+                },
+            }
+        )  # fmt: skip
+    async with companion_server.client(session_id=companion.session_id) as next_one:
+        async with Agent(kind, sdk, fake, next_one) as agent:
+            await here.choose("air")
+            assert await agent.said.user_messages.next() == "About “Which?”: UPS Next Day."
+
+
+@both
+async def test_what_another_agent_asked_and_waits_for_is_nobody_elses_turn(
+    kind: str,
+    fake: FakeElevenLabs,
+    sdk: ElevenLabs,
+    companion: CompanionClient,
+    companion_server: CompanionServer,
+    here: Phone,
+) -> None:
+    async with (
+        companion_server.client(session_id=companion.session_id) as other,
+        Agent(kind, sdk, fake, companion) as agent,
+    ):
+        asking = asyncio.create_task(other.call_tool("companion_choose", **CHOICE))
+        await here.choose("air")
+        assert (await asking)["id"] == "air"
+        await here.say("thanks")
+        assert await agent.said.user_messages.next() == "thanks"
+
+
+# The agent's program leaves, or says more than a message holds.
+
+
+async def test_leaving_the_session_ends_what_was_attached(
+    fake: FakeElevenLabs,
+    sdk: ElevenLabs,
+    companion_server: CompanionServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    client = companion_server.client()
+    async with client:
+        Agent("async", sdk, fake, client)
+        await client.set_state("while", "attached")
+    assert [task for task in asyncio.all_tasks() if "Attachment" in repr(task)] == []
+    assert "The companion was left" in caplog.text
+
+
+async def test_a_speech_longer_than_a_message_is_cut_and_costs_no_seat(
+    fake: FakeElevenLabs, sdk: ElevenLabs, companion: CompanionClient
+) -> None:
+    seat = companion.joined["connection_id"]
+    async with Agent("async", sdk, fake, companion) as agent:
+        await agent.said.hear("ä" * 100_000)
+        spoken = await record_of(companion, "user_transcript")
+        assert spoken["user_transcription_event"]["user_transcript"].endswith("ä…")
+        result = await agent.said.call_tool("companion_show", {"title": "x" * 100_000})
+        assert "bytes" in result.result
+    assert companion.joined["connection_id"] == seat
 
 
 # The server goes away.

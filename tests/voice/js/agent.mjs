@@ -30,6 +30,12 @@ const orders = {
     conversation = await bridge.start(Conversation, own)
     return { started: conversation.getId(), session: bridge.sessionId }
   },
+  start_copied: async () => {
+    const options = bridge.options(own)
+    conversation = await Conversation.startSession({ ...options, clientTools: { ...options.clientTools } })
+    bridge.attach(conversation)
+    return { started: conversation.getId() }
+  },
   ready: async () => ({ ready: (await bridge.ready).session_id }),
   end: async () => {
     await conversation.endSession()
