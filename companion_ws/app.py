@@ -153,7 +153,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     app = Guard(config, addresses, tokens, metrics.refused).application(served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = routes, config
-    metrics.watch(lambda: len(sessions.connections), lambda: float(database.is_writable))
+    metrics.watch(lambda: len(sessions.connections), lambda: float(database.trouble is None))
 
     async def hold(app: web.Application) -> AsyncIterator[None]:
         with DataLock(config.data) as own:
@@ -182,9 +182,8 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)
         async with verbs_door(door.application(served)) as url:
-            RunningServer(pid=os.getpid(), admin_url=url).write(config.data)
-            yield
-            RunningServer.remove(config.data)
+            async with RunningServer(pid=os.getpid(), admin_url=url).shown(config.data):
+                yield
 
     app.cleanup_ctx.append(hold)
     app.cleanup_ctx.append(work)

@@ -6,16 +6,22 @@ Rules of this file:
    work reaches it whole, so no transaction ever spans an `await`.
 2. Everything that waits when a commit ends goes into the next one (group
    commit). A unit hears of its fate after the commit, never before.
-3. A unit that breaks a constraint costs only itself; a disk that refuses costs
-   every unit of the batch, and the writer opens the file anew each second
-   until it takes writes again.
+3. A unit that breaks a constraint, or meets a broken page, costs only itself; a
+   disk that refuses costs every unit of the batch, and the writer opens the file
+   again each second until it takes writes.
+4. What is written must be in the files that stand in the folder: ones that were
+   removed or replaced are noticed before a commit, and twice a second without one.
+5. Trouble is said once when it begins, in SQLite's own words, and once when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+import stat
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +36,10 @@ from companion_ws.core.errors import Unavailable
 APPLICATION_ID: Final = 0x43574B53
 RETRY_S: Final = 1.0
 """How long the writer waits before it tries a refusing disk again."""
+LOOK_S: Final = 0.4
+"""How often it is seen whether the files are still there and what was broken is whole."""
+CALM_S: Final = 3.0
+"""A disk that takes writes again may refuse the next one; it is over after so long without."""
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Accepted but not yet durable, in the whole process; beyond it new work is refused."""
 CHECKPOINT_PAGES: Final = 4000
@@ -40,6 +50,10 @@ log = structlog.get_logger(__name__)
 
 Params = Sequence[Any]
 Settle = Callable[[Exception | None], None]
+
+
+class FilesGone(OSError):
+    """The files that are open are not those in the folder any more."""
 
 
 class Conflict(Exception):
@@ -96,8 +110,14 @@ class Database:
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._files: dict[str, tuple[int, int]] = {}
+        """Device and inode of each file as it was opened."""
         self._is_writable = False
         self._is_closing = False
+        self._refusal = _Episode("database_refuses", "database_writes_again")
+        self._damage = _Episode("database_damaged", "database_readable_again")
+        self._broken_read: tuple[str, Params] | None = None
 
     @property
     def is_writable(self) -> bool:
@@ -105,39 +125,60 @@ class Database:
         return self._is_writable
 
     @property
+    def trouble(self) -> str | None:
+        """What is wrong with the files or their disk, in SQLite's words; None if nothing is."""
+        if self._is_writable and self._damage.reason is None:
+            return None
+        return self._damage.reason or self._refusal.reason or "the database is not open"
+
+    @property
     def is_full(self) -> bool:
         """True while too much waits for the disk; who can wait should."""
         return self._waiting_bytes > MAX_WAITING_BYTES
 
     async def open(self) -> None:
-        """Open, migrate and start the writer.
+        """Open, migrate and start the writer; a disk that takes no writes is tried on.
 
         Raises:
-            sqlite3.Error: the file is no database or belongs to a newer version.
+            sqlite3.Error, OSError: it cannot be read, is no database or belongs to a newer version.
         """
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._executor, self._open)
-            self._reader = await aiosqlite.connect(self._path, isolation_level=None)
-            await self._reader.execute("PRAGMA query_only = ON")
-            await self._reader.execute("PRAGMA wal_autocheckpoint = 0")
+            self._reader = await self._opened_reader()
         except BaseException:
             # A thread that outlives a failed start would keep the process alive.
             await self.close()
             raise
         self._is_writable = True
         self._writer = loop.create_task(self._write_forever(), name="database-writer")
+        self._watcher = loop.create_task(self._watch(), name="database-watcher")
+
+    async def _opened_reader(self) -> aiosqlite.Connection:
+        reader = await aiosqlite.connect(self._path, isolation_level=None)
+        try:
+            await reader.execute("PRAGMA query_only = ON")
+            await reader.execute("PRAGMA wal_autocheckpoint = 0")
+            # It has the log open from here on, so that none is removed when the writer reopens.
+            await reader.execute_fetchall("PRAGMA user_version")
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
 
     async def close(self) -> None:
         """Store what was accepted, checkpoint, and let go of the file."""
         self._is_closing = True
         self._wake.set()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._writer is not None:
             # A loop that ends cancels it; the reader's thread would outlive that, and the process.
             await asyncio.wait({self._writer})
         reader, self._reader = self._reader, None
         if reader is not None:
-            await reader.close()
+            with contextlib.suppress(sqlite3.Error, OSError):
+                await reader.close()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
         self._executor.shutdown(wait=True)
 
@@ -151,8 +192,12 @@ class Database:
             raise Unavailable("The database is not open.")
         try:
             return list(await self._reader.execute_fetchall(sql, params))
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             # aiosqlite says ValueError for a connection that is being closed.
+            is_disks = isinstance(error, (sqlite3.OperationalError, OSError))
+            if not self._is_closing and (is_disks or _is_damage(error)):
+                self._broken_read = self._broken_read or (sql, params)
+                self._damage.begin(error)
             raise Unavailable("The server cannot read at the moment; try again.") from error
 
     def write(self, unit: Unit) -> None:
@@ -219,19 +264,26 @@ class Database:
                 await self._wake.wait()
                 continue
             batch, self._waiting = self._waiting, []
-            for unit in batch:
-                unit.taken = True
-                if unit.seal is not None:
-                    unit.seal()
             try:
+                for unit in batch:
+                    unit.taken = True
+                    if unit.seal is not None:
+                        unit.seal()
                 fates = await loop.run_in_executor(self._executor, self._commit, batch)
-            except sqlite3.Error as error:
+            except Exception as error:
+                # Whatever it was: nobody else writes, so this must go on.
                 self._refuse(batch, error)
                 if not self._is_closing:
                     await self._until_writable()
                 continue
+            broken = [fate for fate in fates if fate is not None and _is_damage(fate)]
+            if broken:
+                self._damage.begin(broken[0])
+            else:
+                self._refusal.end()
+            self._is_writable = True
             for unit, fate in zip(batch, fates, strict=True):
-                self._settle(unit, fate)
+                self._settle(unit, _unavailable(fate) if _is_damage(fate) else fate)
 
     def _settle(self, unit: Unit, fate: Exception | None) -> None:
         self._waiting_bytes -= unit.size_bytes
@@ -240,12 +292,12 @@ class Database:
         except Exception:  # one listener's fault must not stop the writer of all
             log.exception("settle_failed")
 
-    def _refuse(self, batch: list[Unit], error: sqlite3.Error) -> None:
+    def _refuse(self, batch: list[Unit], error: Exception) -> None:
         self._is_writable = False
+        self._refusal.begin(error)
         refused = [*batch, *self._waiting]
         self._waiting = []
-        reason = Unavailable("Not known to be stored; send the same requestId again.")
-        reason.__cause__ = error
+        reason = _unavailable(error)
         for unit in refused:
             unit.taken = True
             self._settle(unit, reason)
@@ -256,10 +308,55 @@ class Database:
             await asyncio.sleep(RETRY_S)
             try:
                 await loop.run_in_executor(self._executor, self._reopen)
-            except sqlite3.Error:
+            except Exception as error:
+                self._refusal.begin(error)
                 continue
+            self._refusal.calm()
             self._is_writable = True
             return
+
+    async def _watch(self) -> None:
+        """See to it that trouble is noticed where nobody writes, and that it is over where it is."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                if self._is_writable:
+                    await asyncio.to_thread(self._check_files)
+                    self._refusal.end_if_calm()
+            except OSError as error:
+                # The writer finds the same, and waits until they are back.
+                self._refusal.begin(error)
+                self._is_writable = False
+                with contextlib.suppress(Unavailable):
+                    self._write_nothing()
+            if self._broken_read is not None:
+                await self._read_again(*self._broken_read)
+
+    def _write_nothing(self) -> None:
+        """Let the writer notice what is wrong."""
+        self._waiting.append(Unit(settle=lambda error: None))
+        self._wake.set()
+
+    async def _read_again(self, sql: str, params: Params) -> None:
+        """See whether what could not be read can be."""
+        if self._reader is None:
+            return
+        try:
+            await self._reader.execute_fetchall(sql, params)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            if not _is_damage(error):
+                await self._reopen_reader()
+            return
+        self._broken_read = None
+        self._damage.end()
+
+    async def _reopen_reader(self) -> None:
+        """Read through a connection of its own from now on, if the files are the same."""
+        with contextlib.suppress(sqlite3.Error, OSError, ValueError):
+            await asyncio.to_thread(self._check_files)
+            reader, self._reader = self._reader, await self._opened_reader()
+            if reader is not None:
+                await reader.close()
 
     # What runs on the writer's thread.
 
@@ -269,13 +366,14 @@ class Database:
 
     def _connect(self) -> None:
         # The folder's files are ours alone whatever the umask (contract section 1).
-        if not self._path.exists():
+        if self._files:
+            self._check_files()  # Never begin an empty one in the place of one that went.
+        elif not self._path.exists():
             # Only a file that is not there yet may be opened besides SQLite: closing any
             # descriptor of it gives up the locks of every connection this process has.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(f"{self._path}{suffix}"):
-                os.chmod(f"{self._path}{suffix}", 0o600)
+            _make_private(f"{self._path}{suffix}")
         connection = sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -292,6 +390,28 @@ class Database:
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         self._connection = connection
+        if not self._files:
+            # Read once: the log beside the file is made when it is first looked into.
+            connection.execute("PRAGMA user_version").fetchone()
+            self._files = self._found()
+
+    def _found(self) -> dict[str, tuple[int, int]]:
+        """Return device and inode of the files that hold what is stored."""
+        found = {}
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                state = os.stat(f"{self._path}{suffix}")
+                found[suffix] = (state.st_dev, state.st_ino)
+        return found
+
+    def _check_files(self) -> None:
+        """Raise FilesGone unless what was opened is what stands in the folder."""
+        found = self._found()
+        for suffix, opened in self._files.items():
+            if found.get(suffix) != opened:
+                name = f"{self._path.name}{suffix}"
+                how = "replaced" if suffix in found else "removed"
+                raise FilesGone(f"{name} was {how} while the server works on it")
 
     def _migrate(self) -> None:
         connection = self._raw()
@@ -319,6 +439,7 @@ class Database:
         return self._connection
 
     def _reopen(self) -> None:
+        self._check_files()
         if self._connection is not None:
             try:
                 self._connection.close()
@@ -336,13 +457,12 @@ class Database:
     def _close(self) -> None:
         if self._connection is None:
             return
-        try:
-            self._checkpoint()
-        except sqlite3.Error:
-            pass  # A disk that refuses loses nothing here: the WAL is replayed at the next start.
-        finally:
-            self._connection.close()
-            self._connection = None
+        # A disk that refuses loses nothing here: the WAL is replayed at the next start.
+        connection, self._connection = self._connection, None
+        with contextlib.suppress(sqlite3.Error, OSError):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with contextlib.suppress(sqlite3.Error, OSError):
+            connection.close()
 
     def _checkpoint(self) -> None:
         self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -352,9 +472,14 @@ class Database:
 
     def _commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
+        self._check_files()
         try:
             self._commit_together(batch)
         except _UNIT_ERRORS:
+            return [self._commit_alone(unit) for unit in batch]
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
             return [self._commit_alone(unit) for unit in batch]
         return [None] * len(batch)
 
@@ -362,6 +487,10 @@ class Database:
         try:
             self._commit_together([unit])
         except _UNIT_ERRORS as error:
+            return error
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
             return error
         return None
 
@@ -389,6 +518,78 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+class _Episode:
+    """Trouble from its beginning to its end; one line of the log for each."""
+
+    def __init__(self, began: str, ended: str) -> None:
+        self._began = began
+        self._ended = ended
+        self._began_s = 0.0
+        self._calm_since_s: float | None = None
+        self.reason: str | None = None
+
+    def begin(self, error: Exception) -> None:
+        """It goes wrong, or still does."""
+        self._calm_since_s = None
+        if self.reason is not None:
+            return
+        self._began_s = time.monotonic()
+        self.reason = in_words(error)
+        log.error(self._began, reason=self.reason, way_out=_way_out(error))
+
+    def calm(self) -> None:
+        """It may be over; the next refusal would be the same trouble."""
+        self._calm_since_s = time.monotonic()
+
+    def end_if_calm(self) -> None:
+        if self._calm_since_s is not None and time.monotonic() - self._calm_since_s > CALM_S:
+            self.end()
+
+    def end(self) -> None:
+        """It is over, if there was any."""
+        if self.reason is not None:
+            after_s = round(time.monotonic() - self._began_s, 1)
+            log.warning(self._ended, after_s=after_s, reason=self.reason)
+        self.reason = None
+        self._calm_since_s = None
+
+
+def in_words(error: BaseException) -> str:
+    """Return what SQLite, or the system, says is wrong."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else f"{error}" or type(error).__name__
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Whether pages are broken: that costs whoever needs them, and no retry mends it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, FilesGone):
+        return "put that very file back, or stop the server and restore a backup"
+    if _is_damage(error):
+        return "stop the server, run `companion-ws db check`, restore a backup"
+    return "writing and reading are tried again each second"
+
+
+def _unavailable(error: BaseException | None) -> Unavailable:
+    reason = Unavailable("Not known to be stored; send the same requestId again.")
+    reason.__cause__ = error
+    return reason
+
+
+def _make_private(path: str) -> None:
+    """Let this account alone read a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        # A disk that lets nobody write refuses a change of mode, needed or not.
+        if stat.S_IMODE(os.stat(path).st_mode) != 0o600:
+            os.chmod(path, 0o600)
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ class Metrics:
         )
         self._writable = Gauge(
             "companion_database_writable",
-            "1 while the database takes writes",
+            "1 while the database is whole and takes writes",
             registry=self.registry,
         )
 

@@ -7,13 +7,16 @@ tickets by hash, users who signed out everywhere by a keyed hash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final, Literal
 
+import structlog
+
 from companion_ws.access.tokens import MAX_TTL_S, Claims, Kind, Revocations, now_ms
-from companion_ws.core.errors import NotFound
+from companion_ws.core.errors import CompanionError, NotFound, Unavailable
 from companion_ws.database import Conflict, Database, Statement
 
 PURGE_S: Final = 600.0
@@ -22,6 +25,8 @@ GRACE_MS: Final = 60_000
 SIGN_IN_TTL_S: Final = 600.0
 SESSION_TOKEN_MS: Final = 12 * 3600 * 1000
 """The longest life of a session token."""
+
+log = structlog.get_logger(__name__)
 
 _REVOKE: Final = """
     INSERT INTO revocations (kind, ref, at_ms, until_ms) VALUES (?, ?, ?, ?)
@@ -90,7 +95,8 @@ class Credentials:
 
     async def load(self) -> None:
         """Drop what has expired and read what is refused; call it before the first request."""
-        await self.purge()
+        with contextlib.suppress(Unavailable):
+            await self.purge()  # A disk that refuses keeps no server from starting.
         for row in await self._database.read("SELECT kind, ref, at_ms, until_ms FROM revocations"):
             self._revocations.add(*row)
 
@@ -104,7 +110,10 @@ class Credentials:
         """Purge every ten minutes; the application runs this as a task."""
         while True:
             await asyncio.sleep(PURGE_S)
-            await self.purge()
+            try:
+                await self.purge()
+            except CompanionError as error:
+                log.warning("purge_refused", code=error.code)
 
     # Issued tokens.
 

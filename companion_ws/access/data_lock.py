@@ -6,16 +6,24 @@ import asyncio
 import fcntl
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+import structlog
 
 from companion_ws.access.keys import StartRefused, prepare_data_folder
 
 LOCK_WAIT_S: Final = 2.0
 """A verb may hold the lock for a moment; a server keeps it."""
 _POLL_S: Final = 0.05
+RETRY_S: Final = 1.0
+"""How long a server waits before it tries again to say where it is."""
+
+log = structlog.get_logger(__name__)
 
 
 class DataInUse(Exception):
@@ -48,6 +56,37 @@ class RunningServer:
             return cls(**json.loads((data / "server.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
+
+    @asynccontextmanager
+    async def shown(self, data: Path) -> AsyncIterator[None]:
+        """Leave the address in the data folder for the time of the block.
+
+        A disk that refuses keeps no server from working: it is tried again each
+        second, and what could not be taken away is known to be of a dead one.
+        """
+        trying = asyncio.create_task(self._write_in_the_end(data), name="server.json")
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            trying.cancel()
+            try:
+                self.remove(data)
+            except OSError as error:
+                log.warning("server_json_stays", reason=error.strerror)
+
+    async def _write_in_the_end(self, data: Path) -> None:
+        is_said = False
+        while True:
+            try:
+                self.write(data)
+            except OSError as error:
+                if not is_said:
+                    log.error("verbs_cannot_find_the_server", reason=error.strerror)
+                is_said = True
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     @staticmethod
     def remove(data: Path) -> None:

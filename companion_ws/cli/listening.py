@@ -85,8 +85,7 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
             admin_url=_admin_url(config, admin, main, tls),
             fingerprint=_fingerprint(config) if tls and not admin else None,
         )
-        server.write(config.data)
-        stack.callback(RunningServer.remove, config.data)
+        await stack.enter_async_context(server.shown(config.data))
         yield Listening(config, Addresses(config), server.admin_url, runner.app)
 
 

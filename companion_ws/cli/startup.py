@@ -7,9 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp
+
+from companion_ws.access.data_lock import DataInUse, RunningServer
+from companion_ws.access.keys import StartRefused
 from companion_ws.cli.listening import Listening
 from companion_ws.cli.terminal import print_qr, say
 from companion_ws.control import reach
+from companion_ws.core.errors import CompanionError, Unavailable
 
 
 async def print_start(server: Listening) -> None:
@@ -20,10 +25,25 @@ async def print_start(server: Listening) -> None:
         say("Acknowledged messages survive the end of this process, not the loss of power.")
     if server.addresses.needs_admin_port:
         say(f"Admin pages are at {server.admin_url}/admin, on this machine alone")
-    async with reach(server.config) as reached:
-        say(f"Sign in here, once, within 10 minutes: {await reached.sign_in_link()}")
+    await _print_sign_in_link(server)
     print_way_for_phones(server)
     sys.stdout.flush()
+
+
+async def _print_sign_in_link(server: Listening) -> None:
+    """Print the link, or why there is none; the server works all the same."""
+    try:
+        if RunningServer.read(server.config.data) is None:
+            raise OSError("its address could not be written into the data folder")
+        async with reach(server.config) as reached:
+            link = await reached.sign_in_link()
+    except (CompanionError, StartRefused, DataInUse, OSError, aiohttp.ClientError) as error:
+        why = error.message if isinstance(error, CompanionError) else str(error)
+        if isinstance(error, Unavailable):
+            why = "the database takes no writes (/readyz says why)"
+        say(f"No sign-in link now: {why.rstrip('.')}. `companion-ws open` makes one later.")
+    else:
+        say(f"Sign in here, once, within 10 minutes: {link}")
 
 
 def print_way_for_phones(server: Listening) -> None:

@@ -724,7 +724,8 @@ class Live:
                 found = await self._store.records(
                     self.session_id, self.told, stored.session.seq, stored.session.seq
                 )
-            except Unavailable:
+            except Unavailable as error:
+                self._refuse_waiting(error)
                 await asyncio.sleep(READ_ANEW_S)
                 continue
             self.row = stored.row
@@ -737,11 +738,15 @@ class Live:
             self._tell_records([Place(seq, body) for seq, body in found])
             self._flush()
             return
+        self._refuse_waiting(Unavailable("The session is gone; come back."))
+        self._send_away()
+
+    def _refuse_waiting(self, reason: CompanionError) -> None:
+        """Answer who waits for the session to be read: what they wait for may never be."""
         line, self._line = self._line, deque()
         for place in line:
             if place.refuse is not None:
-                place.refuse(Unavailable("The session is gone; come back."))
-        self._send_away()
+                place.refuse(reason)
 
     def _send_away(self) -> None:
         """Let everybody come back with what they have."""

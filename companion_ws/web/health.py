@@ -22,7 +22,7 @@ class Health:
         return [
             Route("GET", "/healthz", PUBLIC, self.lives, summary="The process answers",
                   answer=Status),
-            Route("GET", "/readyz", PUBLIC, self.ready, summary="The database takes writes",
+            Route("GET", "/readyz", PUBLIC, self.ready, summary="The database is whole and takes writes",
                   answer=Status),
             Route("GET", "/metrics", PUBLIC, self.figures, admin=True,
                   summary="Figures in Prometheus' exposition format", media="text/plain"),
@@ -32,8 +32,9 @@ class Health:
         return web.json_response({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        if not self._database.is_writable:
-            raise Unavailable("The database takes no writes.", retry_after_ms=1000)
+        trouble = self._database.trouble
+        if trouble is not None:
+            raise Unavailable(f"The database is not well: {trouble}.", retry_after_ms=1000)
         return web.json_response({"status": "ready"})
 
     async def figures(self, request: web.Request) -> web.Response:
