@@ -43,3 +43,6 @@ ALTER TABLE calls ADD COLUMN joins TEXT;  -- the tool_call_id whose question it 
 DELETE FROM state WHERE value IS NULL;
 CREATE INDEX answers_by_session ON answers (session_id, expires_at_ms) WHERE session_id IS NOT NULL;
 CREATE INDEX answers_by_user ON answers (user, expires_at_ms) WHERE session_id IS NULL;
+-- Choices that an agent has closed: [[seqs of cards], [state keys]] as JSON, or empty.
+
+ALTER TABLE sessions ADD COLUMN locked TEXT NOT NULL DEFAULT '';

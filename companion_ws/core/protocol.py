@@ -106,8 +106,12 @@ class ContextualUpdate(Command, frozen=True, kw_only=True):
 
     text: str
     data: Json | UnsetType = UNSET
+    labels: dict[str, str] | None = None
+    """What keys of `data` are called on the screen."""
     ui: dict[str, Json] | None = None
     context_id: Name | None = None
+    locked: bool | None = None
+    """Agents alone: true closes the choice that the card of this `context_id` offers."""
 
 
 class StateUpdate(Command, frozen=True, kw_only=True):

@@ -48,6 +48,8 @@ MAX_CARDS: Final = 20
 MAX_CARDS_BYTES: Final = 128 * 1024
 """What a late screen is shown at once; more would make the join itself slow."""
 
+MAX_LOCKED_KEYS: Final = 1024
+"""As many as a state has by default; the one locked longest ago makes room."""
 REQUEST_BYTES: Final = 64
 """What remembering a requestId costs besides its text and its sender's."""
 
@@ -120,6 +122,10 @@ class Session:
     """Calls changed since they were last stored."""
     cards: dict[int, tuple[str | None, bytes]] = field(default_factory=dict)
     cards_bytes: int = 0
+    locked_cards: set[int] = field(default_factory=set)
+    """Those of `cards` whose choice an agent has closed."""
+    locked_keys: dict[str, None] = field(default_factory=dict)
+    """State keys that no screen may write: an agent has closed the choice, oldest first."""
     sizes: deque[int] = field(default_factory=deque)
     """Bytes of each record kept, oldest first."""
     named: deque[tuple[int, int]] = field(default_factory=deque, compare=False)
@@ -285,14 +291,41 @@ def _(command: protocol.ContextualUpdate, asking: Asking) -> Decision:
         fields["data"] = command.data
     if command.ui is not None:
         fields["ui"] = command.ui
+    if command.labels is not None:
+        fields["labels"] = command.labels
     if command.context_id is not None:
         fields["context_id"] = command.context_id
+    if command.locked is not None:
+        fields["locked"] = command.locked
+    if asking.sender.role == "ui":
+        _check_unlocking(fields, asking.session)
     return Event("contextual_update", fields)
+
+
+def _check_unlocking(fields: dict[str, Any], session: Session) -> None:
+    """Let no screen close a choice, nor offer one again that an agent has closed."""
+    if fields.get("locked"):
+        raise Forbidden("Only agents lock a card.")
+    if select_of(fields) in session.locked_keys:
+        raise Forbidden("The agent has closed this choice.")
+
+
+def select_of(fields: dict[str, Any]) -> str | None:
+    """Return the state key that a tap on this card writes, or None."""
+    data = fields.get("data")
+    key = data.get("select") if isinstance(data, dict) else None
+    return key if isinstance(key, str) else None
+
+
+def _check_unlocked(key: str, asking: Asking) -> None:
+    if asking.sender.role == "ui" and key in asking.session.locked_keys:
+        raise Forbidden("The agent has closed this choice.", key=key)
 
 
 @_decide.register
 def _(command: protocol.StateUpdate, asking: Asking) -> Decision:
     session = asking.session
+    _check_unlocked(command.key, asking)
     entry = session.state.get(command.key)
     _check_revision(command.key, entry, command.if_revision)
     value = encode(command.value)
@@ -306,6 +339,7 @@ def _(command: protocol.StateUpdate, asking: Asking) -> Decision:
 @_decide.register
 def _(command: protocol.StateDelete, asking: Asking) -> Decision:
     session = asking.session
+    _check_unlocked(command.key, asking)
     _check_revision(command.key, session.state.get(command.key), command.if_revision)
     return Event("state_deleted", {"key": command.key, "revision": session.seq + 1})
 
@@ -635,13 +669,28 @@ def replay(session: Session, bodies: list[bytes]) -> Session:
 
 def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
     context_id = fields.get("context_id")
-    dropped = []
+    same = []
     if context_id is not None:
-        dropped = [seq for seq, card in session.cards.items() if card[0] == context_id]
+        same = [seq for seq, card in session.cards.items() if card[0] == context_id]
+    is_locked = fields.get("locked") is True
+    if is_locked and same and "data" not in fields and "ui" not in fields:
+        # It replaces nothing: the card stays, and its choice is closed.
+        for seq in same:
+            _lock(session, seq, select_of(msgspec.json.decode(session.cards[seq][1])))
+        return ()
+    dropped = same
     for seq in dropped:
+        # What takes its place closes the choice that it offered, too.
+        if is_locked:
+            _lock(session, seq, select_of(msgspec.json.decode(session.cards[seq][1])))
         _drop_card(session, seq)
     session.cards[session.seq] = (context_id, body)
     session.cards_bytes += len(body)
+    key = select_of(fields)
+    if is_locked:
+        _lock(session, session.seq, key)
+    elif key is not None:
+        session.locked_keys.pop(key, None)
     while len(session.cards) > MAX_CARDS or session.cards_bytes > MAX_CARDS_BYTES:
         oldest = next(iter(session.cards))
         dropped.append(oldest)
@@ -649,8 +698,19 @@ def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
     return tuple(dropped)
 
 
+def _lock(session: Session, seq: int, key: str | None) -> None:
+    session.locked_cards.add(seq)
+    if key is None:
+        return
+    session.locked_keys.pop(key, None)
+    session.locked_keys[key] = None
+    if len(session.locked_keys) > MAX_LOCKED_KEYS:
+        del session.locked_keys[next(iter(session.locked_keys))]
+
+
 def _drop_card(session: Session, seq: int) -> None:
     session.cards_bytes -= len(session.cards.pop(seq)[1])
+    session.locked_cards.discard(seq)
 
 
 def _fold_state(

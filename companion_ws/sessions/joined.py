@@ -33,7 +33,10 @@ def joined_text(
 
     The time people are shown is `ahead_ms` later than the session's own.
     """
-    cards = [body for _, body in session.cards.values()]
+    cards = [
+        marked(body, locked=True) if seq in session.locked_cards else body
+        for seq, (_, body) in session.cards.items()
+    ]
     room = MAX_JOIN_BYTES - len(encode(fields)) - LEFT_OUT_BYTES - _size(cards)
     here = _newest([encode(entry) for entry in presence], min(room, MAX_PRESENCE_BYTES))
     room -= _size(here)

@@ -21,7 +21,7 @@ KEPT_REQUESTS: Final = 10_000
 """requestIds remembered per session at least. Source: contract section 2."""
 
 _ADVANCE: Final = """
-    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?
+    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?, locked = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
 _BIND: Final = """
     INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
@@ -152,7 +152,7 @@ class Writing:
         session = self._session
         self._advance[:] = (
             session.seq, session.first_seq, session.log_bytes, _listed(session.cards),
-            self._id, self._first,
+            _locked(session), self._id, self._first,
         )
 
     def record(
@@ -222,6 +222,13 @@ def _binding(session_id: str, kind: Kind, ref: str, at_ms: int) -> list[tuple[st
     return bound
 
 
+def _locked(session: Session) -> str:
+    """Return which cards and keys are locked as JSON, or the empty text."""
+    if not session.locked_keys and not session.locked_cards:
+        return ""
+    return json.dumps([sorted(session.locked_cards), [*session.locked_keys]])
+
+
 def _listed(seqs: Iterable[int]) -> str:
     """Return seqs as the JSON text that `json_each` reads."""
     return f"[{','.join(map(str, seqs))}]"
@@ -268,9 +275,10 @@ class Store:
         row = await self.row(session_id)
         if row is None:
             return None
-        [(seq, first_seq, cards)] = await read(
-            "SELECT seq, first_seq, cards FROM sessions WHERE session_id = ?", (session_id,)
-        ) or [(0, 1, "[]")]
+        [(seq, first_seq, cards, locked)] = await read(
+            "SELECT seq, first_seq, cards, locked FROM sessions WHERE session_id = ?",
+            (session_id,),
+        ) or [(0, 1, "[]", "")]
         session = Session(
             session_id, row.user, row.language, seq=seq, first_seq=first_seq,
             conversation_id=row.conversation_id,
@@ -284,6 +292,9 @@ class Store:
         ):
             session.state[key] = Entry(value, revision)
             session.state_bytes += len(json.dumps(key, ensure_ascii=False).encode()) + len(value)
+        if locked:
+            locked_cards, locked_keys = json.loads(locked)
+            session.locked_cards, session.locked_keys = set(locked_cards), dict.fromkeys(locked_keys)
         for card_seq, body in await read(
             "SELECT seq, body FROM records WHERE session_id = ?"
             " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",

@@ -189,8 +189,8 @@ export class Feed {
       const note = this.#refusal(card.key)
       const seen = view.choices ? this.#live.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
-        state: [card.record, chosen?.id, pending?.text, note, this.#isOver],
-        model: { ...view, chosen, pending, note, closed: this.#isOver },
+        state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked],
+        model: { ...view, chosen, pending, note, closed: this.#isOver || card.locked },
         choose: (option) => this.#live.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }

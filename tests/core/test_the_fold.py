@@ -42,8 +42,12 @@ revisions = st.none() | st.integers(0, 12)
 statuses = st.sampled_from(["no_screen", "no_answer", "shown", "error"])
 commands = st.one_of(
     st.builds(
-        lambda text, context: ({"type": "contextual_update", "text": text, "context_id": context}, "agent"),
+        lambda text, context, data, locked, role: (
+            {"type": "contextual_update", "text": text, "context_id": context, "locked": locked} | data, role
+        ),
         st.text(max_size=5), st.none() | st.sampled_from(["c1", "c2"]),
+        st.sampled_from([{}, {"data": {"select": "a"}}, {"data": 1}, {"ui": {}}]),
+        st.sampled_from([None, True, False]), st.sampled_from(["agent", "ui"]),
     ),
     st.builds(
         lambda key, value, revision: (
@@ -196,6 +200,7 @@ def seeded(joined: dict[str, Any]) -> Session:
         return session
     talked = replay(session, [encode(record) for record in joined["open_calls"]])
     talked.cards = {card["seq"]: (card.get("context_id"), encode(card)) for card in joined["cards"]}
+    talked.locked_cards = {card["seq"] for card in joined["cards"] if card.get("locked")}
     talked.cards_bytes = sum(len(body) for _, body in talked.cards.values())
     talked.state = {
         key: Entry(encode(entry["value"]), entry["revision"])
@@ -222,6 +227,7 @@ def test_the_golden_files_fold_to_what_they_say(path: Path) -> None:
     } == expected["state"]
     assert session.seq == expected["seq"]
     assert sorted(session.cards) == expected["cards"]
+    assert sorted(session.locked_cards) == expected.get("locked", [])
     assert [call.tool_call_id for call in session.open_calls(last_ms)] == expected["open_calls"]
     for key in ("ended", "conversation_id"):
         if key in expected:

@@ -28,6 +28,9 @@ for (const name of readdirSync(WIRE).filter((each) => each.endsWith(".json"))) {
       session.cards.map((card) => card.record.seq).sort((a, b) => a - b),
       expect.cards,
     )
+    if (expect.locked) {
+      assert.deepEqual(session.cards.filter((card) => card.locked).map((card) => card.record.seq), expect.locked)
+    }
     assert.deepEqual(openCalls(session, lastTime(file)), expect.open_calls)
     for (const [id, status] of Object.entries(expect.answers ?? {})) {
       assert.equal(session.calls.get(id).answer.result.status, status)

@@ -203,14 +203,19 @@ function stateEntry(record) {
 function withCard(cards, record) {
   const key = typeof record.context_id === "string" ? `context:${record.context_id}` : `seq:${record.seq}`
   const at = cards.findIndex((card) => card.key === key)
+  const locked = record.locked === true
+  if (at >= 0 && locked && !("data" in record) && !("ui" in record)) {
+    // It replaces nothing: the card stays, and its choice is closed.
+    return cards[at].record.seq >= record.seq ? cards : replaced(cards, at, { ...cards[at], locked })
+  }
   if (at < 0) {
     const place = cards.findIndex((card) => card.position > record.seq)
     const next = [...cards]
-    next.splice(place < 0 ? cards.length : place, 0, { key, position: record.seq, record })
+    next.splice(place < 0 ? cards.length : place, 0, { key, position: record.seq, record, locked })
     return next.slice(-MAX_CARDS)
   }
   if (cards[at].record.seq >= record.seq) return cards
-  return cards.with ? cards.with(at, { ...cards[at], record }) : replaced(cards, at, { ...cards[at], record })
+  return replaced(cards, at, { ...cards[at], record, locked })
 }
 
 function replaced(list, at, value) {
