@@ -7,7 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -19,10 +19,23 @@ from companion_ws.sessions.outbox import Outbox
 log = structlog.get_logger(__name__)
 
 WATCH_S: Final = 0.5
-"""How often receivers that take nothing are looked for."""
+"""How often each receiver is looked at: whether it takes what is written, and lives."""
+TURNS: Final = 5
+"""In how many turns all of them are looked at, so that thousands are no burst."""
+HEARTBEAT_S: Final = 10.0
+"""A connection that has been silent for this long is asked for a sign of life."""
+ANSWER_S: Final = 4.5
+"""How long a peer has for it: a dead one is gone within 16 s (contract section 7)."""
 MAX_AHEAD: Final = 256
 MAX_AHEAD_BYTES: Final = 512 * 1024
 """Commands of one connection that may be accepted and not yet stored."""
+
+
+class Heard(Protocol):
+    """What knows when a peer was last heard, by the loop's clock, and whether it is read at all."""
+
+    heard_s: float
+    is_paused: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +51,12 @@ class Connection:
     """Whose session it is in, and whose limits count; "" where no user's do."""
     since_ms: int
     outbox: Outbox
+    heard: Heard | None = None
+    """None for an event stream, which hears nothing of its reader."""
+    ping_at_s: float = 0.0
+    """When it is asked for a sign of life next; 0 before its first turn."""
+    pinged_s: float | None = None
+    """When it was asked, while it has not answered."""
     device: str = ""
     device_id: str | None = None
     tools: frozenset[str] = frozenset()
@@ -120,6 +139,27 @@ class Connection:
         self.outbox.close(code, reason)
         self.room.set()
 
+    def check(self, now_s: float) -> None:
+        """Notice a peer that takes nothing or answers nothing; ask a silent one whether it lives."""
+        self.outbox.check(now_s)
+        if self.heard is None or self.outbox.is_closed:
+            return
+        if self.heard.is_paused:
+            self.pinged_s = None
+            return
+        silent_since_s = self.heard.heard_s
+        if self.pinged_s is not None and silent_since_s < self.pinged_s:
+            if now_s - self.pinged_s > ANSWER_S:
+                self.close_code = self.close_code or 1006
+                self.outbox.abort()
+            return
+        self.pinged_s = None
+        self.ping_at_s = max(self.ping_at_s, silent_since_s + HEARTBEAT_S)
+        if now_s >= self.ping_at_s:
+            self.pinged_s = now_s
+            self.ping_at_s = now_s + HEARTBEAT_S
+            self.outbox.push_ping()
+
     @property
     def is_ahead(self) -> bool:
         """Whether so much of it waits for the disk that reading on must wait."""
@@ -142,6 +182,7 @@ class Connections:
         self._on_slow = on_slow
         self._flushes: list[Callable[[], None]] = []
         self._one_less = asyncio.Event()
+        self._turns: list[dict[str, Connection]] = [{} for _ in range(TURNS)]
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(list(self._all.values()))
@@ -165,6 +206,7 @@ class Connections:
 
     def add(self, connection: Connection) -> None:
         self._all[connection.connection_id] = connection
+        self._turns[hash(connection.connection_id) % TURNS][connection.connection_id] = connection
         self._by_session[connection.session_id][connection.connection_id] = connection
         self._by_owner[connection.owner] += 1
 
@@ -172,6 +214,7 @@ class Connections:
         """Forget it; a second time is nothing."""
         if self._all.pop(connection.connection_id, None) is None:
             return
+        self._turns[hash(connection.connection_id) % TURNS].pop(connection.connection_id, None)
         self._one_less.set()
         members = self._by_session[connection.session_id]
         members.pop(connection.connection_id, None)
@@ -238,10 +281,14 @@ class Connections:
         connection.close(4408, f"slow consumer: {why}; resume with after")
 
     async def watch(self) -> None:
-        """Look for receivers that take nothing, for ever."""
+        """Look after everybody, a part of them each turn, until cancelled."""
         loop = asyncio.get_running_loop()
+        turn = 0
         while True:
-            await asyncio.sleep(WATCH_S)
-            now_s = loop.time()
-            for connection in self:
-                connection.outbox.check(now_s)
+            await asyncio.sleep(WATCH_S / TURNS)
+            now_s, turn = loop.time(), (turn + 1) % TURNS
+            for connection in list(self._turns[turn].values()):
+                try:
+                    connection.check(now_s)
+                except Exception:  # one socket's fault must not end the watch over the others
+                    log.exception("check_failed")

@@ -165,6 +165,11 @@ class Outbox:
         if not self.is_closed:
             self._queue(frame(payload, 0xA))
 
+    def push_ping(self) -> None:
+        """Ask the peer for a sign of life."""
+        if not self.is_closed:
+            self._queue(frame(b"", 0x9))
+
     def is_idle(self, for_s: float) -> bool:
         """Whether nothing has been written for that long."""
         return self._loop.time() - self._written_at > for_s
@@ -208,7 +213,6 @@ class Outbox:
         patience_s = REPLAY_STALL_S if self.is_replaying else STALL_S
         has_changed = self.is_replaying != self._was_replaying
         # While a replay waits for the disk, nothing is left to take: that is no stalling.
-        # aiohttp's heartbeat writes past us, which makes `drained` less: that is no progress.
         if size == 0 or drained > self._drained or has_changed:
             self._moved_at = now_s
             self._was_replaying = self.is_replaying

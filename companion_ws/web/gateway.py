@@ -37,15 +37,14 @@ from companion_ws.logs import AccessLog
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
 from companion_ws.sessions.sessions import Summary
+from companion_ws.web.frames import Message
 from companion_ws.web.joining import Join, check_once, check_room, read_join, role_of
 from companion_ws.web.middleware import carried_token
 from companion_ws.web.routes import PUBLIC, Route
-from companion_ws.web.visit import CLOSE_S, Desk, Visit, until_closed
+from companion_ws.web.visit import CLOSE_S, Desk, Visit
+from companion_ws.web.websocket import WebSocket, accept
 
-HEARTBEAT_S: Final = 10.0
-"""A dead peer is noticed within 1.58 times this. Source: research/security-reliability.md 4.1."""
 SUBPROTOCOL: Final = "companion.v1"
-NEVER_DRAIN: Final = 2**62
 
 log = structlog.get_logger(__name__)
 
@@ -69,41 +68,25 @@ class Gateway:
         """Join, read commands until the connection ends, leave."""
         check_once(request)
         token = carried_token(request)
-        limit = self._config.limit_message_bytes
-        ws = web.WebSocketResponse(
-            heartbeat=HEARTBEAT_S,
-            autoclose=False,
-            # Its own pongs would pass the outbox, and no rate would hold for what asks for them.
-            autoping=False,
-            compress=False,
-            # aiohttp refuses a message of exactly max_msg_size.
-            max_msg_size=limit + 1 if limit else 0,
-            writer_limit=NEVER_DRAIN,
-            timeout=CLOSE_S,
-            protocols=(SUBPROTOCOL,),
-        )
-        await ws.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return ws
-        _bound_send_buffer(transport)
+        ws = await accept(request, SUBPROTOCOL, self._config.limit_message_bytes)
+        _bound_send_buffer(ws.transport)
         try:
-            credential, visit = await self._admit(request, token, transport)
+            credential, visit = await self._admit(request, token, ws)
         except CompanionError as error:
-            self._refuse(transport, error)
-            await until_closed(ws)
-            _let_go(transport)
-            return ws
-        request[AccessLog.session] = visit.connection.session_id
-        try:
+            self._refuse(ws.transport, error)
+            ws.begin(_pass_over)
+            await ws.until_over(CLOSE_S)
+        else:
+            request[AccessLog.session] = visit.connection.session_id
             with credential:
-                await visit.run(ws)
+                await visit.run()
         finally:
-            _let_go(transport)
-        return ws
+            ws.let_go(CLOSE_S)
+        await ws.lost
+        return ws.response
 
     async def _admit(
-        self, request: web.Request, token: str | None, transport: asyncio.Transport
+        self, request: web.Request, token: str | None, ws: WebSocket
     ) -> tuple[Credential, Visit]:
         if self.is_stopping:
             raise Overloaded("The server is stopping; come back.")
@@ -115,7 +98,7 @@ class Gateway:
             try:
                 # Held while it joins; from the next step on the visit is what it closes.
                 with credential.held():
-                    visit = await self._admitted(request, credential, transport)
+                    visit = await self._admitted(request, credential, ws)
             except BaseException:
                 credential.let_go()
                 raise
@@ -148,7 +131,7 @@ class Gateway:
         )
 
     async def _admitted(
-        self, request: web.Request, credential: Credential, transport: asyncio.Transport
+        self, request: web.Request, credential: Credential, ws: WebSocket
     ) -> Visit:
         claims, join = credential.claims, read_join(request)
         role = role_of(claims, join.role)
@@ -160,7 +143,7 @@ class Gateway:
                 await self._desk.devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
         return Visit(
-            self._desk, live, credential, join, role, transport, created=created, reason=reason
+            self._desk, live, credential, join, role, ws, created=created, reason=reason
         )
 
     async def _find(self, claims: Claims, join: Join, role: str) -> tuple[Live, bool, str | None]:
@@ -217,10 +200,8 @@ class Gateway:
             transport.write(close_frame(code, error.message))
 
 
-def _let_go(transport: asyncio.Transport) -> None:
-    """Flush what the peer still takes, then be rid of the socket for certain."""
-    transport.close()
-    asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)
+def _pass_over(message: Message) -> None:
+    """Take nothing of what a refused peer still says before its close frame."""
 
 
 def _may_enter(claims: Claims, summary: Summary, role: str) -> bool:

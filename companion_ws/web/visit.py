@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
-from aiohttp import WSMessage, WSMsgType, web
 
 from companion_ws import __version__
 from companion_ws.access.credential import Credential
@@ -33,7 +31,9 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.frames import BINARY, PING, PONG, TEXT, Message
 from companion_ws.web.joining import Join
+from companion_ws.web.websocket import WebSocket
 
 EXPIRING_S: Final = 300.0
 """How long before its end a session token is told to renew. Source: contract section 2."""
@@ -44,8 +44,6 @@ PACE_S: Final = 0.005
 
 AWAITED: Final = (TokenRenew, PairingAnswer)
 """Commands that wait for something else than their turn in the line."""
-
-_GOES_ON: Final = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +82,7 @@ class Visit:
         credential: Credential,
         join: Join,
         role: Any,
-        transport: asyncio.Transport,
+        ws: WebSocket,
         *,
         created: bool,
         reason: str | None,
@@ -103,8 +101,9 @@ class Visit:
         self._rate = Rate(per_s, config.limit_burst)
         # Of its own, so that no keep-alive of a library costs anybody a message.
         self._control_rate = Rate(per_s, config.limit_burst)
+        self._ws = ws
         outbox = Outbox(
-            transport,
+            ws.transport,
             config.limit_outbox_bytes,
             lambda why: sessions.connections.slow(self.connection, why),
             soon=sessions.connections.soon,
@@ -117,6 +116,7 @@ class Visit:
             owner=_account(live, claims),
             since_ms=sessions.now_ms(),
             outbox=outbox,
+            heard=ws,
             device=join.device,
             device_id=claims.device_id,
             tools=join.tools,
@@ -125,6 +125,7 @@ class Visit:
             is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
         )
         self._timers: list[Alarm] = []
+        self._under_way: set[asyncio.Task[None]] = set()
         # In one step with the checks of the limits: nothing awaits between.
         sessions.connections.add(self.connection)
         self._joined = {
@@ -137,35 +138,51 @@ class Visit:
             "expires_at": sessions.now_ms() + int(sessions.rules.ttl_s * 1000),
         }
 
-    async def run(self, ws: web.WebSocketResponse) -> None:
+    async def run(self) -> None:
         """Join, read until the end, leave."""
         connection, live = self.connection, self._live
         event = "dropped"
-        catching_up: asyncio.Task[None] | None = None
         try:
             live.join(connection, self._after, self._epoch, self._joined)
             self._trail("joined")
             self._watch_token()
             if self._after is not None:
-                catching_up = asyncio.create_task(self._catch_up(self._after))
+                self._do(self._catch_up(self._after))
             await self._tell_who_waits()
-            event = await self._read(ws)
+            self._ws.begin(self._hear)
+            await self._ws.over
+            event = self._ending()
         except CompanionError as error:
             connection.close(error.close_code or 1013, error.message)
         except Exception:
             log.exception("connection_failed", connection_id=connection.connection_id)
-            connection.close(1011, "Something went wrong here; come back.")
+            connection.close(1011, "Something went wrong here; reconnect.")
         finally:
             for timer in self._timers:
                 timer.cancel()
-            if catching_up is not None:
-                catching_up.cancel()
+            for task in self._under_way:
+                task.cancel()
             self._sessions.connections.remove(connection)
             live.leave(connection, event)
             self._sessions.left(live, connection)
             self._trail(event)
             connection.room.set()
-        await self._part(ws)
+        await self._part()
+
+    def _ending(self) -> str:
+        """Note how the connection ended; return how presence tells it."""
+        connection, ws = self.connection, self._ws
+        if ws.closing is not None and connection.close_code is None:
+            connection.close_code = ws.closing.code
+            connection.close_reason = ws.closing.reason[:100]
+            return "left"
+        if ws.error is not None:
+            if ws.error.code == 1009:
+                self._note(InvalidMessage("The message is too large."))
+            connection.close(ws.error.code, ws.error.reason)
+        elif connection.close_code is None:
+            connection.close_code = 1006
+        return "dropped"
 
     def end(self, reason: CompanionError) -> None:
         """Close it: its token is good for nothing any more."""
@@ -184,35 +201,41 @@ class Visit:
         except CompanionError as error:
             connection.close(1013, error.message)
 
-    async def _read(self, ws: web.WebSocketResponse) -> str:
-        """Read commands; return how the connection ended."""
-        connection = self.connection
-        while True:
-            message = await ws.receive()
-            match message.type:
-                case WSMsgType.TEXT | WSMsgType.BINARY:
-                    if not connection.outbox.is_closed:
-                        unfinished = self._take(message)
-                        if unfinished is not None:
-                            await unfinished
-                        if self._has_no_room():
-                            await self._keep_room()
-                case WSMsgType.PING | WSMsgType.PONG:
-                    if not connection.outbox.is_closed:
-                        self._answer_control(message)
-                        if self._has_no_room():
-                            await self._keep_room()
-                case WSMsgType.CLOSE:
-                    if connection.close_code is None:
-                        connection.close_code = message.data
-                        connection.close_reason = (message.extra or "")[:100]
-                        return "left"
-                    return "dropped"
-                case _:
-                    if ws.close_code == 1009:
-                        self._note(InvalidMessage("The message is too large."))
-                    connection.close_code = connection.close_code or ws.close_code
-                    return "dropped"
+    def _hear(self, message: Message) -> None:
+        """Take a message or a control frame; stop reading while something has to be awaited."""
+        if self.connection.outbox.is_closed:
+            return
+        unfinished = None
+        try:
+            if message.opcode in (PING, PONG):
+                self._answer_control(message)
+            else:
+                unfinished = self._take(message)
+        except Exception:
+            log.exception("connection_failed", connection_id=self.connection.connection_id)
+            self.connection.close(1011, "Something went wrong here; reconnect.")
+        if unfinished is not None or self._has_no_room():
+            self._ws.pause()
+            self._do(self._read_on_after(unfinished))
+
+    async def _read_on_after(self, unfinished: Awaitable[None] | None) -> None:
+        if unfinished is not None:
+            await unfinished
+        await self._keep_room()
+        self._ws.resume()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes longer than a turn; it ends with the connection."""
+        task = asyncio.create_task(self._guarded(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("connection_failed", connection_id=self.connection.connection_id)
+            self.connection.close(1011, "Something went wrong here; reconnect.")
 
     def _has_no_room(self) -> bool:
         """Whether the disk should catch up first, or the peer read what it caused.
@@ -236,17 +259,17 @@ class Visit:
                 connection.room.clear()
                 await connection.room.wait()
 
-    def _take(self, message: WSMessage) -> Awaitable[None] | None:
+    def _take(self, message: Message) -> Awaitable[None] | None:
         """Do what a message asks for; return what is left to be awaited of a rare one."""
         parsed = None
         try:
             self._check_rate(self._rate)
-            if message.type is WSMsgType.BINARY:
+            if message.opcode == BINARY:
                 raise InvalidMessage("Send text frames; binary ones are not read.")
-            parsed = protocol.parse(message.data)
+            parsed = protocol.parse(message.payload)
             command, request_id = protocol.decode(parsed)
             if isinstance(command, AWAITED):
-                return self._do(command, request_id)
+                return self._settle(command, request_id)
             connection = self.connection
             if isinstance(command, Ping):
                 if command.resume:
@@ -256,7 +279,7 @@ class Visit:
             connection.check_turn()
             self._live.submit(
                 command, connection.sender, request_id,
-                connection=connection, size_bytes=len(message.data), refuse=self._note,
+                connection=connection, size_bytes=len(message.payload), refuse=self._note,
             )
             if isinstance(command, Rendered):
                 return self._measure(command.of_seq)
@@ -267,7 +290,7 @@ class Visit:
             self._refused(error, _request_id(parsed, message))
         return None
 
-    async def _do(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
+    async def _settle(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
         try:
             if isinstance(command, TokenRenew):
                 await self._renew(request_id)
@@ -276,14 +299,14 @@ class Visit:
         except CompanionError as error:
             self._refused(error, request_id)
 
-    def _answer_control(self, message: WSMessage) -> None:
+    def _answer_control(self, message: Message) -> None:
         """Answer a PING frame, a PONG by nothing; what is too often is refused like messages."""
         try:
             self._check_rate(self._control_rate)
-            if message.type is WSMsgType.PING:
-                self.connection.outbox.push_pong(message.data)
+            if message.opcode == PING:
+                self.connection.outbox.push_pong(message.payload)
         except TooManyRequests as error:
-            if message.type is WSMsgType.PING:
+            if message.opcode == PING:
                 self._refused(error, None)
 
     def _check_rate(self, rate: Rate) -> None:
@@ -392,18 +415,14 @@ class Visit:
             self._live.session_id, self._sessions.now_ms(), event, encode(details)
         )
 
-    async def _part(self, ws: web.WebSocketResponse) -> None:
+    async def _part(self) -> None:
         """End the socket: answer the peer's close frame, or wait for it to answer ours."""
         outbox = self.connection.outbox
         if outbox.is_closed:
-            await until_closed(ws)
-            return
-        outbox.is_closed = True
-        code = ws.close_code
-        # These codes are never sent, so nobody may be answered with them (RFC 6455, 7.4.1).
-        answer = 1002 if code in (1005, 1006, 1015) and code != 1005 else 1000
-        with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
-            await ws.close(code=answer, drain=False)
+            self._ws.begin(self._hear)
+            await self._ws.until_over(CLOSE_S)
+        else:
+            outbox.close(1000, "")
 
 
 def _account(live: Live, claims: Claims) -> str:
@@ -412,16 +431,9 @@ def _account(live: Live, claims: Claims) -> str:
     return live.row.account if lent else claims.user
 
 
-def _request_id(parsed: Any, message: WSMessage) -> str | None:
+def _request_id(parsed: Any, message: Message) -> str | None:
     """Return the sender's own name for what is refused, readable or not."""
-    if parsed is None and message.type is WSMsgType.TEXT:
-        return protocol.request_id_in(message.data)
+    if parsed is None and message.opcode == TEXT:
+        return protocol.request_id_in(message.payload)
     return protocol.request_id_of(parsed)
 
-
-async def until_closed(ws: web.WebSocketResponse) -> None:
-    """Read to the peer's close frame, for as long as it has to answer ours."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_S):
-            while (await ws.receive()).type in _GOES_ON:
-                continue

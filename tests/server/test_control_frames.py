@@ -104,6 +104,7 @@ async def test_pongs_a_phone_never_reads_are_cut_at_the_outbox_s_bound() -> None
     async with Running(**UNLIMITED, limit_outbox_bytes=64 * 1024) as server:
         agent = await server.join()
         phone = await Phone.joins(server, session_id=agent.session_id, device="silent")
+        await agent.next_of("presence", event="joined", device="silent")
         transport: Any = phone.writer.transport
         transport.pause_reading()
         [joined] = [
@@ -134,10 +135,11 @@ async def test_pongs_a_phone_never_reads_are_cut_at_the_outbox_s_bound() -> None
 async def test_a_heartbeat_is_no_progress_of_who_reads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("companion_ws.web.gateway.HEARTBEAT_S", 0.4)
+    monkeypatch.setattr("companion_ws.sessions.connections.HEARTBEAT_S", 0.4)
     async with Running(**UNLIMITED) as server:
         agent = await server.join()
         phone = await Phone.joins(server, session_id=agent.session_id, device="silent")
+        await agent.next_of("presence", event="joined", device="silent")
         transport: Any = phone.writer.transport
         transport.pause_reading()
         [joined] = [c for c in server.sessions.connections if c.device == "silent"]
