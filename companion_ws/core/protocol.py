@@ -212,12 +212,13 @@ class Screen(Command, frozen=True, kw_only=True):
 
 
 class Rendered(Command, frozen=True, kw_only=True):
-    """This screen has painted the record `of_seq`."""
+    """This screen has painted the record `of_seq`; `problem` says what of it could not be shown."""
 
     type = "rendered"
     roles = frozenset({"ui"})
 
     of_seq: Annotated[int, Meta(ge=1)]
+    problem: Annotated[str, Meta(max_length=500)] | None = None
 
 
 class ScreenCommand(Command, frozen=True, kw_only=True):

@@ -493,7 +493,10 @@ def _(command: protocol.Screen, asking: Asking) -> Decision:
 
 @_decide.register
 def _(command: protocol.Rendered, asking: Asking) -> Decision:
-    return Passing("rendered", {"of_seq": command.of_seq}, AGENTS)
+    body: dict[str, Any] = {"of_seq": command.of_seq}
+    if command.problem is not None:
+        body["problem"] = command.problem
+    return Passing("rendered", body, AGENTS)
 
 
 @_decide.register

@@ -29,7 +29,7 @@ from companion_ws.sessions.tools import ServerTool, ToolCall
 COMPANION_TOOLS: Final = frozenset(
     {"companion_show", "companion_choose", "companion_form", "companion_confirm"}
 )
-"""What the CompanionUI names when it joins. Source: static/js/core/questions.js."""
+"""What the CompanionUI names when it joins. Source: static/js/core/protocol.js."""
 CARDS: Final = frozenset({"companion_show"})
 """What is looked at and not answered."""
 RELOAD_S: Final = 0.6

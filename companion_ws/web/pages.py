@@ -31,6 +31,8 @@ _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
 """A comment that has its lines to itself; code never begins a line that way here."""
+_INDENT: Final = re.compile(rb"^ +", re.MULTILINE)
+"""What stands before a line of code; no text of ours goes over two lines."""
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _FONT: Final = re.compile(r"[\w ,'\"-]{1,200}")
 _DARK_INK: Final = "#0b0f0d"
@@ -182,7 +184,7 @@ def _load(path: Path, extra: str) -> Prepared:
     body = path.read_bytes() + extra.encode()
     content_type = _TYPES[path.suffix]
     if content_type == "text/javascript":
-        body = _COMMENT.sub(_blank, body)
+        body = _INDENT.sub(b"", _COMMENT.sub(_blank, body))
     return prepare(body, content_type)
 
 

@@ -1,7 +1,7 @@
 // A client of a companion session for pages and programs: say, ask, hear, whatever the network does.
 
 import { Connection } from "./connection.js"
-import { idFrom, isPlain } from "./core/protocol.js"
+import { idFrom, isPlain, lookUp } from "./core/protocol.js"
 import { apply, emptySession } from "./core/session.js"
 import { Unacknowledged } from "./unacknowledged.js"
 
@@ -191,7 +191,7 @@ export class CompanionClient {
   /** Ask the server: the value of `key` (undefined where absent), or all values by key. */
   getState(key) {
     return handled(this.#ask({ type: "state_get", key }).then(({ state }) => {
-      if (key !== undefined) return Object.hasOwn(state, key) ? state[key].value : undefined
+      if (key !== undefined) return lookUp(state, key)?.value
       return plain(Object.entries(state).map(([name, entry]) => [name, entry.value]))
     }))
   }
@@ -311,7 +311,7 @@ export class CompanionClient {
           yield record
         }
       } else if (position < this.#keptFrom + this.#kept.length) {
-        const record = this.#kept[position - this.#keptFrom]
+        const record = this.#kept.at(position - this.#keptFrom)
         position += 1
         after = record.seq
         yield record
@@ -541,9 +541,7 @@ function newId() {
 
 /** An object of these entries that inherits nothing: a key may be named like anything. */
 function plain(entries) {
-  const object = Object.create(null)
-  for (const [key, value] of entries) object[key] = value
-  return object
+  return Object.setPrototypeOf(Object.fromEntries(entries), null)
 }
 
 function parsed(text) {

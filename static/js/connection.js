@@ -7,7 +7,6 @@
 import { decode } from "./core/protocol.js"
 import { delayMs, mayReturn } from "./core/reconnect.js"
 import { newRequestId } from "./keep.js"
-import { EventSocket } from "./stream.js"
 
 /** Silence after which the other end is asked whether it is still there. */
 const QUIET_MS = 8000
@@ -83,6 +82,7 @@ export class Connection {
   #lostAt = null
   #asked = false
   #isOver = false
+  #isByEvents = false
   #isJoined = false
   #wake = () => this.#wakeUp()
   #show = () => globalThis.document?.visibilityState === "visible" && this.#wakeUp()
@@ -179,8 +179,8 @@ export class Connection {
     if (after && epoch) url.searchParams.set("epoch", epoch)
     // The token travels as a subprotocol: an address would end up in logs and histories.
     const protocols = ["companion.v1", `bearer.${this.#token}`]
-    const given = Socket === EventSocket ? [this.#environment] : []
-    const socket = new Socket(url.href, protocols, ...given)
+    this.#isByEvents = Socket !== this.#environment.WebSocket
+    const socket = new Socket(url.href, protocols, ...(this.#isByEvents ? [this.#environment] : []))
     this.#socket = socket
     this.#wasOpen = false
     socket.onopen = () => socket === this.#socket && this.#opened()
@@ -192,7 +192,7 @@ export class Connection {
 
   #opened() {
     this.#wasOpen = true
-    if (this.#socket instanceof EventSocket) return
+    if (this.#isByEvents) return
     this.#hasOpened = true
     this.#blocked = 0
   }
@@ -399,12 +399,25 @@ export class Connection {
     if (socket && socket.readyState < 2) socket.close()
     if (this.#isOver) return
     if (code === TOO_LARGE) this.#dropLargest()
-    if (socket && this.#isBlocked(socket, code)) {
-      this.#connect(EventSocket)
-      this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
-      this.#heardAt = this.#environment.now()
+    if (socket && this.#isBlocked(code)) this.#goByEvents(code, reason)
+    else this.#endOrWait(code, reason)
+  }
+
+  /** The other way is fetched when it is needed: few networks let no WebSocket through. */
+  async #goByEvents(code, reason) {
+    const opening = this.#opening
+    const { EventSocket } = await import("./stream.js").catch(() => ({ EventSocket: null }))
+    if (opening !== this.#opening || this.#isOver) return
+    if (!EventSocket?.mayServe(this.#options.query, this.#environment)) {
+      this.#endOrWait(code, reason)
       return
     }
+    this.#connect(EventSocket)
+    this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
+    this.#heardAt = this.#environment.now()
+  }
+
+  #endOrWait(code, reason) {
     const mayAskAgain = typeof this.#options.token === "function"
     if (code === TOKEN_EXPIRED && mayAskAgain) this.#token = null
     if (!mayReturn(code) || (code === TOKEN_EXPIRED && !mayAskAgain)) {
@@ -420,11 +433,11 @@ export class Connection {
     this.#retry = this.#environment.setTimeout(() => this.#again(), wait)
   }
 
-  /** Whether a network seems to let no WebSocket through, and there is another way. */
-  #isBlocked(socket, code) {
-    if (socket instanceof EventSocket || this.#wasOpen || code !== ABNORMAL) return false
+  /** Whether a network seems to let no WebSocket through. */
+  #isBlocked(code) {
+    if (this.#isByEvents || this.#wasOpen || code !== ABNORMAL) return false
     this.#blocked += 1
-    return this.#blocked >= (this.#hasOpened ? MAX_BLOCKED : 1) && EventSocket.mayServe(this.#options.query, this.#environment)
+    return this.#blocked >= (this.#hasOpened ? MAX_BLOCKED : 1)
   }
 
   get #patience() {

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js"
 import { fragmentOf } from "./core/protocol.js"
-import { h, icon } from "./dom.js"
+import { fillIn, h, icon } from "./dom.js"
 import { signedIn } from "./keep.js"
 
 /**
@@ -55,8 +55,8 @@ export function copyButton(text, label) {
   const button = h("button", { type: "button", class: "quiet icon-only", "aria-label": label, title: label }, icon("copy"))
   button.addEventListener("click", async () => {
     const done = await copy(text)
-    button.replaceChildren(icon(done ? "check" : "close"))
-    setTimeout(() => button.replaceChildren(icon("copy")), 1500)
+    fillIn(button, icon(done ? "check" : "close"))
+    setTimeout(() => fillIn(button, icon("copy")), 1500)
   })
   return button
 }

@@ -1,5 +1,7 @@
 // Elements from values: text stays text, nothing is ever parsed as markup.
 
+import { lookUp } from "./core/protocol.js"
+
 const SVG = "http://www.w3.org/2000/svg"
 
 const PATHS = {
@@ -29,8 +31,17 @@ export function h(name, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(key, "")
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value)
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false))
+  element.append(...nodesIn(children))
   return element
+}
+
+/** Put `children` in place of all `parent` holds; null and false are left out. */
+export function fillIn(parent, ...children) {
+  parent.replaceChildren(...nodesIn(children))
+}
+
+function nodesIn(children) {
+  return children.flat().filter((child) => child !== null && child !== undefined && child !== false)
 }
 
 /** A drawn sign; decoration only, so it says nothing to a screen reader. */
@@ -40,7 +51,7 @@ export function icon(name) {
   svg.setAttribute("class", `icon icon-${name}`)
   svg.setAttribute("aria-hidden", "true")
   const path = document.createElementNS(SVG, "path")
-  path.setAttribute("d", PATHS[name])
+  path.setAttribute("d", lookUp(PATHS, name) ?? "")
   svg.append(path)
   return svg
 }

@@ -1,7 +1,7 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./connection.js"
-import { callOf, idFrom, resultOf } from "./core/protocol.js"
+import { callOf, idFrom, lookUp, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
 import { Overheard } from "./overheard.js"
 import { NotUnderstood, understood } from "./parameters.js"
@@ -130,7 +130,7 @@ export class CompanionBridge {
   options(own = {}) {
     const after = (name, act) => (...given) => {
       act(...given)
-      return own[name]?.(...given)
+      return lookUp(own, name)?.(...given)
     }
     return {
       ...own,
@@ -146,7 +146,7 @@ export class CompanionBridge {
   clientTools(own = {}) {
     const toolOf = (name) => {
       if (typeof name !== "string" || NO_TOOLS.has(name)) return undefined
-      return Object.hasOwn(own, name) ? own[name] : (parameters) => this.#call(name, parameters ?? {})
+      return lookUp(own, name) ?? ((parameters) => this.#call(name, parameters ?? {}))
     }
     return new Proxy(own, {
       get: (_, name) => toolOf(name),
@@ -424,7 +424,7 @@ export class CompanionBridge {
   #tellWidget(letter) {
     const names = { turn: "user-message", update: "contextual-update", activity: "user-activity" }
     const detail = { message: letter.text }
-    this.#widget.dispatchEvent(new CustomEvent(`elevenlabs-agent:${names[letter.kind]}`, { detail }))
+    this.#widget.dispatchEvent(new CustomEvent(`elevenlabs-agent:${lookUp(names, letter.kind)}`, { detail }))
   }
 }
 

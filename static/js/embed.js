@@ -9,7 +9,7 @@
 // for a phone; its token is the owner's. The page's origin must be an --allow-origin.
 
 import { BASE } from "./api.js"
-import { define, h } from "./dom.js"
+import { define, fillIn, h } from "./dom.js"
 import { definePairing } from "./elements/pairing.js"
 
 class CompanionScreen extends HTMLElement {
@@ -25,7 +25,7 @@ class CompanionScreen extends HTMLElement {
 
   #draw() {
     const token = this.getAttribute("token")
-    if (!token) return this.replaceChildren()
+    if (!token) return fillIn(this)
     const url = new URL("ui?embed=1", BASE)
     const sessionId = this.getAttribute("session-id")
     if (sessionId) url.searchParams.set("session_id", sessionId)
@@ -34,7 +34,7 @@ class CompanionScreen extends HTMLElement {
     const frame = h("iframe", { src: url.href, title: this.getAttribute("label") ?? "Companion", referrerpolicy: "no-referrer" })
     Object.assign(frame.style, { border: "0", inlineSize: "100%", blockSize: "100%", minBlockSize: "20rem", colorScheme: "normal" })
     this.style.display = "block"
-    this.replaceChildren(frame)
+    fillIn(this, frame)
     return undefined
   }
 }
@@ -47,7 +47,7 @@ class CompanionPair extends HTMLElement {
     const pairing = h("companion-pairing", { class: "pairing" })
     // Apart from the host page's own rules, which are none of our business and the other way round.
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" })
-    root.replaceChildren(...sheets, pairing)
+    fillIn(root, ...sheets, pairing)
     pairing.begin({ token: this.getAttribute("token"), sessionId: this.getAttribute("session-id") })
   }
 }

@@ -1,10 +1,9 @@
 // The CompanionUI of a joined session: fold in, cards and questions out.
 
-import { cardView, spokenView } from "./core/cards.js"
-import { callOf } from "./core/protocol.js"
-import { COMPANION_TOOLS, isAsking, questionView, receiptOf } from "./core/questions.js"
+import { cardView, cleanText, cut, humanized, listText, spokenView } from "./core/cards.js"
+import { callOf, COMPANION_TOOLS, lookUp, resultOf } from "./core/protocol.js"
 import { isOpen, isPresent } from "./core/session.js"
-import { arrange, h } from "./dom.js"
+import { arrange, fillIn, h } from "./dom.js"
 import { localKeep } from "./keep.js"
 import { Live } from "./live.js"
 import { News } from "./news.js"
@@ -12,7 +11,11 @@ import { News } from "./news.js"
 /** A pause shorter than this is nobody's business. */
 const BANNER_AFTER_MS = 1500
 const SUMMARY_MS = 800
+/** The first card comes first; the next thing an agent does may be to ask. */
+const QUESTIONS_MS = 2500
 const MAX_SUMMARY = 500
+/** What an agent is told of a card that could not be shown. */
+const MAX_PROBLEM = 500
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
@@ -40,6 +43,10 @@ export class Feed {
   #isEmbedded
   #wakeLock = null
   #surfaces = null
+  #drawing = Promise.resolve()
+  #problems = new Map()
+  #questioning = null
+  #fetching = null
 
   constructor(page, target, language, speak) {
     this.#page = page
@@ -82,8 +89,8 @@ export class Feed {
     page.list = h("div", { class: "feed" })
     page.alarm = h("div", { role: "alert" })
     this.#news = new News({ words, list: page.list, find: (target) => this.#find(target) })
-    page.main.replaceChildren(page.alarm, page.list)
-    page.root.replaceChildren(
+    fillIn(page.main, page.alarm, page.list)
+    fillIn(page.root,
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), page.title, page.lights),
       page.main, ...this.#news.parts,
       h("footer", { class: "dock" }, page.banner, page.captions),
@@ -123,14 +130,17 @@ export class Feed {
     const { session, status } = this.#live
     const words = this.#words
     this.#follow(session.language)
-    this.#page.title.textContent = session.title || words("companion")
-    this.#page.lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words })
-    this.#page.captions.show({ lines: session.lines, words })
-    this.#page.captions.parentElement.hidden = status.phase === "ended"
-    this.#paintBanner()
-    this.#paintAlarm()
-    this.#paintFeed()
-    this.#summariseSoon()
+    const parts = [
+      () => (this.#page.title.textContent = cleanText(session.title) || words("companion")),
+      () => this.#page.lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words }),
+      () => this.#page.captions.show({ lines: session.lines, words }),
+      () => (this.#page.captions.parentElement.hidden = status.phase === "ended"),
+      () => this.#paintBanner(),
+      () => this.#paintAlarm(),
+      () => this.#paintFeed(),
+      () => this.#summariseSoon(),
+    ]
+    for (const paint of parts) attempt(paint)
   }
 
   #paintBanner() {
@@ -146,9 +156,9 @@ export class Feed {
     if (isLost) {
       const time = this.#clock(asOf ?? offlineSince)
       const old = session.seq > 0 ? h("span", { class: "banner-detail" }, words("as_of", { time })) : null
-      banner.replaceChildren(h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, words("reconnecting")), old)
+      fillIn(banner, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, words("reconnecting")), old)
     } else if (isExpiring) {
-      banner.replaceChildren(h("span", {}, words("expiring")),
+      fillIn(banner, h("span", {}, words("expiring")),
         h("button", { type: "button", class: "quiet", on: { click: () => this.#live.keepOpen() } }, words("keep_open")))
     }
   }
@@ -158,7 +168,7 @@ export class Feed {
     if (status.phase !== "ended" || this.#page.alarm.firstChild) return
     clearInterval(this.#tick)
     this.#wakeLock?.release?.()
-    this.#page.alarm.replaceChildren(terminal(status.code, this.session, this.#words, this.#isEmbedded))
+    fillIn(this.#page.alarm, terminal(status.code, this.session, this.#words, this.#isEmbedded))
     scrollTo({ top: 0 })
   }
 
@@ -183,7 +193,7 @@ export class Feed {
 
   *#cards() {
     for (const card of this.session.cards) {
-      const view = this.#view(card.record, () => cardView(card.record, this.#about))
+      const view = this.#view(card.record, () => cardView(card.record, this.#about), PLAIN_CARD)
       const chosen = view.choices ? this.#live.chosen(card, view.choices) : null
       const pending = this.#pendingChoice(card, view)
       const note = this.#refusal(card.key)
@@ -195,11 +205,26 @@ export class Feed {
     }
   }
 
+  /** What questions are made of: fetched when one is there, or soon after the first card. */
+  #fetchQuestions() {
+    this.#fetching ??= Promise.all([import("./core/questions.js"), import("./elements/question.js")]).then(
+      ([questions, { defineQuestion }]) => {
+        defineQuestion()
+        this.#questioning = questions
+        this.#paintSoon()
+      },
+      () => (this.#fetching = null),
+    )
+  }
+
   *#questions() {
     const { nowMs } = this.#live
-    for (const call of this.session.calls.values()) {
-      if (call.record.handled_by !== SCREENS && call.record.handled_by !== undefined) continue
-      const view = this.#view(call.record, () => questionView(call, this.#about))
+    const calls = [...this.session.calls.values()].filter(({ record }) => (record.handled_by ?? SCREENS) === SCREENS)
+    if (calls.length && !this.#questioning) this.#fetchQuestions()
+    if (!this.#questioning) return
+    const { isAsking, questionView, receiptOf } = this.#questioning
+    for (const call of calls) {
+      const view = this.#view(call.record, () => questionView(call, this.#about), PLAIN_QUESTION)
       const open = !this.#isOver && isOpen(call, nowMs)
       const asks = open && isAsking(view)
       if (!open && !call.answer && isAsking(view) && this.#isOver) continue
@@ -214,11 +239,35 @@ export class Feed {
     }
   }
 
-  /** A view is made once per record: the same facts look the same. */
-  #view(record, make) {
+  /** A view is made once per record: the same facts look the same. One that cannot be made is its title. */
+  #view(record, make, plain) {
     let view = this.#painted.get(record)
-    if (!view) this.#painted.set(record, (view = make()))
+    if (view) return view
+    try {
+      view = make()
+    } catch (error) {
+      this.#note(record, `It could not be shown: ${error.message}.`)
+      view = { ...plain, title: humanized(record.text ?? callOf(record).name) || this.#words("could_not_show") }
+    }
+    this.#painted.set(record, view)
     return view
+  }
+
+  /** What of a form nobody can check here. */
+  async #checkPatterns({ record, model }) {
+    const fields = (model.view?.fields ?? []).filter(({ pattern }) => pattern !== null)
+    if (fields.length === 0) return
+    try {
+      const { matcher } = await import("./core/matcher.js")
+      for (const problem of this.#questioning.patternsOf(fields, matcher).problems) this.#note(record, problem)
+    } catch {
+      // The server checks what is sent.
+    }
+  }
+
+  /** Keep what could not be shown of a record, for the agent. */
+  #note(record, problem) {
+    if (problem) this.#problems.set(record.seq, [...(this.#problems.get(record.seq) ?? []), problem])
   }
 
   #item(entry) {
@@ -234,51 +283,80 @@ export class Feed {
     if (!item.state || entry.state.some((part, at) => part !== item.state[at])) {
       const isNewRecord = item.state?.[0] !== entry.record
       item.state = entry.state
-      const timestamp = entry.record.timestamp
-      const time = { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
-      this.#show(item.node, { ...entry.model, time, words: this.#words })
-      if (entry.record.ui || entry.model.ui) this.#drawSurface(item, entry, time)
-      if (isNewRecord) this.#rendered(entry)
+      this.#show(item, entry)
+      const hasDesign = (entry.record.ui ?? entry.model.ui ?? null) !== null
+      if (isNewRecord && hasDesign) this.#draw(item, entry)
+      else if (isNewRecord) this.#checkPatterns(entry).then(() => this.#rendered(entry))
     }
     return item.node
   }
 
-  #show(node, model) {
+  #show(item, { record, model }) {
+    const { timestamp } = record
+    const time = timestamp === undefined ? null : { iso: new Date(timestamp).toISOString(), text: this.#clock(timestamp) }
     try {
-      node.show(model)
+      item.node.show({ ...this.#designed(item, record, model), time, words: this.#words })
     } catch (error) {
-      console.warn("a card could not be shown", error)
-      node.replaceChildren(h("article", { class: "card" }, h("p", { class: "note" }, this.#words("could_not_show"))))
+      this.#note(record, `It could not be shown: ${error.message}.`)
+      fillIn(item.node, h("article", { class: "card" }, h("p", { class: "note" }, this.#words("could_not_show"))))
     }
   }
 
-  /** A card of its own design: its painter is fetched when the first one comes. */
-  async #drawSurface(item, entry, time) {
-    this.#surfaces ??= import("./a2ui/surfaces.js").then(({ Surfaces }) => new Surfaces({
-      locale: this.#locale,
-      words: this.#words,
-      act: (command) => this.#live.act(command, `surface:${command.surface_id}`),
-    }))
-    const surfaces = await this.#surfaces
-    // Later records change what earlier ones made, so they are taken in the order of the log.
-    const { seq } = entry.record
-    const records = this.session.cards.map((card) => card.record).filter((each) => each.ui && each.seq <= seq)
-    for (const each of records.sort((a, b) => a.seq - b.seq)) surfaces.take(each.seq, each.ui)
-    const extra = surfaces.take(seq, entry.record.ui ?? entry.model.ui)
-    if (!extra) return
-    const { view } = entry.model
-    const model = view ? { ...entry.model, view: { ...view, blocks: [] } } : { ...entry.model, blocks: [], choices: null }
-    this.#show(item.node, { ...model, time, words: this.#words, extra })
+  /** A card's own design in the place of its data; beside it, where the design cannot be shown whole. */
+  #designed(item, record, model) {
+    if (item.designed?.record !== record || !item.designed.node) return model
+    const { node: extra, isWhole } = item.designed
+    if (!isWhole) return { ...model, extra }
+    return model.view ? { ...model, extra, view: { ...model.view, blocks: [] } } : { ...model, extra, blocks: [], choices: null }
   }
 
-  /** Tell agents that it is on the screen, once it is. */
+  /** A card of its own design: one after the other, with a pause in which the page can do other things. */
+  #draw(item, entry) {
+    this.#drawing = this.#drawing.then(async () => {
+      try {
+        this.#drawNow(await this.#painters(), item, entry)
+      } catch (error) {
+        this.#note(entry.record, `Its design could not be shown: ${error.message}.`)
+      }
+      this.#rendered(entry)
+      await new Promise((resolve) => setTimeout(resolve))
+    })
+  }
+
+  /** Its painter is fetched when the first one comes, and again where that failed. */
+  #painters() {
+    const about = {
+      locale: this.#locale,
+      words: this.#words,
+      nowMs: () => this.#live.nowMs,
+      act: (command) => this.#live.act(command, `surface:${command.surface_id}`),
+    }
+    this.#surfaces ??= import("./a2ui/surfaces.js").then(({ Surfaces }) => new Surfaces(about))
+    this.#surfaces.catch(() => (this.#surfaces = null))
+    return this.#surfaces
+  }
+
+  #drawNow(surfaces, item, entry) {
+    // Later records change what earlier ones made, so they are taken in the order of the log.
+    const { seq } = entry.record
+    const records = this.session.cards.map((card) => card.record).filter((each) => each.ui && each.seq < seq)
+    for (const each of records.sort((a, b) => a.seq - b.seq)) surfaces.take(each.seq, each.ui)
+    const { node, problems, unchecked } = surfaces.take(seq, entry.record.ui ?? entry.model.ui)
+    for (const problem of [...problems, ...unchecked]) this.#note(entry.record, problem)
+    item.designed = { record: entry.record, node, isWhole: problems.length === 0 }
+    const isStillShown = item.state?.[0] === entry.record
+    if (node && isStillShown) this.#show(item, entry)
+  }
+
+  /** Tell agents that it is on the screen, once it is, and what of it is not. */
   #rendered(entry) {
     const { seq } = entry.record
     if (this.#told.has(seq)) return
     this.#told.add(seq)
-    const isLive = seq > this.session.horizon || (entry.asks && this.#live.isConnected)
+    const problem = cut((this.#problems.get(seq) ?? []).join(" "), MAX_PROBLEM)
+    const isLive = problem !== "" || seq > this.session.horizon || (entry.asks && this.#live.isConnected)
     requestAnimationFrame(() => setTimeout(() => {
-      if (isLive) this.#live.pass({ type: "rendered", of_seq: seq })
+      if (isLive) this.#live.pass({ type: "rendered", of_seq: seq, ...(problem ? { problem } : {}) })
       const call = this.session.calls.get(callOf(entry.record).id)
       if (call?.name === "companion_show" && entry.record.type === "client_tool_call") this.#live.shown(call)
     }))
@@ -293,7 +371,7 @@ export class Feed {
     if (known?.state === key) return known.node
     const others = [...this.session.presence.values()]
       .filter((who) => who.role === "ui" && who.connection_id !== this.session.connectionId)
-      .map((who) => who.device || words("another_screen"))
+      .map((who) => cleanText(who.device) || words("another_screen"))
     const node = h("section", { class: "waiting" },
       h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
       h("h2", {}, words(joined ? "waiting_title" : "connecting_title")),
@@ -314,7 +392,7 @@ export class Feed {
   #pendingAnswer(call) {
     const entry = this.#live.pending(`call:${call.id}`)
     if (!entry) return null
-    const result = JSON.parse(entry.command.result)
+    const result = resultOf(entry.command.result)
     return { id: result.id ?? result.status, text: this.#travelling }
   }
 
@@ -352,12 +430,16 @@ export class Feed {
   }
 
   #sentenceFor(record) {
-    if (record.type === "client_tool_call") return questionView({ ...callOf(record) }, this.#about).title
+    if (record.type === "client_tool_call") {
+      const { name, parameters } = callOf(record)
+      return cleanText(parameters.title) || humanized(name)
+    }
     return spokenView(cardView(record, this.#about), this.#words)
   }
 
   #caughtUp(missed) {
     this.#stayAwake()
+    setTimeout(() => this.#fetchQuestions(), QUESTIONS_MS)
     this.#summary = ""
     if (missed > 0) this.#news.toast(this.#words("n_missed", { n: missed }))
   }
@@ -366,10 +448,10 @@ export class Feed {
   #obey(message) {
     if (message.type !== "screen_command") return
     const { name, target, text } = message
-    if (name === "toast") this.#news.toast(text ?? "")
+    if (name === "toast") this.#news.toast(cleanText(text))
     else if (name === "navigate" && target === "conversation") this.#page.captions.open(true)
     else if (name === "navigate" && (target === "top" || target === "cards")) this.#news.toTop()
-    else this.#news.pointAt(String(target ?? ""), name === "highlight")
+    else this.#news.pointAt(cleanText(target), name === "highlight")
   }
 
   #find(target) {
@@ -392,7 +474,7 @@ export class Feed {
 
   #summarise() {
     if (!this.#live.isConnected || document.visibilityState === "hidden") return
-    const text = this.#whatIsShown().slice(0, MAX_SUMMARY)
+    const text = cut(this.#whatIsShown(), MAX_SUMMARY)
     if (text === this.#summary) return
     if (this.#live.pass({ type: "screen", text })) this.#summary = text
   }
@@ -425,7 +507,7 @@ export class Feed {
   }
 
   #list(names) {
-    return new Intl.ListFormat(this.#locale).format(names)
+    return listText(names, this.#locale)
   }
 
   async #stayAwake() {
@@ -438,6 +520,19 @@ export class Feed {
   }
 }
 
+/** What is shown of a record whose view cannot be made: its name. */
+const PLAIN_CARD = { choices: null, blocks: [] }
+const PLAIN_QUESTION = { kind: "card", blocks: [] }
+
+/** Do one thing; what goes wrong in it costs nothing else. */
+function attempt(act) {
+  try {
+    act()
+  } catch (error) {
+    console.warn("a part of the page could not be shown", error)
+  }
+}
+
 /** What is said to the agent when an option of a card was tapped. */
 function sentenceOf(option) {
   return option.price ? `${option.label}, ${option.price}` : option.label
@@ -446,8 +541,8 @@ function sentenceOf(option) {
 const ENDS = { 4501: "revoked", 4401: "expired", 4510: "expired", 4504: "expired" }
 
 function terminal(code, session, words, isEmbedded) {
-  const kind = session.ended ? "ended" : (ENDS[code] ?? "refused")
-  const text = { ended: "ended_text", revoked: "revoked_text", expired: "expired_text", refused: "scan_again_text" }[kind]
+  const kind = session.ended ? "ended" : (lookUp(ENDS, code) ?? "refused")
+  const text = lookUp({ ended: "ended_text", revoked: "revoked_text", expired: "expired_text", refused: "scan_again_text" }, kind)
   return h("section", { class: "terminal" },
     h("h2", {}, words(`${kind}_title`)),
     h("p", {}, words(text)),

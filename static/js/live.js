@@ -1,12 +1,14 @@
 // One session on one screen: the fold, the connection and what a person's taps become. No DOM.
 
+import { lookUp } from "./core/protocol.js"
 import { socketAddress } from "./api.js"
 import { Connection } from "./connection.js"
-import { results } from "./core/questions.js"
 import { apply, emptySession, isCaughtUp, isOpen } from "./core/session.js"
 import { newRequestId, Outbox, paired, views } from "./keep.js"
 
 const SAVE_MS = 500
+/** The result of a card that was shown. Source: contract section 4. */
+const SHOWN = '{"status":"shown"}'
 /** What counts as an update a person may have missed. */
 const VISIBLE = new Set(["contextual_update", "client_tool_call"])
 
@@ -98,7 +100,7 @@ export class Live {
   /** Tell the agent a card was shown: nobody's tap, so nothing is said when it comes too late. */
   shown(call) {
     if (isOpen(call, this.nowMs) && !this.pending(`shown:${call.id}`)) {
-      this.#send({ type: "client_tool_result", tool_call_id: call.id, result: results.shown() }, `shown:${call.id}`)
+      this.#send({ type: "client_tool_result", tool_call_id: call.id, result: SHOWN }, `shown:${call.id}`)
     }
   }
 
@@ -214,7 +216,7 @@ export class Live {
     const view = views.load(this.#options.sessionId)
     if (!view?.session) return
     const { session } = view
-    const maps = ["state", "calls", "actions"].map((name) => [name, new Map(session[name])])
+    const maps = ["state", "calls", "actions"].map((name) => [name, new Map(lookUp(session, name))])
     this.session = { ...emptySession(), ...session, ...Object.fromEntries(maps), presence: new Map() }
     this.#own = new Set(view.own)
     this.asOf = view.at
@@ -225,7 +227,7 @@ export class Live {
     if (this.#saving === -1 || !this.session.id) return
     this.#saving = null
     const { session } = this
-    const lists = ["state", "calls", "actions"].map((name) => [name, [...session[name]]])
+    const lists = ["state", "calls", "actions"].map((name) => [name, [...lookUp(session, name)]])
     views.save(session.id, {
       at: this.isConnected ? Date.now() : (this.asOf ?? Date.now()),
       own: [...this.#own].slice(-100),

@@ -1,6 +1,7 @@
 // What draws a person's attention: one spoken sentence, a pill, a toast, and where the agent points.
 
-import { h, icon } from "./dom.js"
+import { cut } from "./core/cards.js"
+import { fillIn, h, icon } from "./dom.js"
 
 const ANNOUNCE_MS = 400
 const TOAST_MS = 6000
@@ -46,11 +47,11 @@ export class News {
     if (scrollY <= READING_PX) return
     this.#unseen += 1
     this.pill.hidden = false
-    this.pill.replaceChildren(icon("up"), this.#words("n_new", { n: this.#unseen }))
+    fillIn(this.pill, icon("up"), this.#words("n_new", { n: this.#unseen }))
   }
 
   toast(text) {
-    this.toastBox.textContent = text.slice(0, MAX_TOAST)
+    this.toastBox.textContent = cut(text, MAX_TOAST)
     this.toastBox.hidden = false
     clearTimeout(this.#toasting)
     this.#toasting = setTimeout(() => (this.toastBox.hidden = true), TOAST_MS)

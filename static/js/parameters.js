@@ -1,6 +1,7 @@
 // Parameters as an agent writes them, read the way the screens read them.
 // The twin of companion_ws/voice/parameters.py; tests/wire/parameters holds both to the same cases.
 
+import { lookUp } from "./core/protocol.js"
 import { mended, NotUnderstood, readJson } from "./json-text.js"
 
 export { NotUnderstood }
@@ -28,12 +29,10 @@ export function understood(toolName, parameters) {
   given = withoutNulls(given)
   const title = nameOf(given, TITLES)
   if (title !== null) {
-    const value = textOf(given[title])
-    delete given[title]
-    given.title = value
+    given = { ...without(given, [title]), title: textOf(lookUp(given, title)) }
   }
   for (const [name, read, why] of READINGS.get(toolName) ?? []) {
-    if (Object.hasOwn(given, name)) given[name] = read(given[name])
+    if (Object.hasOwn(given, name)) given = { ...given, [name]: read(lookUp(given, name)) }
     else if (why) throw new NotUnderstood(why)
   }
   return mended(given) // Texts that were read may nest it deeper than it came.
@@ -66,7 +65,7 @@ function readOptions(value) {
 
 function optionsIn(found) {
   for (const name of ["options", "choices", "items"]) {
-    if (Object.hasOwn(found, name) && Array.isArray(found[name])) return found[name]
+    if (Array.isArray(lookUp(found, name))) return lookUp(found, name)
   }
   if (nameOf(found, LABELS) !== null && nameOf(found, IDS) !== null) return [found]
   return Object.entries(found)
@@ -81,9 +80,9 @@ function readOption(part) {
     const known = nameOf(found, IDS)
     const label = named ?? known ?? ""
     const chosen = known ?? named ?? ""
-    if (isWord(own(found, label)) && isWord(own(found, chosen))) {
+    if (isWord(lookUp(found, label)) && isWord(lookUp(found, chosen))) {
       const kept = withoutNulls(without(found, [label, chosen]))
-      return { id: idOf(found[chosen]), label: textOf(found[label]), ...kept }
+      return { id: idOf(lookUp(found, chosen)), label: textOf(lookUp(found, label)), ...kept }
     }
   } else if (isWord(found)) {
     return { id: idOf(found), label: textOf(found) }
@@ -96,13 +95,13 @@ function readOption(part) {
 function readSchema(value) {
   let found = readData(value)
   if (isObject(found) && !Object.hasOwn(found, "properties")) {
-    const inner = readData(own(found, "schema"))
+    const inner = readData(lookUp(found, "schema"))
     if (Object(inner) === inner) found = inner
     else if (Object.keys(found).length && Object.values(found).every(isObject)) found = { properties: found }
   }
   if (Array.isArray(found)) found = { properties: found }
-  let properties = isObject(found) ? readData(own(found, "properties")) : undefined
-  let required = isObject(found) ? readData(own(found, "required")) : undefined
+  let properties = isObject(found) ? readData(lookUp(found, "properties")) : undefined
+  let required = isObject(found) ? readData(lookUp(found, "required")) : undefined
   if (Array.isArray(properties)) {
     const named = fieldsOf(properties)
     properties = named.properties
@@ -128,12 +127,12 @@ function fieldsOf(found) {
   const required = []
   for (const part of found) {
     const called = isObject(part) ? nameOf(part, NAMES) : null
-    const name = called === null ? part : part[called]
+    const name = called === null ? part : lookUp(part, called)
     if (!isWord(name)) throw new NotUnderstood(NO_FIELDS)
     let rest = isObject(part) ? without(part, ["name", "id", "key", "required"]) : {}
     if (Object.hasOwn(rest, "label")) rest = { title: rest.label, ...without(rest, ["label", "title"]) }
     properties.set(textOf(name), Object.keys(rest).length ? rest : { type: "string" })
-    if (isObject(part) && flagOr(own(part, "required"), false)) required.push(textOf(name))
+    if (isObject(part) && flagOr(lookUp(part, "required"), false)) required.push(textOf(name))
   }
   return { properties: Object.fromEntries(properties), required }
 }
@@ -157,11 +156,11 @@ function readItems(value) {
 function readItem(part) {
   if (isWord(part)) return { label: textOf(part) }
   const label = isObject(part) ? nameOf(part, LABELS) : null
-  if (label === null || !isWord(part[label])) throw new NotUnderstood("Each of the `items` needs a `label`.")
+  if (label === null || !isWord(lookUp(part, label))) throw new NotUnderstood("Each of the `items` needs a `label`.")
   const amount = nameOf(part, AMOUNTS)
   const kept = withoutNulls(without(part, [label, amount ?? label]))
-  const listed = { label: textOf(part[label]), ...kept }
-  return amount === null ? listed : { ...listed, amount: readAmount(part[amount]) }
+  const listed = { label: textOf(lookUp(part, label)), ...kept }
+  return amount === null ? listed : { ...listed, amount: readAmount(lookUp(part, amount)) }
 }
 
 function readAmount(value) {
@@ -205,13 +204,9 @@ function textOf(value) {
   return isWord(value) || value === "" ? String(value) : value
 }
 
-function own(found, name) {
-  return Object.hasOwn(found, name) ? found[name] : undefined
-}
-
 /** The first of these names that something stands under, or null. */
 function nameOf(found, names) {
-  return names.find((name) => ![undefined, null, ""].includes(own(found, name))) ?? null
+  return names.find((name) => ![undefined, null, ""].includes(lookUp(found, name))) ?? null
 }
 
 function without(found, names) {

@@ -1,5 +1,7 @@
 // The sentences of the phone page: English here, other languages fetched when needed.
 
+import { lookUp, plainText } from "./core/protocol.js"
+
 const ENGLISH = {
   yes: "Yes",
   no: "No",
@@ -134,11 +136,12 @@ function speak(sentences, language) {
   const plural = new Intl.PluralRules(language)
   const number = new Intl.NumberFormat(language)
   return (key, blanks = {}) => {
-    const entry = sentences[key] ?? key
-    const text = typeof entry === "string" ? entry : (entry[plural.select(blanks.n)] ?? entry.other)
-    return text.replace(/\{(\w+)\}/g, (_, name) =>
-      typeof blanks[name] === "number" ? number.format(blanks[name]) : String(blanks[name] ?? ""),
-    )
+    const entry = lookUp(sentences, key) ?? key
+    const text = typeof entry === "string" ? entry : (lookUp(entry, plural.select(blanks.n)) ?? entry.other)
+    return text.replace(/\{(\w+)\}/g, (_, name) => {
+      const blank = lookUp(blanks, name)
+      return typeof blank === "number" ? number.format(blank) : plainText(blank)
+    })
   }
 }
 

@@ -92,6 +92,10 @@ class Agent:
         await self._socket.send_json(message)
         return await self.hears(lambda each: each.get("requestId") == message["requestId"])
 
+    async def tell(self, **message: Any) -> None:
+        """Send what leaves no record."""
+        await self._socket.send_json(message)
+
     async def update(self, text: str, data: Any = None, **more: Any) -> Message:
         record = await self.send(type="contextual_update", text=text, data=data or {}, **more)
         assert record["type"] == "contextual_update", record

@@ -136,6 +136,10 @@ def test_what_is_passed_reaches_the_side_it_is_for() -> None:
     assert talk.say({"type": "rendered", "of_seq": 7}, "ui") == Passing(
         "rendered", {"of_seq": 7}, AGENTS
     )
+    with_problem = {"of_seq": 7, "problem": "There is no component “x”."}
+    assert talk.say({"type": "rendered", **with_problem}, "ui") == Passing(
+        "rendered", with_problem, AGENTS
+    )
     assert talk.say({"type": "user_activity"}, "ui") == Passing("user_activity", {}, EVERYBODY)
     assert talk.say({"type": "screen_command", "name": "toast"}) == Passing(
         "screen_command", {"name": "toast"}, SCREENS

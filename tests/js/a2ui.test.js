@@ -7,6 +7,8 @@ import { failures, resolve, textOf } from "../../static/js/a2ui/functions.js"
 import { pathOf } from "../../static/js/a2ui/icons.js"
 import { messagesIn, reduce, valueAt, withValueAt } from "../../static/js/a2ui/reducer.js"
 
+/** What every object answers to. */
+const NAMES = [...Object.getOwnPropertyNames(Object.prototype), "prototype"]
 const version = "v0.9"
 const create = { version, createSurface: { surfaceId: "s", catalogId: "c" } }
 const components = (...list) => ({ version, updateComponents: { surfaceId: "s", components: list } })
@@ -21,7 +23,7 @@ test("a surface is created, filled, changed and deleted", () => {
   assert.equal(surface.components.get("root").text, "a")
   assert.deepEqual(surface.data, { a: { b: 2 }, list: [7] })
   assert.equal(fold(create, { version, deleteSurface: { surfaceId: "s" } }).size, 0)
-  assert.equal(fold(components({ id: "root" })).size, 0)
+  assert.equal(fold(create, model([1], "/list"), model(7, "/list/2")).get("s").data.list.length, 3)
 })
 
 test("a value that is left out is taken away", () => {
@@ -30,8 +32,8 @@ test("a value that is left out is taken away", () => {
   assert.deepEqual(surface.data, { b: 2 })
 })
 
-test("messages come as a list, alone or wrapped; other versions are left alone", () => {
-  assert.equal(messagesIn([create, { version: "v7", createSurface: {} }, null]).length, 1)
+test("messages come as a list, alone or wrapped", () => {
+  assert.equal(messagesIn([create, "x", null]).length, 1)
   assert.equal(messagesIn(create).length, 1)
   assert.equal(messagesIn({ mimeType: "application/a2ui+json", messages: [create] }).length, 1)
   assert.deepEqual(messagesIn("<b>"), [])
@@ -42,11 +44,56 @@ test("paths go from the root or on from where they stand, and never into an obje
   assert.equal(valueAt(about.data, "n", "/items/0"), 1)
   assert.equal(valueAt(about.data, "/items/9/n"), undefined)
   assert.equal(valueAt({ "a/b": 1 }, "/a~1b"), 1)
-  for (const path of ["/__proto__/x", "/constructor", "/a/prototype"]) {
-    assert.throws(() => valueAt({}, path))
-    assert.throws(() => withValueAt({}, path, 1))
+  for (const name of NAMES) {
+    const data = JSON.parse(`{"${name}": {"x": 1}}`)
+    assert.equal(valueAt({}, `/${name}`), undefined)
+    assert.equal(valueAt(data, `/${name}/x`), 1)
+    const changed = withValueAt({}, `/${name}/x`, 7)
+    assert.deepEqual(Object.entries(changed), [[name, { x: 7 }]])
+    assert.equal(Object.getPrototypeOf(changed), Object.prototype)
   }
-  assert.equal(valueAt({}, "/toString"), undefined)
+  assert.equal({}.x, undefined)
+})
+
+test("a place far beyond a list's end makes no list of a billion holes", () => {
+  for (const path of ["/list/4000000000", "/list/99999999", `/${"a/".repeat(100)}`]) assert.throws(() => withValueAt({ list: [1] }, path, 1))
+})
+
+test("what was said in the wrong order or place is understood, and told in words", () => {
+  const cases = [
+    [[components({ id: "root", component: "Text", text: "early" }), create], /changed before createSurface/],
+    [[{ version, createSurface: { surfaceId: "s", components: [{ id: "root", component: "Text" }] } }], /createSurface of “s” holds components/],
+    [[{ ...create, version: "v0.8" }, { ...components({ id: "root", component: "Text" }), version: undefined }], /version is “v0.8”/],
+    [[create, components({ id: "root" }, 7, { component: "Text" })], /2 of its components have no id/],
+    [[create, components({ id: "root" }, ...Array.from({ length: 2100 }, (_, at) => ({ id: `c${at}`, component: "Text" })))], /101 components are too many/],
+    [[create, components({ id: "root" }), model(1, "/list/4000000000")], /a list has at most/],
+    [[create, components({ id: "root" }), { version, beginRendering: {} }], /none of createSurface/],
+    [[create, components({ id: "root" }), { version, updateDataModel: { value: 1 } }], /names no surfaceId/],
+  ]
+  for (const [messages, expected] of cases) {
+    const problems = []
+    const surfaces = messages.reduce((before, message) => reduce(before, message, (problem) => problems.push(problem)), new Map())
+    assert.match(problems.join(" "), expected)
+    assert.ok(surfaces.get("s").components.has("root"), String(expected))
+  }
+  assert.doesNotMatch(JSON.stringify(cases.map(([, each]) => each)), /undefined|\[object/)
+})
+
+test("text made of text made of text ends", () => {
+  const about = { data: { x: "${formatString(value:${/x})}${formatString(value:${/x})}" }, scope: "", locale: "en" }
+
+  assert.throws(() => resolve(call("formatString", { value: { path: "/x" } }), about), /too long|too deep/)
+})
+
+test("hostile values are text or nothing", () => {
+  const odd = [null, {}, [], { toString: 1, valueOf: 1 }, [[{ a: null }]], JSON.parse('{"__proto__": 1}'), 1e308, -0]
+  const names = ["required", "regex", "length", "numeric", "email", "formatString", "formatNumber", "formatCurrency", "formatDate", "pluralize", "capitalize", "and", "or", "not"]
+  for (const name of names) {
+    for (const value of odd) {
+      const text = textOf(call(name, { value, values: value, pattern: value, currency: value, format: value, decimals: value, min: value }), { data: {}, scope: "", locale: "en" })
+      assert.doesNotMatch(text, /null|undefined|NaN|\[object/, `${name} ${JSON.stringify(value)}`)
+    }
+  }
 })
 
 test("numbers, money, dates and plurals are said in the reader's language", () => {

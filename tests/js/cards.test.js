@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { cardView, humanized, spokenView } from "../../static/js/core/cards.js"
+import { cardView, cleanText, cut, humanized, spokenView } from "../../static/js/core/cards.js"
 import { formValues, isAsking, questionView, receiptOf } from "../../static/js/core/questions.js"
 import { english } from "../../static/js/words.js"
 
@@ -167,4 +167,34 @@ test("a form gives typed values or names what is wrong", () => {
 
   assert.deepEqual(good, { values: { name: "Ann", weight: 2.5, size: "M", gift: false, day: "2026-11-23" }, wrong: [] })
   assert.deepEqual(bad.wrong, ["name", "weight", "count"])
+})
+
+test("text is cut between what looks like characters, and keeps what scripts and emoji need", () => {
+  const family = "👨‍👩‍👧‍👦"
+  for (const grapheme of [family, "🇩🇪", "👍🏽", "❤️", "é", "नि", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]) {
+    const text = grapheme.repeat(5000)
+    const shown = cleanText(text).slice(0, -1)
+    assert.equal(shown.length % grapheme.length, 0, grapheme)
+    assert.ok(shown.length > 4000)
+    for (let max = 20; max < 60; max += 1) assert.ok(cut(text, max).length <= max)
+  }
+  assert.equal(cleanText(`a\u200d\u200e\u061cb\u202ec\u2028d\ufeff${family}\ud83dx\udc00`), `a\u200d\u200e\u061cbcd${family}x`)
+})
+
+test("whatever a value is, what is shown of it is words", () => {
+  const odd = [null, undefined, NaN, Infinity, {}, [], [null], { a: null }, { toString: 1, valueOf: 1 }, [[[[[[[[1]]]]]]]], JSON.parse('{"__proto__": {"x": [null]}}')]
+  for (const value of odd) {
+    assert.doesNotMatch(cleanText(value), /null|undefined|NaN|\[object|Infinity/)
+    for (const data of [value, { a: value, cost: value, currency: value, select: value, options: [value, { id: value, label: value }] }, [value, value]]) {
+      const { title, blocks, choices } = cardView({ text: value, data }, about)
+      assert.doesNotMatch(JSON.stringify([title, blocks, choices?.options.map(({ label, description, price }) => [label, description, price])]).replace(/"currency":null|:null/g, ""), /undefined|NaN|\[object|>null/)
+    }
+  }
+})
+
+test("a card of a thousand lists in lists has an end", () => {
+  const many = Array.from({ length: 200 }, () => Array.from({ length: 100 }, () => [{ a: [1, { b: [2] }] }]))
+  const count = (value) => (typeof value === "object" && value !== null ? 1 + Object.values(value).reduce((sum, part) => sum + count(part), 0) : 0)
+
+  assert.ok(count(view("x", { many }).blocks) < 50_000)
 })

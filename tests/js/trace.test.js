@@ -26,7 +26,7 @@ test("each record has a lane, a kind and a gist", () => {
   const [update, , state] = golden("cards_and_state.json")
 
   assert.deepEqual([laneOf(update), kindOf(update), gistOf(update)], ["agent", "cards", "quote_ready"])
-  assert.deepEqual([laneOf(state), kindOf(state), gistOf(state)], ["screens", "state", 'selected = {"carrier":"FedEx"}'])
+  assert.deepEqual([laneOf(state), kindOf(state), gistOf(state)], ["screens", "state", 'selected = carrier: FedEx'])
   assert.deepEqual([laneOf({ type: "constructor" }), kindOf({ type: "constructor" }), gistOf({ type: "constructor" })], ["server", "other", ""])
 })
 

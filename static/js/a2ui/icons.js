@@ -1,5 +1,7 @@
 // The icons of A2UI's basic catalog as strokes in a 24 by 24 field; an unknown name is a dot.
 
+import { lookUp } from "../core/protocol.js"
+
 const CIRCLE = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z"
 const BELL = "M6 17V11a6 6 0 0 1 12 0v6l1.5 1.5h-15zM10.5 21h3"
 const EYE = "M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12zM12 9.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z"
@@ -76,6 +78,6 @@ const PATHS = {
 
 /** The path of an icon; names may be written camelCase or snake_case. */
 export function pathOf(name) {
-  const key = String(name).replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())
-  return Object.hasOwn(PATHS, key) ? PATHS[key] : "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8z"
+  const key = typeof name === "string" ? name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase()) : ""
+  return lookUp(PATHS, key) ?? "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8z"
 }

@@ -1,122 +1,203 @@
 // A2UI's basic catalog as elements: what a component shows follows the data it is bound to.
 
-import { cleanText, humanized } from "../core/cards.js"
-import { h } from "../dom.js"
+import { humanized } from "../core/cards.js"
+import { isPlain, lookUp, plainText } from "../core/protocol.js"
+import { fillIn, h } from "../dom.js"
+import { Budget } from "./budget.js"
 import { failures, resolve, textOf } from "./functions.js"
 import { pathOf } from "./icons.js"
-import { absolute } from "./reducer.js"
+import { absolute, quoted } from "./reducer.js"
 
 const MAX_DEPTH = 40
 const MAX_ITEMS = 200
+/** A picture is heavier than a line of text. */
+const IMAGE_NODES = 10
+/** An agent needs no longer list to see what is wrong. */
+const MAX_PROBLEMS = 8
 const SVG = "http://www.w3.org/2000/svg"
 let serial = 0
 
 /**
- * One painted surface. `node` is its element; `show(surface)` paints it anew, `refresh(data)`
- * only what the data changes. `about`: {locale, words, set(path, value), act(name, context)}.
+ * One painted surface. `node` is its element; `show(surface, budget)` paints it anew within
+ * its budget, `refresh(surface)` only what the data changes.
+ * `problems` are the sentences that say what of it could not be shown, `unchecked` those that
+ * say which patterns nobody checks; `used` is how many elements it took.
+ * `about`: {locale, words, nowMs(), set(path, value), act(name, context)}.
  */
 export class Painting {
   #about
   #surface = null
   #watchers = []
+  #budget = new Budget()
+  #nodes = this.#budget.nodes
 
   constructor(about) {
     this.#about = about
     this.node = h("div", { class: "a2ui" })
+    this.problems = new Set()
+    this.unchecked = new Set()
   }
 
-  show(surface) {
+  get used() {
+    return this.#nodes - this.#budget.nodes
+  }
+
+  show(surface, budget) {
     this.#surface = surface
     this.#watchers = []
-    this.node.replaceChildren(...this.#child("root", "", [], true))
+    this.#nodes = budget.nodes
+    this.#budget = budget
+    this.problems.clear()
+    this.unchecked.clear()
+    fillIn(this.node, ...this.#roots().flatMap((id) => this.#child(id, "", [], true)))
   }
 
   refresh(surface) {
     this.#surface = surface
+    this.#budget = new Budget(this.#budget.nodes)
     for (const watcher of [...this.#watchers]) watcher()
+  }
+
+  /** The component to begin with; where none is called root, those that no other one holds. */
+  #roots() {
+    const { id, components } = this.#surface
+    if (components.has("root")) return ["root"]
+    this.#tell(`The surface ${quoted(id)} has no component “root”.`)
+    const held = new Set([...components.values()].flatMap(heldBy))
+    return [...components.keys()].filter((each) => !held.has(each)).slice(0, MAX_ITEMS)
+  }
+
+  #tell(problem) {
+    if (this.problems.size < MAX_PROBLEMS) this.problems.add(problem)
   }
 
   /** The element of a component, as a list of none or one; a faulty one costs only itself. */
   #child(id, scope, above, isRoot = false) {
-    const component = this.#surface.components.get(id)
-    if (!component || above.includes(`${id} ${scope}`) || above.length > MAX_DEPTH) return []
-    const painter = Object.hasOwn(PAINTERS, component.component) ? PAINTERS[component.component] : null
-    const inside = [...above, `${id} ${scope}`]
-    const tools = this.#tools(component, scope, inside, isRoot)
+    const component = typeof id === "string" ? this.#surface.components.get(id) : undefined
+    const place = `${id} ${scope}`
+    if (!component || above.includes(place)) {
+      if (!isRoot) this.#tell(component ? `The component ${quoted(id)} holds itself.` : `There is no component ${quoted(id)}.`)
+      return []
+    }
+    const inside = [...above, place]
     try {
-      if (!painter) throw new RangeError(`there is no component ${component.component}`)
+      if (above.length > MAX_DEPTH) throw new RangeError("it is nested too deep")
+      this.#budget.takeNodes()
+      const painter = PAINTERS.get(component.component)
+      if (!painter) throw new RangeError(`there is no component ${quoted(component.component)} in the basic catalog`)
+      const tools = this.#tools(component, scope, inside, isRoot)
       const element = painter(component, tools)
-      if (typeof component.weight === "number") element.style.flexGrow = String(component.weight)
-      if (component.accessibility) tools.watch(() => element.setAttribute("aria-label", tools.text(component.accessibility.label)))
+      if (Number.isFinite(component.weight)) element.style.flexGrow = String(component.weight)
+      if (isPlain(component.accessibility)) {
+        tools.watch(() => {
+          const label = tools.text(component.accessibility.label)
+          if (label) element.setAttribute("aria-label", label)
+        })
+      }
       return [element]
     } catch (error) {
-      console.warn("a component could not be shown", error)
-      return [h("p", { class: "note" }, this.#about.words("could_not_show"))]
+      this.#tell(`The component ${quoted(id)} could not be shown: ${error.message}.`)
+      // Where there is no more room, a note for each would take what is not there.
+      return this.#budget.nodes > 0 ? [h("p", { class: "note" }, this.#about.words("could_not_show"))] : []
+    }
+  }
+
+  /** What values are worked out with, within one scope of the data. */
+  #aboutData(scope) {
+    return {
+      data: this.#surface.data,
+      scope,
+      locale: this.#about.locale,
+      nowMs: this.#about.nowMs?.(),
+      budget: this.#budget,
+      tell: (text) => this.unchecked.size < MAX_PROBLEMS && this.unchecked.add(text),
     }
   }
 
   /** What a painter may use, within one scope of the data. */
   #tools(component, scope, above, isRoot) {
-    const about = () => ({ data: this.#surface.data, scope, locale: this.#about.locale })
-    const tools = {
+    const about = () => this.#aboutData(scope)
+    return {
       id: `a2ui-${(serial += 1)}`,
       isRoot,
       words: this.#about.words,
+      room: (count) => this.#budget.takeNodes(count),
+      hasRoom: (count) => this.#budget.nodes >= count,
       text: (value) => textOf(value, about()),
       value: (value) => resolve(value, about()),
       failures: (checks) => failures(checks, about()),
-      child: (id) => this.#child(id, scope, above),
+      child: (id) => (id === undefined || id === null ? [] : this.#child(id, scope, above)),
       children: (list, parent) => this.#children(list, parent, scope, above),
-      watch: (act) => {
-        const watcher = () => {
-          try {
-            act()
-          } catch (error) {
-            console.warn("a binding could not be shown", error)
-          }
-        }
-        this.#watchers.push(watcher)
-        watcher()
-      },
+      watch: (act) => this.#watch(act, component),
       set: (bound, value) => {
         if (typeof bound?.path === "string") this.#about.set(absolute(bound.path, scope), value)
       },
       act: (action) => this.#act(action, about()),
     }
-    return tools
+  }
+
+  #watch(act, component) {
+    const watcher = () => {
+      try {
+        act()
+      } catch (error) {
+        this.#tell(`A value of ${quoted(component.id)} could not be shown: ${error.message}.`)
+      }
+    }
+    this.#watchers.push(watcher)
+    watcher()
   }
 
   /** Fill `parent` with fixed children, or with one per entry of a list in the data. */
   #children(list, parent, scope, above) {
     if (Array.isArray(list)) {
-      parent.append(...list.flatMap((id) => this.#child(String(id), scope, above)))
+      parent.append(...list.flatMap((id) => this.#child(id, scope, above)))
       return
     }
     if (typeof list?.path !== "string") return
     const path = absolute(list.path, scope)
     let count = -1
-    this.#watchers.push(() => fill())
+    let inner = []
+    let taken = 0
     const fill = () => {
-      const entries = resolve({ path }, { data: this.#surface.data, scope, locale: this.#about.locale })
-      const size = Math.min(Array.isArray(entries) ? entries.length : 0, MAX_ITEMS)
-      if (size === count) return
+      const entries = resolve({ path }, this.#aboutData(scope))
+      const found = Array.isArray(entries) ? entries.length : 0
+      if (found > MAX_ITEMS) this.#tell(`A list shows ${MAX_ITEMS} of its ${found} entries.`)
+      const size = Math.min(found, MAX_ITEMS)
+      if (size === count) return false
       count = size
-      const items = Array.from({ length: size }, (_, at) => this.#child(list.componentId, `${path}/${at}`, above))
-      parent.replaceChildren(...items.flat())
+      // The watchers of what was there go with it, and so does the room it took.
+      const outer = this.#watchers
+      this.#watchers = inner = []
+      this.#budget.nodes += taken
+      const before = this.#budget.nodes
+      const nodes = Array.from({ length: size }, (_, at) => this.#child(list.componentId, `${path}/${at}`, above))
+      taken = before - this.#budget.nodes
+      fillIn(parent, ...nodes.flat())
+      this.#watchers = outer
+      return true
     }
+    this.#watchers.push(() => fill() || [...inner].forEach((watcher) => watcher()))
     fill()
   }
 
   #act(action, about) {
     if (action?.functionCall) {
       const { call, args } = action.functionCall
-      if (call === "openUrl") openOutside(textOf(args?.url, about))
+      if (call === "openUrl") openOutside(textOf(lookUp(args, "url"), about))
       return
     }
     const event = action?.event
     if (!event || typeof event.name !== "string") return
-    this.#about.act(event.name, resolve(event.context ?? {}, about) ?? {})
+    const context = resolve(event.context ?? {}, about)
+    this.#about.act(event.name, isPlain(context) ? context : {})
   }
+}
+
+/** The ids a component names as what it holds. */
+function heldBy({ child, children, content, trigger, tabs }) {
+  const listed = Array.isArray(children) ? children : [children?.componentId]
+  return [child, content, trigger, ...listed, ...listOf(tabs).map((tab) => tab.child)]
 }
 
 function openOutside(text) {
@@ -133,34 +214,45 @@ function safeUrl(text) {
   }
 }
 
-const PAINTERS = {
-  Text: ({ text, variant = "body" }, { text: read, watch }) => {
-    const element = h("div", { class: `a2ui-text is-${variant}`, dir: "auto" })
-    if (/^h[1-5]$/.test(variant)) {
+const PAINTERS = new Map(Object.entries({
+  Text: ({ text, variant }, { text: read, watch, room, hasRoom }) => {
+    const style = styleOf(variant, "body")
+    const element = h("div", { class: `a2ui-text is-${style}`, dir: "auto" })
+    let taken = 0
+    if (/^h[1-5]$/.test(style)) {
       element.setAttribute("role", "heading")
       // The card's own title is a heading of level 2.
-      element.setAttribute("aria-level", String(Math.min(6, Number(variant[1]) + 2)))
+      element.setAttribute("aria-level", String(Math.min(6, Number(style.charAt(1)) + 2)))
     }
-    watch(() => element.replaceChildren(...formatted(read(text))))
+    watch(() => {
+      const shown = read(text)
+      const { nodes, count } = formatted(shown)
+      // Marks are dropped sooner than words.
+      const fits = hasRoom(count - taken)
+      if (fits) room(count - taken)
+      taken = fits ? count : taken
+      fillIn(element, ...(fits ? nodes : [shown]))
+    })
     return element
   },
 
-  Image: ({ url, description, variant = "mediumFeature" }, { text, watch }) => {
-    const box = h("div", { class: `a2ui-image is-${variant}` })
+  Image: ({ url, description, variant }, { text, watch, room }) => {
+    const box = h("div", { class: `a2ui-image is-${styleOf(variant, "mediumFeature")}` })
+    room(IMAGE_NODES)
     watch(() => {
       const source = text(url)
       const name = description ? text(description) : ""
       // An image from elsewhere would tell its host who looks, and when.
       const isOwn = /^data:image\/(png|jpeg|gif|webp);/.test(source) || safeUrl(source)?.origin === location.origin
-      if (isOwn) box.replaceChildren(h("img", { src: source, alt: name }))
-      else box.replaceChildren(sign("photo"), name ? h("span", {}, name) : "")
+      if (isOwn) fillIn(box, h("img", { src: source, alt: name }))
+      else fillIn(box, sign("photo"), name ? h("span", {}, name) : "")
     })
     return box
   },
 
   Icon: ({ name }, { value, watch }) => {
     const box = h("span", { class: "a2ui-icon" })
-    watch(() => box.replaceChildren(sign(value(name))))
+    watch(() => fillIn(box, sign(value(name))))
     return box
   },
 
@@ -175,13 +267,15 @@ const PAINTERS = {
 
   Divider: ({ axis }) => h("hr", { class: axis === "vertical" ? "a2ui-line is-vertical" : "a2ui-line" }),
 
-  Tabs: ({ tabs }, { text, child, id }) => {
+  Tabs: ({ tabs: given }, { text, child, id, room }) => {
+    const tabs = listOf(given)
+    room(2 * tabs.length)
     const panels = tabs.map((tab, at) => h("div", { role: "tabpanel", id: `${id}-${at}`, hidden: at > 0 }, child(tab.child)))
     const buttons = tabs.map((tab, at) => h("button", {
       type: "button", role: "tab", class: "quiet", "aria-selected": String(at === 0), "aria-controls": `${id}-${at}`,
       on: { click: () => tabs.forEach((_, each) => {
-        buttons[each].setAttribute("aria-selected", String(each === at))
-        panels[each].hidden = each !== at
+        buttons.at(each).setAttribute("aria-selected", String(each === at))
+        panels.at(each).hidden = each !== at
       }) },
     }, text(tab.title)))
     return h("div", { class: "a2ui-tabs" }, h("div", { role: "tablist" }, buttons), panels)
@@ -195,16 +289,16 @@ const PAINTERS = {
     return h("div", {}, opener, dialog)
   },
 
-  Button: ({ child, label, text: words, action, variant = "default", checks }, tools) => {
-    const kind = { primary: "primary", borderless: "quiet" }[variant] ?? "secondary"
+  Button: ({ child, text, label, action, variant, checks }, tools) => {
+    const kind = lookUp({ primary: "primary", borderless: "quiet" }, variant) ?? "secondary"
     const wrong = h("span", { class: "wrong", id: tools.id, hidden: true })
     const button = h("button", { type: "button", class: `${kind} a2ui-button`, "aria-describedby": tools.id, on: { click: () => {
       button.disabled = true
       setTimeout(() => (button.disabled = tools.failures(checks).length > 0), 600)
       tools.act(action)
-    } } }, child ? tools.child(child) : worded(label ?? words ?? "", tools))
+    } } }, child ? tools.child(child) : worded(label ?? text ?? "", tools))
     // A button that shows an icon alone still has to say what it does.
-    if (button.textContent.trim() === "") button.setAttribute("aria-label", humanized(action?.event?.name ?? "button"))
+    if (button.textContent.trim() === "") button.setAttribute("aria-label", humanized(action?.event?.name) || tools.words("select"))
     tools.watch(() => {
       const found = tools.failures(checks)
       button.disabled = found.length > 0
@@ -215,13 +309,13 @@ const PAINTERS = {
   },
 
   TextField: (component, tools) => {
-    const { variant = "shortText", validationRegexp: pattern } = component
+    const { variant, validationRegexp: pattern } = component
     const input = variant === "longText"
       ? h("textarea", { rows: "3" })
       : h("input", { type: variant === "obscured" ? "password" : "text", inputmode: variant === "number" ? "decimal" : null, autocomplete: "off" })
-    const checks = [...(component.checks ?? []), ...(pattern ? [matching(component, pattern)] : [])]
+    const checks = [...listOf(component.checks), ...(pattern ? [matching(component, pattern, tools.words)] : [])]
     return field(component, { ...tools, checks }, input, (value) => {
-      if (document.activeElement !== input) input.value = value ?? ""
+      if (document.activeElement !== input) input.value = plainText(value)
     }, () => (variant === "number" && input.value.trim() !== "" && !Number.isNaN(Number(input.value)) ? Number(input.value) : input.value))
   },
 
@@ -231,11 +325,12 @@ const PAINTERS = {
   },
 
   Slider: (component, tools) => {
-    const { min = 0, max = 100 } = component
+    const min = Number.isFinite(component.min) ? component.min : 0
+    const max = Number.isFinite(component.max) ? component.max : 100
     const input = h("input", { type: "range", min: String(min), max: String(max), step: max - min > 10 ? "1" : "any" })
     const amount = h("output", { class: "muted" })
     const box = field(component, tools, input, (value) => {
-      input.value = String(value ?? min)
+      input.value = String(Number.isFinite(value) ? value : min)
       amount.textContent = input.value
     }, () => Number(input.value))
     box.append(amount)
@@ -245,36 +340,48 @@ const PAINTERS = {
   DateTimeInput: (component, tools) => {
     const { enableDate = true, enableTime = false } = component
     const type = enableDate && enableTime ? "datetime-local" : enableTime ? "time" : "date"
-    const size = { "datetime-local": 16, date: 10, time: 5 }[type]
+    const size = lookUp({ "datetime-local": 16, date: 10, time: 5 }, type)
     const input = h("input", { type })
     return field(component, tools, input, (value) => {
-      const text = String(value ?? "")
+      const text = plainText(value)
       input.value = type === "time" ? (text.split("T").at(-1) ?? "").slice(0, size) : text.slice(0, size)
     }, () => input.value)
   },
 
   ChoicePicker: (component, tools) => {
     const isSingle = component.variant === "mutuallyExclusive"
-    const picked = () => [tools.value(component.value) ?? []].flat().map(String)
-    const inputs = (component.options ?? []).slice(0, MAX_ITEMS).map((option) => {
-      const value = String(option.value)
+    const picked = () => [tools.value(component.value) ?? []].flat().map((each) => plainText(each))
+    const options = listOf(component.options)
+    tools.room(options.length)
+    const inputs = options.map((option) => {
+      const value = plainText(option.value)
       const input = h("input", { type: isSingle ? "radio" : "checkbox", name: tools.id, on: { change: () => {
         const others = isSingle ? [] : picked().filter((each) => each !== value)
         tools.set(component.value, input.checked ? [...others, value] : others)
       } } })
-      return { value, input, label: h("label", { class: "a2ui-option" }, input, h("span", {}, tools.text(option.label))) }
+      return { value, input, label: h("label", { class: "a2ui-option" }, input, h("span", {}, tools.text(option.label ?? option.value))) }
     })
     tools.watch(() => {
       const now = new Set(picked())
       for (const { value, input } of inputs) input.checked = now.has(value)
     })
     const legend = h("legend", {}, component.label ? tools.text(component.label) : tools.words("select"))
-    return h("fieldset", { class: `a2ui-options is-${component.displayStyle ?? "checkbox"}` }, legend, inputs.map((each) => each.label))
+    return h("fieldset", { class: `a2ui-options is-${styleOf(component.displayStyle, "checkbox")}` }, legend, inputs.map((each) => each.label))
   },
+}))
+
+/** A word of the catalog within a class name; anything else is none of our styles. */
+function styleOf(word, fallback) {
+  return typeof word === "string" && /^\w{1,30}$/.test(word) ? word : fallback
 }
 
-function laidOut(kind, { children, justify = "start", align = "stretch" }, { children: fill }) {
-  const box = h("div", { class: `a2ui-${kind} just-${justify} align-${align}` })
+/** The objects of a list that came in a message, no more than a person looks through. */
+function listOf(value) {
+  return (Array.isArray(value) ? value : []).filter(isPlain).slice(0, MAX_ITEMS)
+}
+
+function laidOut(kind, { children, justify, align }, { children: fill }) {
+  const box = h("div", { class: `a2ui-${kind} just-${styleOf(justify, "start")} align-${styleOf(align, "stretch")}` })
   fill(children, box)
   return box
 }
@@ -285,6 +392,7 @@ function field(component, tools, input, read, write) {
   let touched = false
   input.id = tools.id
   input.setAttribute("aria-describedby", wrong.id)
+  const checks = tools.checks ?? component.checks
   const changed = () => tools.set(component.value, write())
   input.addEventListener("input", changed)
   input.addEventListener("change", changed)
@@ -293,7 +401,9 @@ function field(component, tools, input, read, write) {
     check()
   })
   const check = () => {
-    const found = touched ? tools.failures(tools.checks ?? component.checks) : []
+    // Worked out untouched too: the agent hears at once of what cannot be checked.
+    const failed = tools.failures(checks)
+    const found = touched ? failed : []
     wrong.hidden = found.length === 0
     wrong.textContent = found[0] ?? ""
     input.toggleAttribute("aria-invalid", false)
@@ -310,8 +420,8 @@ function field(component, tools, input, read, write) {
     : h("div", { class: "field" }, label, input, wrong)
 }
 
-function matching(component, pattern) {
-  return { condition: { call: "regex", args: { value: component.value, pattern } }, message: "…" }
+function matching(component, pattern, words) {
+  return { condition: { call: "regex", args: { value: component.value, pattern } }, message: words("field_wrong") }
 }
 
 function outside({ url, description }, { text, words }, name) {
@@ -335,13 +445,16 @@ function sign(name) {
 
 // A little Markdown: headings, lists, bold, italic, code. No links, no images, no HTML.
 
+/** `{nodes, count}`: what a text looks like, and how many elements and lines that takes beyond the first. */
 function formatted(text) {
   const nodes = []
   let list = null
-  for (const line of cleanText(text).split("\n")) {
+  let count = -1
+  for (const line of text.split("\n")) {
+    count += 1 + line.split(/[*_`]/).length - 1
     const entry = /^\s*(?:[-*]|\d+\.)\s+(.*)$/.exec(line)
     if (entry) {
-      list ??= nodes[nodes.push(h("ul", { class: "a2ui-list" })) - 1]
+      if (!list) nodes.push((list = h("ul", { class: "a2ui-list" })))
       list.append(h("li", {}, ...inline(entry[1])))
     } else {
       list = null
@@ -350,7 +463,7 @@ function formatted(text) {
       nodes.push(...(heading ? [h("strong", {}, ...inline(heading[1]))] : inline(line)))
     }
   }
-  return nodes
+  return { nodes, count }
 }
 
 function inline(text) {

@@ -3,12 +3,13 @@
 // Total by design: whatever comes in, something readable goes out, and one bad
 // field costs that field alone. Source: research ui-ecosystem 2.5.
 
-import { isPlain } from "./protocol.js"
+import { isPlain, lookUp, MAX_TEXT, plainText } from "./protocol.js"
 
 export const MAX_ROWS = 200
 export const MAX_CHIPS = 12
 export const MAX_DEPTH = 4
-export const MAX_TEXT = 4096
+/** Rows, cells and groups of one card; beyond them it says that there is more. */
+export const MAX_PARTS = 2000
 const MAX_COLUMNS = 3
 
 const MONEY = /(^|_)(cost|price|total|subtotal|amount|fee|fees|balance|tax|deposit)$/
@@ -22,14 +23,37 @@ const COLOR = /^#[0-9a-f]{6}$/i
 const CHOICE_KEYS = ["quotes", "options", "choices", "actions"]
 /** Words that are no words: shown in capitals. */
 const CAPITALS = new Set(["id", "eta", "url", "zip", "vat", "iban", "po", "sku", "pin", "gps"])
-/** Control characters, and those that turn the direction of a text around. */
-// eslint-disable-next-line no-control-regex
-const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g
+/**
+ * Control characters, those that turn the direction of a text around, breaks of lines that
+ * are none, and halves of characters. Marks that some scripts and emoji need stay.
+ */
+const UNPRINTABLE =
+  // eslint-disable-next-line no-control-regex
+  /[\ud800-\udbff][\udc00-\udfff]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]/g
+/** A grapheme is rarely longer: a family of emoji, a letter with its marks. */
+const LONGEST_GRAPHEME = 64
 
-/** Text a person may be shown: no control or direction characters, no longer than 4,096. */
+/** Any value as clean text: no control or direction characters, no longer than 4,096. */
 export function cleanText(value) {
-  const text = String(value).replace(UNPRINTABLE, "")
-  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text
+  // What is far too long is not looked through first.
+  return cut(plainText(value).slice(0, 2 * MAX_TEXT).replace(UNPRINTABLE, (found) => (found.length === 2 ? found : "")), MAX_TEXT)
+}
+
+/** `text` with at most `max` UTF-16 units, ended by "…" and never within what looks like one character. */
+export function cut(text, max) {
+  if (text.length <= max) return text
+  return `${text.slice(0, endOfGrapheme(text, max - 1))}…`
+}
+
+function endOfGrapheme(text, at) {
+  if (Intl.Segmenter) {
+    const segments = new Intl.Segmenter(undefined, { granularity: "grapheme" })
+    // Far behind the cut nothing can matter; before it everything may.
+    const { index } = segments.segment(text.slice(0, at + LONGEST_GRAPHEME)).containing(at)
+    if (index > 0) return index
+  }
+  const isWithinPair = /[\udc00-\udfff]/.test(text.charAt(at)) && /[\ud800-\udbff]/.test(text.charAt(at - 1))
+  return isWithinPair ? at - 1 : at
 }
 
 /** `quote_ready` as people write it: "Quote ready". Prose and emoji stay as they are. */
@@ -60,6 +84,7 @@ function isName(word) {
  */
 export function cardView(record, about) {
   const data = record.data
+  about = { ...about, room: { left: MAX_PARTS } }
   const title = humanized(record.text ?? "")
   if (!isPlain(data)) {
     return { title, choices: null, blocks: data == null ? [] : blocksOf(data, "", about, 0, null) }
@@ -79,11 +104,13 @@ export function spokenView(view, words) {
   }
   if (view.choices) parts.push(words("n_choices", { n: view.choices.options.length }))
   const text = parts.filter(Boolean).join(", ")
-  return text.length > 200 ? `${text.slice(0, 199)}…` : text
+  return cut(text, 200)
 }
 
 /** Blocks for any value; `currency` is what the surroundings said about money. */
 export function blocksOf(value, key, about, depth, currency) {
+  about.room ??= { left: MAX_PARTS }
+  if ((about.room.left -= 1) < 0) return [{ kind: "text", text: "…" }]
   if (Array.isArray(value)) return listBlocks(value, key, about, depth, currency)
   if (isPlain(value)) return objectBlocks(value, about, depth, currency)
   if (isEmpty(value)) return []
@@ -106,8 +133,10 @@ function objectBlocks(object, about, depth, inherited) {
   const blocks = []
   let hidden = 0
   let usedCurrency = false
-  for (const key of Object.keys(object).slice(0, MAX_ROWS)) {
-    const value = object[key]
+  const keys = Object.keys(object).slice(0, Math.min(MAX_ROWS, Math.max(0, about.room.left)))
+  about.room.left -= keys.length
+  for (const key of keys) {
+    const value = lookUp(object, key)
     if (isEmpty(value)) {
       hidden += 1
     } else if (typeof value === "object") {
@@ -120,7 +149,7 @@ function objectBlocks(object, about, depth, inherited) {
   }
   // The currency is told by the amount beside it.
   const shown = usedCurrency ? rows.filter((row) => !CURRENCY_KEYS.includes(row.key)) : rows
-  const more = Math.max(0, Object.keys(object).length - MAX_ROWS)
+  const more = Math.max(0, Object.keys(object).length - keys.length)
   const head = shown.length ? [{ kind: "rows", rows: shown, more, hidden }] : []
   return [...head, ...blocks]
 }
@@ -144,7 +173,7 @@ function listBlocks(list, key, about, depth, currency) {
   const columns = tableColumns(values)
   if (columns) return [table(values, columns, about, currency)]
   if (depth >= MAX_DEPTH) return [{ kind: "text", text: "…" }]
-  const shown = values.slice(0, MAX_ROWS)
+  const shown = values.slice(0, Math.min(MAX_ROWS, Math.max(1, about.room.left)))
   const cards = shown.map((value) => blocksOf(value, key, about, depth + 1, currency))
   return [{ kind: "cards", cards: cards.filter((blocks) => blocks.length), more: values.length - shown.length }]
 }
@@ -158,21 +187,22 @@ function tableColumns(values) {
   const alike = values.every(
     (value) =>
       Object.keys(value).length === columns.length &&
-      columns.every((column) => Object.hasOwn(value, column) && typeof (value[column] ?? "") !== "object"),
+      columns.every((column) => Object.hasOwn(value, column) && typeof (lookUp(value, column) ?? "") !== "object"),
   )
   return alike ? told : null
 }
 
 function table(values, columns, about, currency) {
-  const shown = values.slice(0, MAX_ROWS)
+  const shown = values.slice(0, Math.min(MAX_ROWS, Math.max(1, Math.floor(about.room.left / columns.length))))
+  about.room.left -= shown.length * columns.length
   return {
     kind: "table",
     columns: columns.map(humanized),
     rows: shown.map((value) =>
       columns.map((column) =>
-        isEmpty(value[column])
+        isEmpty(lookUp(value, column))
           ? { kind: "text", text: "–" }
-          : cellOf(value[column], column, about, currencyOf(value) ?? currency),
+          : cellOf(lookUp(value, column), column, about, currencyOf(value) ?? currency),
       ),
     ),
     more: values.length - shown.length,
@@ -183,7 +213,7 @@ function table(values, columns, about, currency) {
 function choicesIn(data, about) {
   const select = typeof data.select === "string" && data.select !== "" ? data.select : null
   for (const key of CHOICE_KEYS) {
-    const list = data[key]
+    const list = lookUp(data, key)
     if (!Array.isArray(list) || list.length === 0 || list.length > MAX_ROWS) continue
     if (key === "quotes" && !select) continue
     const currency = currencyOf(data)
@@ -200,8 +230,8 @@ function optionOf(value, at, about, inherited) {
     return { id: String(value), label: cleanText(value), description: "", price: "", value }
   }
   if (!isPlain(value)) return null
-  const name = NAMES.find((key) => isScalar(value[key]))
-  const parts = name ? [value[name]] : [value.carrier, value.service].filter(isScalar)
+  const name = NAMES.find((key) => isScalar(lookUp(value, key)))
+  const parts = name ? [lookUp(value, name)] : [value.carrier, value.service].filter(isScalar)
   if (parts.length === 0 && !isScalar(value.id)) return null
   const label = parts.length ? cleanText(parts.join(" ")) : cleanText(value.id)
   const currency = currencyOf(value) ?? inherited
@@ -291,7 +321,7 @@ function linkCell(text) {
 
 function currencyOf(object) {
   for (const key of CURRENCY_KEYS) {
-    const value = object[key]
+    const value = lookUp(object, key)
     if (typeof value === "string" && /^[A-Za-z]{3}$/.test(value)) return value.toUpperCase()
   }
   return null
@@ -311,10 +341,19 @@ function without(object, keys) {
 }
 
 function isEmpty(value) {
-  if (value === null || value === undefined || value === "") return true
+  if (value === null || value === undefined || value === "" || Number.isNaN(value)) return true
   return typeof value === "object" && Object.keys(value).length === 0
 }
 
 function isScalar(value) {
-  return (typeof value === "string" && value !== "") || typeof value === "number" || typeof value === "boolean"
+  return (typeof value === "string" && value !== "") || Number.isFinite(value) || typeof value === "boolean"
+}
+
+/** "A, B and C" in the words of `locale`, with commas where a browser knows no better. */
+export function listText(labels, locale) {
+  try {
+    return new Intl.ListFormat(locale, { type: "conjunction" }).format(labels)
+  } catch {
+    return labels.join(", ")
+  }
 }

@@ -1,21 +1,91 @@
 // The messages of the protocol: text to values and back, nothing else.
 
 const BASE64URL = /^[A-Za-z0-9_-]+$/
+/** The tools this screen answers with no code of the agent's author. Source: contract section 4. */
+export const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
+/** One line of text is no longer: nobody reads on. */
+export const MAX_TEXT = 4096
+/** Nobody reads further down than this in one line of text. */
+const MAX_DEPTH = 6
 
-/** Return the message in `text`, or null where it is none: a page never dies of what it was sent. */
+/**
+ * Return the message in `text`, or null where it is none: a page never dies of what it was sent.
+ * Each field that is known has its own type afterwards; one of another type counts as absent.
+ */
 export function decode(text) {
   if (typeof text !== "string") return null
   try {
     const message = JSON.parse(text)
-    return isPlain(message) && typeof message.type === "string" ? message : null
+    return isPlain(message) && typeof message.type === "string" ? sane(message) : null
   } catch {
     return null
   }
 }
 
+const asText = (value) => (["string", "number", "boolean"].includes(typeof value) ? String(value) : undefined)
+const asNumber = (value) => (Number.isFinite(value) ? value : undefined)
+/** Milliseconds that stand for a time: what a Date can hold. */
+const asTime = (value) => (Math.abs(value) <= 8.64e15 && typeof value === "number" ? value : undefined)
+const asPlain = (value) => (isPlain(value) ? value : undefined)
+const asWho = (value) => (isPlain(value) ? sane(value) : undefined)
+const asMany = (value) => (Array.isArray(value) ? value.filter(isPlain).map(sane) : undefined)
+const asEntries = (value) => (isPlain(value) ? Object.fromEntries(Object.entries(value).filter(([, entry]) => isPlain(entry))) : undefined)
+
+/** What the fields of messages are, whatever the message. `value`, `data`, `ui`, `result` may be anything. */
+const TYPES = [
+  [asText, "type text key context_id tool_call_id tool_name in_reply_to session_id epoch recovery title language user role"],
+  [asText, "device device_id connection_id conversation_id reason name target surface_id action_id code message event requestId"],
+  [asText, "answered_by handled_by verification pairing_id token screen problem joins"],
+  [asNumber, "seq first_seq of_seq revision retry_after_ms"],
+  [asTime, "timestamp expires_at since at open_until"],
+  [asPlain, "user_transcription_event agent_response_event agent_response_correction_event conversation_initiation_metadata_event"],
+  [asPlain, "client_tool_call labels"],
+  [asWho, "sender"],
+  [asMany, "presence open_calls cards"],
+  [asEntries, "state"],
+]
+const TYPE_OF = new Map(TYPES.flatMap(([read, names]) => names.split(" ").map((name) => [name, read])))
+
+function sane(message) {
+  const read = ([name, value]) => {
+    const type = TYPE_OF.get(name)
+    return [name, type && value !== null ? type(value) : value]
+  }
+  return Object.fromEntries(Object.entries(message).map(read).filter(([, value]) => value !== undefined))
+}
+
 /** Whether `value` is a JSON object. */
 export function isPlain(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value)
+}
+
+/**
+ * What `object` itself has under `name`; undefined where it has nothing of its own there.
+ * A name that came in a message may be `__proto__` or `valueOf`, so it is looked up here alone.
+ */
+export function lookUp(object, name) {
+  const isThere = (typeof object === "object" || typeof object === "function") && object !== null && Object.hasOwn(object, name)
+  return isThere ? object[name] : undefined
+}
+
+/** What JSON can hold, as one line: texts as they are, lists and objects spelled out, null as nothing. */
+export function plainText(value, depth = 0) {
+  if (typeof value === "string") return value
+  if (typeof value === "number") return Number.isFinite(value) ? String(value) : ""
+  if (typeof value === "boolean" || typeof value === "bigint") return String(value)
+  if (typeof value !== "object" || value === null) return ""
+  if (depth >= MAX_DEPTH) return "…"
+  const isList = Array.isArray(value)
+  const parts = []
+  let length = 0
+  for (const [key, part] of Object.entries(value)) {
+    const text = plainText(part, depth + 1)
+    if (text === "") continue
+    parts.push(isList ? text : `${key}: ${text}`)
+    length += text.length
+    if (length > MAX_TEXT) break
+  }
+  return parts.join(", ")
 }
 
 /** A fresh id from `bytes` of chance: plain HTTP pages have no crypto.randomUUID. */
@@ -27,8 +97,8 @@ export function idFrom(bytes) {
 export function callOf(record) {
   const call = isPlain(record.client_tool_call) ? record.client_tool_call : record
   return {
-    id: String(call.tool_call_id ?? ""),
-    name: String(call.tool_name ?? ""),
+    id: plainText(call.tool_call_id),
+    name: plainText(call.tool_name),
     parameters: isPlain(call.parameters) ? call.parameters : {},
     expectsResponse: call.expects_response !== false,
   }
@@ -62,8 +132,8 @@ export function spokenIn(message) {
 export function correctionIn(message) {
   const nested = message.agent_response_correction_event ?? message
   return {
-    original: String(nested.original_agent_response ?? ""),
-    corrected: String(nested.corrected_agent_response ?? ""),
+    original: plainText(nested.original_agent_response),
+    corrected: plainText(nested.corrected_agent_response),
   }
 }
 

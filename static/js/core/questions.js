@@ -1,18 +1,19 @@
 // What a tool call asks of a person, and how the answer reads afterwards.
 
-import { blocksOf, cleanText, humanized } from "./cards.js"
-import { isPlain } from "./protocol.js"
+import { blocksOf, cleanText, cut, humanized, listText, MAX_PARTS } from "./cards.js"
+import { isPlain, lookUp } from "./protocol.js"
 
-/** The tools this screen answers with no code of the agent's author. Source: contract section 4. */
-export const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
+/** More of an answer than a pattern could be meant for. */
+const MAX_MATCHED = 2000
 
 /**
  * What `call` looks like: `{kind, title, …}` with kind choose, form, confirm, show or card.
  * A question whose parameters make no sense is shown as a card rather than not at all.
  */
 export function questionView(call, about) {
-  const ask = ASKS[call.name]
-  return (ask && ask(call.parameters, about)) ?? cardOf(call, about)
+  const ask = lookUp(ASKS, call.name)
+  const within = { ...about, room: { left: MAX_PARTS } }
+  return (ask && ask(call.parameters, within)) ?? cardOf(call, within)
 }
 
 /** Whether a tap can answer this view. */
@@ -65,18 +66,19 @@ export const results = {
 
 /**
  * The values of a filled form, or the names of fields that are wrong.
- * `entries` maps a field's name to its text, or to true/false for a tick.
+ * `entries` maps a field's name to its text, or to true/false for a tick; `patterns` a
+ * field's name to the matcher of its pattern, where it has one that can be checked.
  */
-export function formValues(fields, entries) {
-  const values = {}
+export function formValues(fields, entries, patterns = new Map()) {
+  const values = []
   const wrong = []
   for (const field of fields) {
     const entry = entries.get(field.name)
     const value = typedValue(field, entry)
-    if (value === undefined ? field.required : !isAllowed(field, value)) wrong.push(field.name)
-    else if (value !== undefined) values[field.name] = value
+    if (value === undefined ? field.required : !isAllowed(field, value, patterns.get(field.name))) wrong.push(field.name)
+    else if (value !== undefined) values.push([field.name, value])
   }
-  return { values, wrong }
+  return { values: Object.fromEntries(values), wrong }
 }
 
 const ASKS = {
@@ -127,7 +129,7 @@ function optionsOf(list) {
   return list.slice(0, 100).flatMap((option) => {
     if (typeof option === "string" && option !== "") return [{ id: option, label: cleanText(option), description: "" }]
     if (!isPlain(option)) return []
-    const id = option.id ?? option.value ?? option.label
+    const id = [option.id, option.value, option.label].find((each) => each !== null && each !== undefined)
     if (typeof id !== "string" && typeof id !== "number") return []
     const description = typeof option.description === "string" ? cleanText(option.description) : ""
     return [{ id: String(id), label: labelOf(option.label, String(id)), description }]
@@ -141,7 +143,7 @@ function fieldsOf(schema) {
   return Object.keys(schema.properties)
     .slice(0, 50)
     .flatMap((name) => {
-      const property = schema.properties[name]
+      const property = lookUp(schema.properties, name)
       return isPlain(property) ? [fieldOf(name, property, required.has(name))] : []
     })
 }
@@ -153,13 +155,18 @@ function fieldOf(name, property, required) {
     kind: fieldKind(property),
     label: labelOf(property.title, humanized(name)),
     hint: typeof property.description === "string" ? cleanText(property.description) : "",
-    options: Array.isArray(property.enum) ? property.enum.filter((value) => typeof value !== "object") : [],
-    min: property.minimum ?? null,
-    max: property.maximum ?? null,
-    minLength: property.minLength ?? null,
-    maxLength: property.maxLength ?? null,
-    initial: property.default ?? null,
+    options: Array.isArray(property.enum) ? property.enum.filter((value) => value !== "" && typeof value !== "object") : [],
+    min: numberOf(property.minimum),
+    max: numberOf(property.maximum),
+    minLength: numberOf(property.minLength),
+    maxLength: numberOf(property.maxLength),
+    pattern: typeof property.pattern === "string" ? property.pattern : null,
+    initial: typeof property.default === "object" ? null : (property.default ?? null),
   }
+}
+
+function numberOf(value) {
+  return typeof value === "number" ? value : null
 }
 
 const FORMATS = { date: "date", time: "time", "date-time": "datetime-local", email: "email", uri: "url" }
@@ -169,7 +176,7 @@ function fieldKind(property) {
   if (property.type === "boolean") return "boolean"
   if (property.type === "integer") return "integer"
   if (property.type === "number") return "number"
-  return (Object.hasOwn(FORMATS, property.format ?? "") && FORMATS[property.format]) || "text"
+  return lookUp(FORMATS, property.format) ?? "text"
 }
 
 function typedValue(field, entry) {
@@ -183,7 +190,7 @@ function typedValue(field, entry) {
   return String(entry)
 }
 
-function isAllowed(field, value) {
+function isAllowed(field, value, pattern) {
   if (field.kind === "boolean") return true
   if (typeof value === "number" && field.kind !== "enum") {
     if (Number.isNaN(value) || (field.kind === "integer" && !Number.isInteger(value))) return false
@@ -191,24 +198,34 @@ function isAllowed(field, value) {
   }
   if (typeof value !== "string") return true
   if (field.kind === "email" && !/^[^\s@]+@[^\s@]+$/.test(value)) return false
+  if (pattern && !pattern.test(value.slice(0, MAX_MATCHED))) return false
   return (
     (field.minLength === null || value.length >= field.minLength) &&
     (field.maxLength === null || value.length <= field.maxLength)
   )
 }
 
+/**
+ * The matchers of a form's patterns, `{patterns, problems}`: by the fields' names, and in words
+ * for the agent which ones nobody checks here. `compile` is core/matcher.js' `matcher`.
+ */
+export function patternsOf(fields, compile) {
+  const patterns = new Map()
+  const problems = []
+  for (const { name, pattern } of fields) {
+    try {
+      if (pattern !== null) patterns.set(name, compile(pattern))
+    } catch (error) {
+      problems.push(`The pattern of “${cut(name, 60)}” is not checked: ${error.message}.`)
+    }
+  }
+  return { patterns, problems }
+}
+
 function chosenText(result, about) {
   if (Array.isArray(result.labels) || Array.isArray(result.ids)) {
-    const labels = (result.labels ?? result.ids).map(cleanText)
+    const labels = (Array.isArray(result.labels) ? result.labels : result.ids).map(cleanText)
     return labels.length ? listText(labels, about.locale) : about.words("nothing")
   }
   return cleanText(result.label ?? result.id ?? "")
-}
-
-function listText(labels, locale) {
-  try {
-    return new Intl.ListFormat(locale, { type: "conjunction" }).format(labels)
-  } catch {
-    return labels.join(", ")
-  }
 }

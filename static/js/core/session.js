@@ -3,7 +3,7 @@
 // Nothing here changes what it was given; an untouched part keeps its identity, so a
 // page may compare with === to learn what to paint again.
 
-import { callOf, correctionIn, isPlain, resultOf, spokenIn } from "./protocol.js"
+import { callOf, correctionIn, isPlain, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
 
 /** A question closes by itself this long after it was asked. Source: contract section 4. */
 export const QUESTION_LIFE_MS = 600_000
@@ -68,10 +68,15 @@ export function join(before, joined) {
     expiringAt: null,
     ended: null,
     state: new Map(Object.entries(joined.state ?? {})),
-    cards: (joined.cards ?? []).reduce(withCard, replay ? old.cards : []),
-    calls: withOpenCalls(old.calls, joined.open_calls ?? []),
+    cards: (joined.cards ?? []).filter(isRecord).reduce(withCard, replay ? old.cards : []),
+    calls: withOpenCalls(old.calls, (joined.open_calls ?? []).filter(isRecord)),
     presence: new Map((joined.presence ?? []).map((who) => [who.connection_id, who])),
   }
+}
+
+/** What has a place in the log. */
+function isRecord(record) {
+  return typeof record.seq === "number"
 }
 
 /** Fold one message of the server; a record seen before changes nothing. */
@@ -81,7 +86,7 @@ export function apply(session, message) {
   if (typeof message.seq !== "number") return applyPassing(session, message)
   if (message.seq <= session.seq) return session
   const isHistory = message.seq <= session.horizon
-  const fold = RECORDS[message.type]
+  const fold = lookUp(RECORDS, message.type)
   const next = fold ? fold(session, message, isHistory) : session
   return { ...next, seq: message.seq, expiringAt: null }
 }
@@ -148,7 +153,7 @@ const RECORDS = {
     if (typeof record.in_reply_to === "string" && "result" in record) {
       return withAnswer(session, questionOf(record), record, "ui")
     }
-    return withLine(session, record, { who: "user", text: String(record.text ?? ""), typed: true })
+    return withLine(session, record, { who: "user", text: plainText(record.text), typed: true })
   },
 
   ui_action: (session, record) => ({
@@ -192,7 +197,7 @@ const PASSING = {
 }
 
 function applyPassing(session, message) {
-  const fold = PASSING[message.type]
+  const fold = lookUp(PASSING, message.type)
   return fold ? fold(session, message) : session
 }
 
@@ -226,7 +231,7 @@ function replaced(list, at, value) {
 
 function newCall(record) {
   const call = callOf(record)
-  const openUntil = record.open_until ?? record.timestamp + QUESTION_LIFE_MS
+  const openUntil = record.open_until ?? (record.timestamp ?? Infinity) + QUESTION_LIFE_MS
   return { ...call, record, status: "open", released: record.released === true, openUntil, answer: null }
 }
 
@@ -237,7 +242,7 @@ function questionOf(record) {
 
 /** The same question once more: it is shown already, and stays open for longer. */
 function withJoined(session, record) {
-  const openUntil = record.timestamp + QUESTION_LIFE_MS
+  const openUntil = (record.timestamp ?? Infinity) + QUESTION_LIFE_MS
   return withChangedCall(session, record.joins, { released: callOf(record).expectsResponse === false, openUntil })
 }
 

@@ -1,6 +1,7 @@
 // What the records of a session tell somebody who looks for a fault: lane, gist, kin, latencies.
 
-import { callOf, correctionIn, resultOf, spokenIn } from "./protocol.js"
+import { cut } from "./cards.js"
+import { callOf, correctionIn, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
 
 export const LANES = ["agent", "server", "screens"]
 export const KINDS = ["cards", "state", "tools", "said", "presence", "other"]
@@ -29,18 +30,18 @@ const KIND_OF = {
 
 /** One of KINDS. */
 export function kindOf(message) {
-  return Object.hasOwn(KIND_OF, message.type) ? KIND_OF[message.type] : "other"
+  return lookUp(KIND_OF, message.type) ?? "other"
 }
 
 /** Whose doing it was: one of LANES. */
 export function laneOf(message) {
   const role = message.sender?.role ?? message.role ?? "server"
-  return { agent: "agent", ui: "screens" }[role] ?? "server"
+  return lookUp({ agent: "agent", ui: "screens" }, role) ?? "server"
 }
 
 /** One line that says what happened. */
 export function gistOf(message) {
-  const gist = Object.hasOwn(GISTS, message.type) ? GISTS[message.type] : null
+  const gist = lookUp(GISTS, message.type)
   return gist ? gist(message) : ""
 }
 
@@ -103,25 +104,25 @@ export function matches(message, filter) {
 }
 
 const GISTS = {
-  contextual_update: (record) => `${record.text}${record.context_id ? ` (${record.context_id})` : ""}`,
-  state_updated: (record) => `${record.key} = ${short(record.value)}`,
-  state_deleted: (record) => `${record.key} deleted`,
+  contextual_update: (record) => `${record.text ?? ""}${record.context_id ? ` (${record.context_id})` : ""}`,
+  state_updated: (record) => `${record.key ?? ""} = ${short(record.value) || "nothing"}`,
+  state_deleted: (record) => `${record.key ?? ""} deleted`,
   client_tool_call: (record) => `${callOf(record).name}(${short(callOf(record).parameters)})`,
-  client_tool_result: (record) => `${record.tool_name} → ${resultOf(record.result).status ?? short(record.result)}`,
-  client_tool_cancel: (record) => `withdraws ${record.tool_call_id}`,
-  user_message: (record) => `“${record.text}”`,
+  client_tool_result: (record) => `${record.tool_name ?? ""} → ${short(resultOf(record.result).status) || short(record.result)}`,
+  client_tool_cancel: (record) => `withdraws ${record.tool_call_id ?? ""}`,
+  user_message: (record) => `“${record.text ?? ""}”`,
   user_transcript: (record) => `“${spokenIn(record)?.text ?? ""}”`,
   agent_response: (record) => `“${spokenIn(record)?.text ?? ""}”`,
   agent_response_correction: (record) => `corrected to “${correctionIn(record).corrected}”`,
-  ui_action: (record) => `${record.name} on ${record.surface_id}`,
-  screen: (record) => record.text,
-  rendered: (record) => `painted ${record.of_seq}`,
-  screen_command: (record) => `${record.name} ${record.target ?? record.text ?? ""}`,
-  session_ended: (record) => String(record.reason ?? ""),
-  presence: (message) => `${message.device || message.role} ${message.event}`,
+  ui_action: (record) => `${record.name ?? ""} on ${record.surface_id ?? ""}`,
+  screen: (record) => record.text ?? "",
+  rendered: (record) => `painted ${record.of_seq ?? ""}${record.problem ? `: ${record.problem}` : ""}`,
+  screen_command: (record) => `${record.name ?? ""} ${record.target ?? record.text ?? ""}`,
+  session_ended: (record) => record.reason ?? "",
+  presence: (message) => `${message.device || message.role || ""} ${message.event ?? ""}`,
   trail: (entry) => [entry.device || entry.role, entry.event, entry.code, entry.reason].filter(Boolean).join(" · "),
   conversation_initiation_metadata: (record) =>
-    String(record.conversation_initiation_metadata_event?.conversation_id ?? ""),
+    plainText(record.conversation_initiation_metadata_event?.conversation_id),
 }
 
 function follow(trace, message) {
@@ -139,6 +140,5 @@ function difference(from, to) {
 }
 
 function short(value) {
-  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "")
-  return text.length > 160 ? `${text.slice(0, 159)}…` : text
+  return cut(plainText(value), 160)
 }

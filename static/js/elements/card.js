@@ -3,6 +3,7 @@
 // Properties in: `show(model)` with {title, time, blocks, choices, chosen, pending, note,
 // words}. Event out: "choose" with the option.
 
+import { lookUp } from "../core/protocol.js"
 import { define, h, icon, refill } from "../dom.js"
 
 const ROWS_AT_ONCE = 12
@@ -95,7 +96,7 @@ export function choiceButton(option, state) {
 
 /** What was decided, in the past tense. */
 export function receipt({ text, note, tone }, action = null) {
-  const sign = { done: "check", no: "close", quiet: "clock" }[tone]
+  const sign = lookUp({ done: "check", no: "close", quiet: "clock" }, tone)
   return h("div", { class: `receipt is-${tone}` },
     icon(sign),
     h("p", {}, h("strong", {}, text), note ? h("span", { class: "receipt-note" }, note) : null),
@@ -105,7 +106,7 @@ export function receipt({ text, note, tone }, action = null) {
 /** Paint one block; one that cannot be painted costs only itself. */
 export function paintSafely(block, words) {
   try {
-    return PAINTERS[block.kind](block, words)
+    return lookUp(PAINTERS, block.kind)(block, words)
   } catch (error) {
     console.warn("a block could not be shown", error)
     return h("p", { class: "note" }, words("could_not_show"))

@@ -3,7 +3,8 @@
 // Lights: `show({phase, agent, words})`; two of them, as server and agent are two things.
 // Captions: `show({lines, words})`; event out: "say" with the text typed instead of spoken.
 
-import { define, h, icon } from "../dom.js"
+import { lookUp } from "../core/protocol.js"
+import { define, fillIn, h, icon } from "../dom.js"
 
 const LONGEST_TEXT = 2000
 
@@ -35,7 +36,7 @@ class CompanionCaptions extends HTMLElement {
       box.value = ""
       this.dispatchEvent(new CustomEvent("say", { detail: text }))
     } } }, box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
-    this.replaceChildren(h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), form)
+    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), form)
   }
 
   open(isOpen) {
@@ -71,13 +72,13 @@ class ConnectionLights extends HTMLElement {
   #shown = ""
 
   show({ phase, agent, words }) {
-    const server = words(WORDS[phase])
+    const server = words(lookUp(WORDS, phase))
     // Without a connection nobody knows whether the agent is there.
     const other = phase === "open" ? `${words("agent")} ${words(agent ? "here" : "away")}` : words("agent")
     if (this.#shown === `${phase} ${agent} ${server}`) return
     this.#shown = `${phase} ${agent} ${server}`
     this.setAttribute("role", "status")
-    this.replaceChildren(
+    fillIn(this,
       light(phase === "open" ? "on" : phase === "connecting" ? "busy" : "off", server, "server"),
       light(phase === "open" && agent ? "on" : "off", other, "agent"),
     )

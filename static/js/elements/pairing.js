@@ -5,7 +5,7 @@
 
 import { ask } from "../api.js"
 import { groupedCode } from "../core/protocol.js"
-import { define, h } from "../dom.js"
+import { define, fillIn, h } from "../dom.js"
 import { command, copyButton, countdown } from "../desk.js"
 
 /** A scan takes some seconds: the picture is changed while the old ticket still lives. */
@@ -62,7 +62,7 @@ class CompanionPairing extends HTMLElement {
     this.copying = h("span", {})
     this.fault = h("div", { role: "alert" })
     this.reach = h("div", { class: "reach" })
-    this.replaceChildren(
+    fillIn(this,
       this.reach,
       h("div", { class: "plate" }, this.qr),
       h("div", { class: "ways" },
@@ -87,12 +87,12 @@ class CompanionPairing extends HTMLElement {
     this.others.hidden = others.length === 0
     this.others.textContent = `Not reachable? This computer may also be at ${others.join(", ")}`
     this.link.href = opened.url
-    this.copying.replaceChildren(copyButton(opened.url, "Copy link"))
-    this.fault.replaceChildren()
+    fillIn(this.copying, copyButton(opened.url, "Copy link"))
+    fillIn(this.fault)
     const { hostname, port } = new URL(opened.url)
     const isNear = LOOPBACK.test(hostname)
-    if (isNear && !this.reach.firstChild) this.reach.replaceChildren(howToReach(port))
-    if (!isNear) this.reach.replaceChildren()
+    if (isNear && !this.reach.firstChild) fillIn(this.reach, howToReach(port))
+    if (!isNear) fillIn(this.reach)
     this.#tick()
     this.#target.onChange?.(opened)
   }
@@ -103,7 +103,7 @@ class CompanionPairing extends HTMLElement {
       this.#target.onRefused?.(error)
       return
     }
-    this.fault.replaceChildren(h("p", { class: "note" }, "The server cannot be reached. Trying again…"))
+    fillIn(this.fault, h("p", { class: "note" }, "The server cannot be reached. Trying again…"))
     setTimeout(() => {
       this.#isAsking = false
       this.renew()

@@ -3,7 +3,8 @@
 // Properties in: `show(model)` with {view, time, open, pending, receipt, note, words}.
 // Event out: "answer" with the result text.
 
-import { formValues, results } from "../core/questions.js"
+import { lookUp } from "../core/protocol.js"
+import { formValues, patternsOf, results } from "../core/questions.js"
 import { define, h, refill } from "../dom.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 
@@ -87,7 +88,7 @@ class CompanionQuestion extends HTMLElement {
   }
 
   #fill({ view, pending, words, note }) {
-    const inputs = new Map(view.fields.map((field) => [field.name, inputOf(field, `${this.#id}-${field.name}`)]))
+    const inputs = new Map(view.fields.map((field, at) => [field.name, inputOf(field, `${this.#id}-${at}`)]))
     const remark = h("p", { class: "note", role: "status" }, note ?? "")
     const send = h("button", { type: "submit", class: "primary", disabled: Boolean(pending) },
       pending ? pending.text : words("send"))
@@ -101,9 +102,10 @@ class CompanionQuestion extends HTMLElement {
     return form
   }
 
-  #submit(fields, inputs, words) {
+  async #submit(fields, inputs, words) {
+    const patterns = await matchersOf(fields)
     const entries = new Map([...inputs].map(([name, input]) => [name, input.entry()]))
-    const { values, wrong } = formValues(fields, entries)
+    const { values, wrong } = formValues(fields, entries, patterns)
     for (const [name, input] of inputs) markWrong(input, wrong.includes(name), words)
     if (wrong.length) inputs.get(wrong[0]).field.focus()
     else {
@@ -117,6 +119,17 @@ class CompanionQuestion extends HTMLElement {
   }
 }
 
+/** Few forms have patterns, so what checks them is fetched when one does; the server checks again. */
+async function matchersOf(fields) {
+  if (!fields.some(({ pattern }) => pattern !== null)) return new Map()
+  try {
+    const { matcher } = await import("../core/matcher.js")
+    return patternsOf(fields, matcher).patterns
+  } catch {
+    return new Map()
+  }
+}
+
 const ASKING = new Set(["choose", "form", "confirm"])
 
 function inputOf(field, id) {
@@ -126,12 +139,12 @@ function inputOf(field, id) {
     return Object.assign(box, { field: box, entry: () => box.checked })
   }
   if (field.kind === "enum") return listOf(field, id)
-  const type = { integer: "text", number: "text" }[field.kind] ?? field.kind
+  const type = lookUp({ integer: "text", number: "text" }, field.kind) ?? field.kind
   const input = h("input", {
     type, id,
-    inputmode: { integer: "numeric", number: "decimal" }[field.kind] ?? null,
+    inputmode: lookUp({ integer: "numeric", number: "decimal" }, field.kind),
     maxlength: field.maxLength,
-    autocomplete: AUTOCOMPLETE[field.name.toLowerCase()] ?? "on",
+    autocomplete: lookUp(AUTOCOMPLETE, field.name.toLowerCase()) ?? "on",
     required: field.required,
     value: field.initial ?? "",
   })

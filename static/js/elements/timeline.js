@@ -4,7 +4,7 @@
 // payload and lights up its kin.
 
 import { LANES, duration, gistOf, kinOf, kindOf, laneOf, latenciesOf, matches, traces } from "../core/trace.js"
-import { define, h } from "../dom.js"
+import { define, fillIn, h } from "../dom.js"
 import { copyButton } from "../desk.js"
 
 /** A browser scrolls this many rows with ease; older ones are in the export and the replay. */
@@ -27,7 +27,7 @@ class SessionTimeline extends HTMLElement {
     this.more = h("button", { type: "button", class: "pill is-inside", hidden: true, on: { click: () => this.toEnd() } })
     this.nothing = h("p", { class: "muted timeline-empty" }, "Nothing yet.")
     this.scroller.addEventListener("scroll", () => this.#isAtEnd() && this.#seen(), { passive: true })
-    this.replaceChildren(
+    fillIn(this,
       h("div", { class: "timeline-head", "aria-hidden": "true" }, h("span", {}, "Time"), LANES.map((lane) => h("span", {}, lane))),
       this.scroller, this.nothing, this.more)
   }
@@ -39,7 +39,7 @@ class SessionTimeline extends HTMLElement {
   clear() {
     this.#messages = []
     this.#rows = []
-    this.rowsElement.replaceChildren()
+    fillIn(this.rowsElement)
     this.#seen()
   }
 

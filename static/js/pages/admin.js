@@ -5,7 +5,7 @@ import { Connection } from "../connection.js"
 import { apply, emptySession } from "../core/session.js"
 import { KINDS, LANES } from "../core/trace.js"
 import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
-import { arrange, h } from "../dom.js"
+import { arrange, fillIn, h } from "../dom.js"
 import { defineTimeline } from "../elements/timeline.js"
 import { Outbox } from "../keep.js"
 
@@ -45,7 +45,7 @@ let pages = 1
 function askForToken(reason = "") {
   clearTimeout(timer)
   root.className = "desk-page"
-  root.replaceChildren(signInForm(begin, reason))
+  fillIn(root, signInForm(begin, reason))
 }
 
 // All sessions
@@ -66,14 +66,14 @@ function begin(given) {
     fault: h("p", { class: "note", role: "alert" }),
     detail: h("section", { class: "inspector-detail", "aria-label": "Session" }),
   }
-  root.replaceChildren(
+  fillIn(root,
     h("nav", { class: "inspector-side", "aria-label": "Sessions" },
       h("h1", {}, "Sessions"), page.find, page.fault, page.list, page.more),
     page.detail)
-  document.getElementById("nav").replaceChildren(h("button", { type: "button", class: "quiet", on: { click: () => {
+  fillIn(document.getElementById("nav"), h("button", { type: "button", class: "quiet", on: { click: () => {
     signOut()
     watched?.stop()
-    document.getElementById("nav").replaceChildren()
+    fillIn(document.getElementById("nav"))
     askForToken()
   } } }, "Sign out"))
   nothingChosen()
@@ -135,7 +135,7 @@ function paintList({ found, hasMore }) {
     const button = node.firstElementChild
     if (isOn) button.setAttribute("aria-current", "true")
     else button.removeAttribute("aria-current")
-    button.replaceChildren(
+    fillIn(button,
       h("span", { class: "inspector-name" }, h("i", { class: "dot", "aria-hidden": "true" }), session.title || id.slice(0, 8)),
       h("span", { class: "muted" }, [session.user, count(session.seq, "record"), `${count(agent, "agent")}, ${count(ui, "screen")}`].join(" · ")),
       h("span", { class: "muted" }, ago(session.last_active_at)))
@@ -146,7 +146,7 @@ function paintList({ found, hasMore }) {
 
 function nothingChosen() {
   root.classList.remove("has-detail")
-  page.detail.replaceChildren(h("p", { class: "muted timeline-empty" }, "Choose a session to see what happens in it."))
+  fillIn(page.detail, h("p", { class: "muted timeline-empty" }, "Choose a session to see what happens in it."))
 }
 
 // One session
@@ -198,7 +198,7 @@ class Watch {
     this.title = h("h2", {}, "…")
     this.state = h("pre", { tabindex: "0", "aria-label": "State" }, "{}")
     const button = (text, act, kind = "quiet") => h("button", { type: "button", class: kind, on: { click: act } }, text)
-    page.detail.replaceChildren(
+    fillIn(page.detail,
       h("header", { class: "detail-head" },
         button("‹ Sessions", () => { this.stop(); watched = null; keep("session", ""); nothingChosen() }, "quiet only-narrow"),
         h("div", {}, this.title, h("p", { class: "muted" }, h("code", {}, this.id), " ", this.status)),
@@ -294,7 +294,7 @@ class Watch {
     const box = h("textarea", { rows: "5", "aria-label": "Message as JSON", spellcheck: "false", value: JSON.stringify(EXAMPLES[0][1], null, 2) })
     const note = h("p", { class: "note", role: "alert" })
     const choice = h("select", { "aria-label": "Example", on: { change: () => {
-      box.value = JSON.stringify(EXAMPLES[choice.selectedIndex][1], null, 2)
+      box.value = JSON.stringify(EXAMPLES.at(choice.selectedIndex)[1], null, 2)
     } } }, EXAMPLES.map(([name]) => h("option", {}, name)))
     const submit = async (event) => {
       event.preventDefault()

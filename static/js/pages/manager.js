@@ -1,8 +1,9 @@
 // The session manager: one's sessions, live; made, named, paired, exported and ended here.
 
+import { lookUp } from "../core/protocol.js"
 import { ask } from "../api.js"
 import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
-import { arrange, h, icon } from "../dom.js"
+import { arrange, fillIn, h, icon } from "../dom.js"
 
 const REFRESH_MS = 3000
 
@@ -15,10 +16,10 @@ let devices = []
 
 const found = await signIn().catch((error) => {
   const reason = error.status ? "This sign-in link was used already or is too old." : error.message
-  root.replaceChildren(signInForm(begin, reason))
+  fillIn(root, signInForm(begin, reason))
 })
 if (found) begin(found)
-else if (found === null) root.replaceChildren(signInForm(begin))
+else if (found === null) fillIn(root, signInForm(begin))
 
 function begin(given) {
   token = given
@@ -29,11 +30,11 @@ function begin(given) {
       h("p", { class: "muted" }, "An agent that connects opens one by itself. Or make one here and pair a phone.")),
     fault: h("p", { class: "note", role: "alert" }),
   }
-  root.replaceChildren(
+  fillIn(root,
     h("div", { class: "page-head is-row" }, h("h1", {}, "Sessions"),
       h("button", { type: "button", class: "primary", on: { click: create } }, "New session")),
     page.fault, page.empty, page.list)
-  document.getElementById("nav").replaceChildren(
+  fillIn(document.getElementById("nav"),
     h("button", { type: "button", class: "quiet", on: { click: leave } }, "Sign out"))
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh())
   refresh()
@@ -42,8 +43,8 @@ function begin(given) {
 function leave() {
   signOut()
   clearTimeout(timer)
-  document.getElementById("nav").replaceChildren()
-  root.replaceChildren(signInForm(begin))
+  fillIn(document.getElementById("nav"))
+  fillIn(root, signInForm(begin))
 }
 
 async function refresh() {
@@ -55,7 +56,7 @@ async function refresh() {
       page.fault.textContent = ""
       paint(mine.body.sessions)
     } catch (error) {
-      if (error.status === 401 || error.status === 403) return root.replaceChildren(signInForm(begin, "This token is not valid here."))
+      if (error.status === 401 || error.status === 403) return fillIn(root, signInForm(begin, "This token is not valid here."))
       page.fault.textContent = "The server cannot be reached. Trying again…"
     }
   }
@@ -79,7 +80,7 @@ function row(session) {
   rows.set(id, { node, state })
   const name = session.title || "Untitled session"
   if (session.ended_at) return endedRow(session, node, name, isOpen)
-  node.replaceChildren(
+  fillIn(node,
     h("div", { class: "session-main" },
       h("h2", {}, name),
       h("p", { class: "muted session-id" }, h("code", {}, id)),
@@ -101,7 +102,7 @@ function row(session) {
 
 /** What is kept of a session after its end: read and taken away, or erased. */
 function endedRow(session, node, name, isOpen) {
-  node.replaceChildren(
+  fillIn(node,
     h("div", { class: "session-main" },
       h("h2", {}, name),
       h("p", { class: "muted session-id" }, h("code", {}, session.session_id)),
@@ -123,8 +124,8 @@ async function erase(session) {
 
 function present({ connections }) {
   const parts = [["agent", "agent"], ["ui", "screen"]]
-    .filter(([role]) => connections?.[role] > 0)
-    .map(([role, one]) => count(connections[role], one))
+    .filter(([role]) => lookUp(connections, role) > 0)
+    .map(([role, one]) => count(lookUp(connections, role), one))
   return h("span", { class: parts.length ? "badge is-on" : "badge" }, h("i", { class: "dot", "aria-hidden": "true" }),
     parts.length ? parts.join(", ") : "nobody connected")
 }

@@ -4,7 +4,7 @@ import { ask, deviceName, socketAddress } from "../api.js"
 import { Connection } from "../connection.js"
 import { apply, emptySession, isPresent } from "../core/session.js"
 import { ago, confirmed, copyButton, signIn, signInForm } from "../desk.js"
-import { arrange, h, icon } from "../dom.js"
+import { arrange, fillIn, h, icon } from "../dom.js"
 import { definePairing } from "../elements/pairing.js"
 import { Outbox } from "../keep.js"
 
@@ -19,7 +19,7 @@ const rows = new Map()
 
 const token = await signIn()
 if (token) begin(token)
-else root.replaceChildren(signInForm(begin))
+else fillIn(root, signInForm(begin))
 
 function begin(token) {
   const pairing = h("companion-pairing", { class: "pairing" })
@@ -30,7 +30,7 @@ function begin(token) {
     list: h("ul", { class: "devices" }),
     empty: h("p", { class: "muted" }, "No phone yet. It appears here the moment it joins."),
   }
-  root.replaceChildren(
+  fillIn(root,
     h("div", { class: "page-head" }, page.title,
       h("p", { class: "muted session-id" }, h("span", {}, "Session "), h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
     h("div", {}, page.joined, pairing),
@@ -42,7 +42,7 @@ function begin(token) {
 
 function refuse(error) {
   const reason = error.status === 404 ? "There is no such session for this token." : "This token does not open the session."
-  root.replaceChildren(signInForm(begin, reason))
+  fillIn(root, signInForm(begin, reason))
 }
 
 function listen(token, page) {
@@ -77,14 +77,14 @@ function hear(message, token, page) {
 function welcome(who, token, page) {
   newest = who.device_id
   page.pairing.renew()
-  page.joined.replaceChildren(
+  fillIn(page.joined,
     icon("check"), h("strong", {}, `${who.device || "A screen"} joined`),
     who.device_id ? h("button", { type: "button", class: "quiet", on: { click: () => undo(who.device_id, token, page) } }, "Undo") : null)
 }
 
 async function undo(deviceId, token, page) {
   await ask("DELETE", `sessions/${sessionId}/devices/${deviceId}`, { token })
-  if (deviceId === newest) page.joined.replaceChildren(icon("close"), "Removed. That phone has no access any more.")
+  if (deviceId === newest) fillIn(page.joined, icon("close"), "Removed. That phone has no access any more.")
   devices = devices.filter((device) => device.device_id !== deviceId)
   paint(token, page)
 }
@@ -143,6 +143,6 @@ function row(device, token, page) {
 
 function over(code) {
   const text = code === 4510 ? "This session has ended." : code === 4501 ? "This token is no longer valid." : "There is no such session for this token."
-  root.replaceChildren(h("section", { class: "terminal", role: "alert" },
+  fillIn(root, h("section", { class: "terminal", role: "alert" },
     h("h1", {}, text), h("a", { class: "button primary", href: "../../" }, "All sessions")))
 }

@@ -1,10 +1,9 @@
 // The phone page: /p takes a scan, /c a typed code, /ui shows the session. One shell for all three.
 
-import { fragmentOf, groupedCode } from "../core/protocol.js"
-import { h, icon } from "../dom.js"
+import { fragmentOf } from "../core/protocol.js"
+import { fillIn, h } from "../dom.js"
 import { defineCard } from "../elements/card.js"
 import { defineConversation } from "../elements/conversation.js"
-import { defineQuestion } from "../elements/question.js"
 import { ask, deviceName, Refusal } from "../api.js"
 import { Feed } from "../feed.js"
 import { newRequestId, paired, signedIn } from "../keep.js"
@@ -22,7 +21,7 @@ const fragment = fragmentOf(location.hash)
 // Before anything else: a secret in the address bar ends up in histories and screenshots.
 if (location.hash) history.replaceState(null, "", location.pathname + location.search)
 
-for (const register of [defineCard, defineConversation, defineQuestion]) register()
+for (const register of [defineCard, defineConversation]) register()
 
 const query = new URLSearchParams(location.search)
 const isEmbedded = query.has("embed")
@@ -59,7 +58,9 @@ async function takeScan() {
   return undefined
 }
 
-function showCodeForm() {
+async function showCodeForm() {
+  // Who scans never types.
+  const { codeForm } = await import("./code.js")
   show(codeForm(language.words, async (code) => {
     arrive(await enter({ code }, (verification) => show(comparing(language.words, verification))))
   }))
@@ -98,7 +99,7 @@ function showSession(sessionId, token) {
 }
 
 function show(content) {
-  root.replaceChildren(h("main", { class: "page is-single" }, content))
+  fillIn(root, h("main", { class: "page is-single" }, content))
 }
 
 // Getting in: the ticket of a scan, or nine typed digits
@@ -175,45 +176,4 @@ function stuck(words, { title, text, mayRetry }, retry = null) {
     text ? h("p", {}, text) : null,
     mayRetry && retry ? h("button", { type: "button", class: "primary", on: { click: retry } }, words("try_again")) : null,
     h("a", { class: mayRetry ? "button secondary" : "button primary", href: "c" }, words("type_code")))
-}
-
-/** The form for nine digits; `onCode(code)` resolves, or rejects with a Refusal. */
-function codeForm(words, onCode) {
-  const box = h("input", {
-    id: "code", type: "text", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9 ]*",
-    maxlength: "13", placeholder: "000 000 000", "aria-describedby": "code-note", autofocus: true,
-  })
-  const note = h("p", { class: "note", id: "code-note", role: "alert" })
-  const button = h("button", { type: "submit", class: "primary" }, words("join"))
-  box.addEventListener("input", () => {
-    const atEnd = box.selectionStart === box.value.length
-    const digits = groupedCode(box.value)
-    if (atEnd && digits !== box.value) box.value = digits
-    note.textContent = ""
-  })
-  const submit = async (event) => {
-    event.preventDefault()
-    const code = box.value.replace(/\D/g, "")
-    if (code.length !== 9) return complain("code_short")
-    button.disabled = true
-    try {
-      await onCode(code)
-    } catch (error) {
-      complain(error.status === 0 ? "no_server" : error.status === 429 ? "code_limited" : "code_wrong")
-    } finally {
-      button.disabled = false
-    }
-    return undefined
-  }
-  const complain = (key) => {
-    note.replaceChildren(icon("close"), words(key))
-    box.setAttribute("aria-invalid", "true")
-    box.focus()
-    box.select()
-  }
-  return h("form", { class: "code-form", novalidate: true, on: { submit } },
-    h("h1", {}, words("code_title")),
-    h("p", { class: "muted" }, words("code_text")),
-    h("label", { for: "code", class: "unseen" }, words("code_label")),
-    box, note, button)
 }
