@@ -46,3 +46,24 @@ CREATE INDEX answers_by_user ON answers (user, expires_at_ms) WHERE session_id I
 -- Choices that an agent has closed: [[seqs of cards], [state keys]] as JSON, or empty.
 
 ALTER TABLE sessions ADD COLUMN locked TEXT NOT NULL DEFAULT '';
+
+-- A session token dies with the token that made it; a pairing is one seat, however often drawn.
+
+ALTER TABLE tokens ADD COLUMN until_ms INTEGER;      -- its absolute end, however often renewed
+ALTER TABLE tokens ADD COLUMN parent TEXT;           -- id of the token that made it
+ALTER TABLE tokens ADD COLUMN made_by TEXT;          -- the user of that token
+CREATE INDEX tokens_by_parent ON tokens (parent) WHERE parent IS NOT NULL;
+ALTER TABLE pairings ADD COLUMN seat TEXT;           -- shared by what one first use ends
+ALTER TABLE pairings ADD COLUMN has_code INTEGER NOT NULL DEFAULT 1;  -- drawn beside the code
+ALTER TABLE pairings ADD COLUMN parent TEXT;         -- id of the token that opened it
+ALTER TABLE pairings ADD COLUMN made_by TEXT;        -- the user of that token
+ALTER TABLE codes ADD COLUMN seat TEXT;
+ALTER TABLE codes ADD COLUMN parent TEXT;
+ALTER TABLE codes ADD COLUMN made_by TEXT;
+UPDATE pairings SET seat = session_id;
+UPDATE codes SET seat = session_id;
+ALTER TABLE claims ADD COLUMN parent TEXT;
+ALTER TABLE claims ADD COLUMN made_by TEXT;
+ALTER TABLE devices ADD COLUMN parent TEXT;
+ALTER TABLE devices ADD COLUMN made_by TEXT;
+CREATE INDEX devices_by_parent ON devices (parent) WHERE parent IS NOT NULL;

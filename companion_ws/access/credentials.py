@@ -24,7 +24,8 @@ GRACE_MS: Final = 60_000
 """Rows outlive what they are about by the longest leeway of a token."""
 SIGN_IN_TTL_S: Final = 600.0
 SESSION_TOKEN_MS: Final = 12 * 3600 * 1000
-"""The longest life of a session token."""
+"""The longest life of a session token, unless it was made to live longer."""
+MAX_TTL_MS: Final = int(MAX_TTL_S * 1000)
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +43,19 @@ _FORGET_SESSION: Final = (
     "DELETE FROM answers WHERE session_id = ?",
 )
 _FORGET_OPEN_DOORS: Final = (
-    "DELETE FROM tokens WHERE user = ?",
-    "DELETE FROM pairings WHERE user = ?",
-    "DELETE FROM codes WHERE user = ?",
-    "DELETE FROM claims WHERE user = ?",
-    "DELETE FROM sign_ins WHERE user = ?",
-    "DELETE FROM answers WHERE user = ?",
+    "DELETE FROM tokens WHERE :user IN (user, made_by)",
+    "DELETE FROM pairings WHERE :user IN (user, made_by)",
+    "DELETE FROM codes WHERE :user IN (user, made_by)",
+    "DELETE FROM claims WHERE :user IN (user, made_by)",
+    "DELETE FROM sign_ins WHERE user = :user",
+    "DELETE FROM answers WHERE user = :user",
+)
+_FORGET_MADE_BY: Final = (
+    "DELETE FROM tokens WHERE parent = :parent",
+    "DELETE FROM pairings WHERE parent = :parent",
+    "DELETE FROM codes WHERE parent = :parent",
+    "DELETE FROM claims WHERE parent = :parent",
+    "UPDATE devices SET revoked_at_ms = :now_ms WHERE parent = :parent AND revoked_at_ms IS NULL",
 )
 _CLOSE_EVERY_DOOR: Final = (
     "DELETE FROM tokens",
@@ -122,8 +130,9 @@ class Credentials:
         return Statement(
             """
             INSERT INTO tokens
-                (token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms)
-            VALUES (?, ?, ?, ?, ?, ?, ?)
+                (token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms, until_ms,
+                 parent, made_by)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (token_id) DO UPDATE SET expires_at_ms = excluded.expires_at_ms
             """,
             (
@@ -134,6 +143,9 @@ class Credentials:
                 claims.role,
                 claims.issued_at_ms,
                 claims.expires_at_ms,
+                claims.until_ms,
+                claims.parent,
+                claims.by,
             ),
         )
 
@@ -141,55 +153,94 @@ class Credentials:
         """Store that a token was issued, so that it can be listed and revoked."""
         await self._database.transact([self.issued(claims), *besides])
 
-    async def tokens(self, user: str | None = None) -> list[dict[str, Any]]:
+    async def tokens(
+        self, user: str | None = None, session_id: str | None = None
+    ) -> list[dict[str, Any]]:
         """Return issued tokens that still live, newest first: `{id, kind, user, …}`."""
         rows = await self._database.read(
             """
             SELECT token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms
             FROM tokens WHERE expires_at_ms >= ? AND (? IS NULL OR user = ?)
+                AND (? IS NULL OR session_id = ?)
             ORDER BY issued_at_ms DESC, token_id
             """,
-            (self._now_ms(), user, user),
+            (self._now_ms(), user, user, session_id, session_id),
         )
         names = ("id", "kind", "user", "session_id", "role", "issued_at", "expires_at")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     # Revocations.
 
-    async def revoke_token(self, token_id: str) -> None:
-        """Refuse one token from now on.
+    async def revoke_token(
+        self, token_id: str, *, session_id: str | None = None, keep_sessions: bool = False
+    ) -> None:
+        """Refuse one token from now on, and every session token that it made.
+
+        With `keep_sessions` what it made lives on; revoked again without, it does not.
 
         Raises:
-            NotFound: no live token has this id.
+            NotFound: no live token has this id, or had it and made one that lives, or, where
+                a `session_id` is named, it is none of that session's.
         """
         rows = await self._database.read(
-            "SELECT kind, expires_at_ms FROM tokens WHERE token_id = ?", (token_id,)
+            "SELECT coalesce(until_ms, expires_at_ms) FROM tokens"
+            " WHERE token_id = ? AND (? IS NULL OR session_id = ?)",
+            (token_id, session_id, session_id),
         )
-        if not rows:
+        made_until_ms = await self._made_until_ms(token_id) if session_id is None else 0
+        if not rows and made_until_ms < self._now_ms():
             raise NotFound("There is no such token.")
-        kind, expires_at_ms = rows[0]
-        if kind == "session":  # It may be renewed while this runs.
-            expires_at_ms += SESSION_TOKEN_MS
+        until_ms = rows[0][0] if rows else 0
+        kind: Literal["token", "parent"] = "token" if keep_sessions else "parent"
+        # Nobody waits for the disk: refused first, for as long as anything it made may live.
+        self._revocations.add(kind, token_id, 0, self._now_ms() + MAX_TTL_MS)
+        await self._database.transact(())
+        if not keep_sessions:
+            until_ms = max(until_ms, await self._made_until_ms(token_id))
+        self._revocations.shorten(kind, token_id, until_ms + GRACE_MS)
+        named = {"parent": token_id, "now_ms": self._now_ms()}
+        forgotten = () if keep_sessions else _FORGET_MADE_BY
         await self._revoke(
-            "token",
+            kind,
             token_id,
-            expires_at_ms,
+            until_ms,
             Statement("DELETE FROM tokens WHERE token_id = ?", (token_id,)),
+            *(Statement(sql, named) for sql in forgotten),
         )
+
+    async def _made_until_ms(self, token_id: str) -> int:
+        """Return how long what a token made may live, 0 if there is nothing."""
+        [(until_ms,)] = await self._database.read(
+            """
+            SELECT max(until_ms) FROM (
+                SELECT max(coalesce(until_ms, expires_at_ms)) AS until_ms
+                FROM tokens WHERE parent = ?
+                UNION ALL SELECT max(created_at_ms) + ? FROM devices WHERE parent = ?
+                UNION ALL SELECT max(expires_at_ms) + ? FROM pairings WHERE parent = ?
+                UNION ALL SELECT max(expires_at_ms) + ? FROM codes WHERE parent = ?
+                UNION ALL SELECT max(expires_at_ms) + ? FROM claims WHERE parent = ?)
+            """,
+            (
+                token_id,
+                *(value for _ in range(4) for value in (SESSION_TOKEN_MS, token_id)),
+            ),
+        )
+        return int(until_ms or 0)
 
     async def revoke_user(self, user: str) -> None:
         """Sign `user` out everywhere: tokens, devices, pairings not yet used."""
-        statements = [Statement(sql, (user,)) for sql in _FORGET_OPEN_DOORS]
+        statements = [Statement(sql, {"user": user}) for sql in _FORGET_OPEN_DOORS]
         statements.append(
             Statement(
-                "UPDATE devices SET revoked_at_ms = ? WHERE user = ? AND revoked_at_ms IS NULL",
-                (self._now_ms(), user),
+                "UPDATE devices SET revoked_at_ms = :now_ms"
+                " WHERE :user IN (user, made_by) AND revoked_at_ms IS NULL",
+                {"now_ms": self._now_ms(), "user": user},
             )
         )
         await self._revoke(
             "user",
             self._revocations.user_ref(user),
-            self._latest_ms() + int(MAX_TTL_S * 1000),
+            self._latest_ms() + MAX_TTL_MS,
             *statements,
         )
 
@@ -222,7 +273,7 @@ class Credentials:
 
     async def _revoke(
         self,
-        kind: Literal["token", "device", "user"],
+        kind: Literal["token", "parent", "device", "user"],
         ref: str,
         until_ms: int,
         *besides: Statement,
@@ -293,12 +344,13 @@ class Credentials:
         bring the user back.
         """
         at_ms = self._revocations.after_all_issued(self._latest_ms())
-        row = ("user", self._revocations.user_ref(user), at_ms, at_ms + int(MAX_TTL_S * 1000))
+        row = ("user", self._revocations.user_ref(user), at_ms, at_ms + MAX_TTL_MS)
         self._revocations.add(*row)
         return [
             Statement(_REVOKE, row),
-            *(Statement(sql, (user,)) for sql in _FORGET_OPEN_DOORS),
-            Statement("DELETE FROM devices WHERE user = ?", (user,)),
+            *(Statement(sql, {"user": user}) for sql in _FORGET_OPEN_DOORS),
+            Statement("DELETE FROM devices WHERE :user IN (user, made_by)", {"user": user}),
+            Statement("UPDATE sessions SET service = NULL WHERE service = ?", (user,)),
         ]
 
     async def export_user(self, user: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Devices:
         )
 
     async def renew(self, claims: Claims) -> tuple[str, Claims]:
-        """Return a fresh session token for the bearer of `claims`: 60 min, 12 h in all.
+        """Return a fresh session token for the bearer of `claims`, as long as its first one lived.
 
         Raises:
             Unauthenticated: it was revoked in the meantime.

@@ -60,6 +60,14 @@ _TAKE_CODE: Final = f"""
     WHERE code_hash = ? AND used_at_ms IS NULL AND expires_at_ms > ?
       AND {_SESSION_IS_OPEN.format("codes.session_id")}
 """  # noqa: S608
+_END_SEAT: Final = (
+    """
+    UPDATE pairings SET used_at_ms = ?
+    WHERE session_id = ? AND seat = ? AND used_at_ms IS NULL
+    """,
+    "UPDATE codes SET used_at_ms = ? WHERE session_id = ? AND seat = ? AND used_at_ms IS NULL",
+)
+"""A pairing is one seat: the first use of its ticket or its code ends everything drawn for it."""
 _TAKE_CLAIM: Final = f"""
     UPDATE claims SET used_at_ms = ?
     WHERE pairing_id = ? AND used_at_ms IS NULL AND expires_at_ms > ? AND allowed = 1
@@ -67,21 +75,41 @@ _TAKE_CLAIM: Final = f"""
 """  # noqa: S608
 _ADD_DEVICE: Final = """
     INSERT INTO devices (device_id, session_id, user, label, created_at_ms, last_active_at_ms,
-                         token_until_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+                         token_until_ms, parent, made_by)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_ADD_PAIRING: Final = """
+    INSERT INTO pairings (pairing_id, session_id, user, ticket_hash, expires_at_ms, has_code,
+                          parent, made_by, seat)
+    SELECT :pairing_id, session_id, user, :ticket_hash, :expires_at_ms, :has_code,
+           :parent, :made_by,
+           CASE WHEN :has_code THEN coalesce(
+               (SELECT seat FROM codes WHERE session_id = :session_id
+                AND used_at_ms IS NULL AND expires_at_ms > :now_ms),
+               (SELECT seat FROM pairings WHERE session_id = :session_id AND has_code
+                AND used_at_ms IS NULL AND expires_at_ms > :now_ms LIMIT 1),
+               :pairing_id) ELSE :pairing_id END
+    FROM sessions WHERE session_id = :session_id AND ended_at_ms IS NULL
+"""
+"""Drawn again while its code, or a ticket drawn beside one, is good, it is the same seat."""
 _ADD_CODE: Final = """
-    INSERT INTO codes (session_id, user, pairing_id, nonce, code_hash, expires_at_ms)
-    SELECT session_id, user, ?, ?, ?, ? FROM sessions WHERE session_id = ?
+    INSERT INTO codes (session_id, user, pairing_id, nonce, code_hash, expires_at_ms, seat, parent,
+                       made_by)
+    SELECT session_id, user, pairing_id, :nonce, :code_hash, :code_until_ms, seat, parent, made_by
+    FROM pairings WHERE pairing_id = :pairing_id
     ON CONFLICT (session_id) DO UPDATE
-    SET nonce = excluded.nonce, code_hash = excluded.code_hash,
-        expires_at_ms = excluded.expires_at_ms, used_at_ms = NULL
-    WHERE codes.used_at_ms IS NOT NULL OR codes.expires_at_ms <= ?
+    SET nonce = excluded.nonce, code_hash = excluded.code_hash, seat = excluded.seat,
+        expires_at_ms = excluded.expires_at_ms, used_at_ms = NULL, parent = excluded.parent,
+        made_by = excluded.made_by
+    WHERE codes.used_at_ms IS NOT NULL OR codes.expires_at_ms <= :now_ms
 """
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A way in that was opened: a link for a QR code, and a code to type or speak."""
+    """A way in that was opened: a link for a QR code, and a code to type or speak.
+
+    A link that is sent comes without a code: `code` is "" then, and its times are 0.
+    """
 
     pairing_id: str
     url: str
@@ -113,12 +141,17 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """A ticket or code that was found, and the statement that uses it up for one caller."""
+    """A ticket, code or claim that was found, and what uses it up for one caller.
+
+    `parent` is the token that opened the pairing and `made_by` its user, where a token did.
+    """
 
     pairing_id: str
     session_id: str
     user: str
-    take: Statement
+    parent: str | None
+    made_by: str | None
+    take: tuple[Statement, ...]
 
 
 Also = Callable[["Paired | Waiting"], Iterable[Statement]]
@@ -167,30 +200,44 @@ class Pairing:
 
     # The side that shows.
 
-    async def open(self, session_id: str, ttl_s: float = TICKET_TTL_S) -> Opened:
-        """Open a new ticket, and the session's live code or a new one; both durable.
+    async def open(
+        self,
+        session_id: str,
+        ttl_s: float | None = None,
+        *,
+        by: Claims | None = None,
+        has_code: bool | None = None,
+    ) -> Opened:
+        """Open a new ticket; beside it the session's live code or a new one; both durable.
 
-        A ticket opened before stays good until its own end, a live code is
-        never changed.
+        Drawn again while it is good, a pairing stays one seat: whichever of its tickets or
+        its code is used first ends the others. A live code is never changed. A link that is
+        sent, with a `ttl_s`, is a seat of its own and shows no code, unless `has_code` says
+        so. What is let in dies with the token of `by`.
 
         Raises:
             SessionNotFound: the session is unknown or over.
             BadRequest: `ttl_s` is not between 1 and 900.
             TooManyRequests: a thousand links of this session are unused.
         """
+        has_code = ttl_s is None if has_code is None else has_code
+        ttl_s = TICKET_TTL_S if ttl_s is None else ttl_s
         if not 1 <= ttl_s <= MAX_TICKET_TTL_S:
             raise BadRequest(f"ttl_s is between 1 and {MAX_TICKET_TTL_S:.0f} seconds.")
         pairing_id = self._new_id()
         now = self._now_ms()
         expires_at_ms = now + int(ttl_s * 1000)
         await self._check_room(session_id, now)
-        await self._open(session_id, pairing_id, now, expires_at_ms)
-        [(nonce, code_expires_at_ms)] = await self._database.read(
-            "SELECT nonce, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
-        ) or [("", now)]
+        await self._open(session_id, pairing_id, now, expires_at_ms, has_code, by)
+        code: list[tuple[str, int]] = []
+        if has_code:
+            code = await self._database.read(
+                "SELECT nonce, expires_at_ms FROM codes WHERE session_id = ?", (session_id,)
+            ) or [("", now)]
+        [(nonce, code_expires_at_ms)] = code or [("", 0)]
         return await self.opened(
             session_id, pairing_id, self._shown_ms(expires_at_ms), nonce,
-            self._shown_ms(code_expires_at_ms),
+            self._shown_ms(code_expires_at_ms) if has_code else 0,
         )
 
     async def opened(
@@ -206,7 +253,7 @@ class Pairing:
             pairing_id=pairing_id,
             url=self._url(await self._ticket(pairing_id), session_id),
             url_expires_at_ms=url_expires_at_ms,
-            code=await self._code(code_nonce),
+            code=await self._code(code_nonce) if code_expires_at_ms else "",
             code_expires_at_ms=code_expires_at_ms,
             code_url=f"{self._base_url()}/c",
             session_id=session_id,
@@ -226,29 +273,38 @@ class Pairing:
                 f"{MAX_OPEN} links of this session are unused.", retry_after_ms=first_ms - now
             )
 
-    async def _open(self, session_id: str, pairing_id: str, now: int, expires_at_ms: int) -> None:
+    async def _open(
+        self,
+        session_id: str,
+        pairing_id: str,
+        now: int,
+        expires_at_ms: int,
+        has_code: bool,
+        by: Claims | None,
+    ) -> None:
         key = self._keys.derive("pairing")
-        add_pairing = Statement(
-            """
-            INSERT INTO pairings (pairing_id, session_id, user, ticket_hash, expires_at_ms)
-            SELECT ?, session_id, user, ?, ?
-            FROM sessions WHERE session_id = ? AND ended_at_ms IS NULL
-            """,
-            (pairing_id, hash_of(ticket_of(key, pairing_id)), expires_at_ms, session_id),
-            expect=1,
-        )
+        values = {
+            "pairing_id": pairing_id,
+            "session_id": session_id,
+            "ticket_hash": hash_of(ticket_of(key, pairing_id)),
+            "expires_at_ms": expires_at_ms,
+            "has_code": has_code,
+            "parent": by.id if by is not None else None,
+            "made_by": by.user if by is not None else None,
+            "now_ms": now,
+            "code_until_ms": now + int(CODE_TTL_S * 1000),
+        }
+        drop_dead = Statement("DELETE FROM codes WHERE expires_at_ms <= ?", (now,))
         show_code = Statement(
             "UPDATE codes SET pairing_id = ? WHERE session_id = ?", (pairing_id, session_id)
         )
-        drop_dead = Statement("DELETE FROM codes WHERE expires_at_ms <= ?", (now,))
         for attempt in range(CODE_ATTEMPTS):
             nonce = self._new_secret()
-            code_hash = code_hash_of(key, code_of(key, nonce))
-            code_until_ms = now + int(CODE_TTL_S * 1000)
-            values = (pairing_id, nonce, code_hash, code_until_ms, session_id, now)
-            add_code = Statement(_ADD_CODE, values)
+            values |= {"nonce": nonce, "code_hash": code_hash_of(key, code_of(key, nonce))}
+            add_pairing = Statement(_ADD_PAIRING, values, expect=1)
+            add_code = [Statement(_ADD_CODE, values), show_code] if has_code else []
             try:
-                await self._database.transact([drop_dead, add_pairing, add_code, show_code])
+                await self._database.transact([add_pairing, drop_dead, *add_code])
             except Conflict:
                 raise SessionNotFound("There is no such session.") from None
             except sqlite3.IntegrityError:
@@ -336,17 +392,19 @@ class Pairing:
     async def _way_of_ticket(self, ticket: str) -> _Way | None:
         bare, _, named = ticket.strip().rpartition("#")[2].partition(".")
         rows = await self._database.read(
-            "SELECT pairing_id, session_id, user FROM pairings WHERE ticket_hash = ?",
+            "SELECT pairing_id, session_id, user, parent, made_by, seat FROM pairings"
+            " WHERE ticket_hash = ?",
             (hash_of(bare),),
         )
         if not rows:
             return None
-        [(pairing_id, session_id, user)] = rows
+        [(pairing_id, session_id, user, parent, made_by, seat)] = rows
         if named and named != session_part(session_id):
             return None  # The page would have named another session than it joins.
         now = self._now_ms()
         take = Statement(_TAKE_TICKET, (now, pairing_id, now), expect=1)
-        return _Way(pairing_id, session_id, user, take)
+        ends = _ends(session_id, seat, now)
+        return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
 
     async def _way_of_code(self, code: str) -> _Way | None:
         digits = re.sub(r"[\s\-‐-―]", "", code)
@@ -355,13 +413,16 @@ class Pairing:
         for key in self._keys.derive_all("pairing"):
             code_hash = code_hash_of(key, digits)
             rows = await self._database.read(
-                "SELECT pairing_id, session_id, user FROM codes WHERE code_hash = ?", (code_hash,)
+                "SELECT pairing_id, session_id, user, parent, made_by, seat FROM codes"
+                " WHERE code_hash = ?",
+                (code_hash,),
             )
             if rows:
-                [(pairing_id, session_id, user)] = rows
+                [(pairing_id, session_id, user, parent, made_by, seat)] = rows
                 now = self._now_ms()
                 take = Statement(_TAKE_CODE, (now, code_hash, now), expect=1)
-                return _Way(pairing_id, session_id, user, take)
+                ends = _ends(session_id, seat, now)
+                return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
         return None
 
     async def _enter(self, way: _Way | None, label: str, also: Also) -> Paired | Waiting:
@@ -370,27 +431,30 @@ class Pairing:
             raise refusal
         try:
             if self._mode == "open":
-                return await self._admit(way.session_id, way.user, label, way.take, also)
+                return await self._admit(way, label, also)
             return await self._let_wait(way, label, also)
         except Conflict:
             raise refusal from None
 
-    async def _admit(
-        self, session_id: str, user: str, label: str, take: Statement, also: Also
-    ) -> Paired:
+    async def _admit(self, way: _Way, label: str, also: Also) -> Paired:
         now = self._now_ms()
         _, claims = self._tokens.issue(
             "session",
-            user,
+            way.user,
             TOKEN_TTL_S,
-            session_id=session_id,
+            session_id=way.session_id,
             role="ui",
             device_id=self._new_id(),
             until_ms=now + int(TOKEN_LIFE_S * 1000),
+            parent=way.parent,
+            by=way.made_by,
         )
         paired = Paired(claims=claims)
-        device = (claims.device_id, session_id, user, label, now, now, claims.expires_at_ms)
-        await self._database.transact([take, Statement(_ADD_DEVICE, device), *also(paired)])
+        device = (
+            claims.device_id, way.session_id, way.user, label, now, now, claims.expires_at_ms,
+            way.parent, way.made_by,
+        )  # fmt: skip
+        await self._database.transact([*way.take, Statement(_ADD_DEVICE, device), *also(paired)])
         return paired
 
     # With `--pairing confirm`.
@@ -407,15 +471,8 @@ class Pairing:
             verification=await self._free_verification(way.session_id),
             expires_at_ms=self._shown_ms(expires_at_ms),
         )
-        try:
-            await self._database.transact([way.take, _add_claim(waiting, expires_at_ms), *also(waiting)])
-        except sqlite3.IntegrityError:
-            # A code outlives its pairing, so another device may wait under this id.
-            other_id = self._new_id()
-            waiting = msgspec.structs.replace(
-                waiting, pairing_id=other_id, claim=claim_of(key, other_id)
-            )
-            await self._database.transact([way.take, _add_claim(waiting, expires_at_ms), *also(waiting)])
+        added = _add_claim(waiting, way, expires_at_ms)
+        await self._database.transact([*way.take, added, *also(waiting)])
         return waiting
 
     async def _free_verification(self, session_id: str) -> str:
@@ -434,16 +491,17 @@ class Pairing:
         rows = await self._database.read(
             """
             SELECT pairing_id, session_id, user, label, verification, expires_at_ms, allowed,
-                   used_at_ms
+                   parent, made_by, used_at_ms
             FROM claims WHERE claim_hash = ?
             """,
             (hash_of(claim),),
         )
         gone = PairingExpired("This request is over. Scan a fresh code.")
         now = self._now_ms()
-        if not rows or rows[0][5] <= now or rows[0][7] is not None:
+        if not rows or rows[0][5] <= now or rows[0][9] is not None:
             raise gone
-        pairing_id, session_id, user, label, verification, expires_at_ms, allowed, _ = rows[0]
+        pairing_id, session_id, user, label, verification, expires_at_ms, allowed = rows[0][:7]
+        parent, made_by = rows[0][7:9]
         if allowed is None:
             return Waiting(
                 claim=claim,
@@ -457,8 +515,9 @@ class Pairing:
         if not allowed:
             raise PairingRefused("The owner of this session said no.")
         take = Statement(_TAKE_CLAIM, (now, pairing_id, now), expect=1)
+        way = _Way(pairing_id, session_id, user, parent, made_by, (take,))
         try:
-            return await self._admit(session_id, user, label, take, also)
+            return await self._admit(way, label, also)
         except Conflict:
             raise gone from None
 
@@ -545,12 +604,16 @@ class Pairing:
         return derived[0][0]
 
 
-def _add_claim(waiting: Waiting, expires_at_ms: int) -> Statement:
+def _ends(session_id: str, seat: str, now: int) -> list[Statement]:
+    return [Statement(sql, (now, session_id, seat)) for sql in _END_SEAT]
+
+
+def _add_claim(waiting: Waiting, way: _Way, expires_at_ms: int) -> Statement:
     return Statement(
         """
         INSERT INTO claims (pairing_id, claim_hash, session_id, user, label, verification,
-                            expires_at_ms)
-        VALUES (?, ?, ?, ?, ?, ?, ?)
+                            expires_at_ms, parent, made_by)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             waiting.pairing_id,
@@ -560,5 +623,7 @@ def _add_claim(waiting: Waiting, expires_at_ms: int) -> Statement:
             waiting.device,
             waiting.verification,
             expires_at_ms,
+            way.parent,
+            way.made_by,
         ),
     )

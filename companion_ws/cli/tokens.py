@@ -42,10 +42,10 @@ def token() -> None:
 @click.option("--user", required=True, help="Whom it stands for.")
 @click.option(
     "--role",
-    type=click.Choice(["user", "service", "admin"]),
+    type=click.Choice(["user", "service", "admin", "metrics"]),
     default="user",
     show_default=True,
-    help="What it opens: own sessions, those of a backend, everything.",
+    help="What it opens: own sessions, those of a backend, everything, /metrics alone.",
 )
 @click.option("--ttl", "ttl_s", type=TokenLife(), default="30d", show_default=True,
               help="How long it is good.")  # fmt: skip
@@ -79,16 +79,20 @@ def list_(data: Path) -> None:
 @token.command()
 @click.argument("token_id", required=False)
 @click.option("--user", help="Revoke every token of this user instead.")
+@click.option("--keep-sessions", is_flag=True, help="Let the session tokens it made live on.")
 @data_option
-def revoke(token_id: str | None, user: str | None, data: Path) -> None:
-    """Refuse a token from now on; a running server closes its connections at once."""
+def revoke(token_id: str | None, user: str | None, keep_sessions: bool, data: Path) -> None:
+    """Refuse a token and what it made from now on; what is under way with it ends at once."""
     if (token_id is None) == (user is None):
         raise click.UsageError("Give a token's id, or --user.")
+    if user is not None and keep_sessions:
+        raise click.UsageError("--keep-sessions goes with a token's id.")
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             if token_id is not None:
-                await server.ask("DELETE", f"/tokens/{quoted(token_id)}")
+                kept = "?keep_sessions=1" if keep_sessions else ""
+                await server.ask("DELETE", f"/tokens/{quoted(token_id)}{kept}")
             else:
                 await server.ask("DELETE", f"/tokens?user={quoted(str(user))}")
         say(f"Revoked {token_id or f'everything of {user}'}.", err=True)

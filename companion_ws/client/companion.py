@@ -367,12 +367,16 @@ class CompanionClient:
     async def pair(self, ttl_s: int | None = None) -> Invitation:
         """Open a pairing for this session: a link and a code for a phone.
 
+        A link that is to be sent, with `ttl_s`, comes without a code: `code` is "" then.
+
         Raises:
             CompanionError: the server refused, by its code.
         """
         body = {} if ttl_s is None else {"ttl_s": ttl_s}
         answer = await self.http("POST", f"/sessions/{self.session_id}/pairings", body)
-        return Invitation(**{field.name: answer[field.name] for field in fields(Invitation)})
+        named = {field.name: answer[field.name] for field in fields(Invitation)}
+        code = {"code": named["code"] or "", "code_expires_at": named["code_expires_at"] or 0}
+        return Invitation(**named | code)
 
     async def http(self, method: str, path: str, body: Any = None) -> Any:
         """Use a route of the server with this client's token; return the JSON it answers.

@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -629,6 +629,9 @@ class Sessions:
             self.calls.forget(row.session_id)
             self.connections.close(4510, "erased", session_id=row.session_id)
             statements += [*deletion(row.session_id), *self._keys.forget_session(row.session_id)]
+        for live in self._lives.values():
+            if live.row.service == user:  # What it opened belongs to somebody else, and stays.
+                live.row = replace(live.row, service=None)
         await self._database.transact(statements)
         for row in rows:
             # Not of whom: the log would remember who had asked to be forgotten.

@@ -16,7 +16,7 @@ from companion_ws.access.answers import Memory
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import TOKEN_TTL_S, Devices
 from companion_ws.access.keys import Keys, StartRefused
-from companion_ws.access.pairing import TICKET_TTL_S, TOKEN_LIFE_S, Paired, Pairing, Waiting
+from companion_ws.access.pairing import TOKEN_LIFE_S, Paired, Pairing, Waiting
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
 from companion_ws.core.protocol import encode
@@ -31,6 +31,7 @@ from companion_ws.web.access_shapes import (
     KeysKept,
     PairingShown,
     PairingWish,
+    Revoking,
     Rotation,
     SessionTokenWish,
     SignIn,
@@ -97,12 +98,16 @@ class AccessApi:
             Route("DELETE", "/tokens", ADMIN, self.revoke_user, admin=True,
                   summary="Sign a user out everywhere", query=SigningOut, status=204),
             Route("DELETE", "/tokens/{token_id}", ADMIN, self.revoke_token, admin=True,
-                  summary="Revoke a token", status=204),
+                  summary="Revoke a token and what it made", query=Revoking, status=204),
             Route("POST", "/keys", ADMIN, self.rotate, admin=True,
                   summary="Rotate the signing key", body=Rotation, answer=KeysKept),
             Route("POST", f"{one}/tokens", OWNER, self.issue_for_session,
                   summary="Issue a token for one session", body=SessionTokenWish,
                   answer=TokenIssued, status=201),
+            Route("GET", f"{one}/tokens", OWNER, self.list_session_tokens,
+                  summary="List the tokens issued for one session", answer=TokenList),
+            Route("DELETE", f"{one}/tokens/{{token_id}}", OWNER, self.revoke_session_token,
+                  summary="Revoke a token of one session", status=204),
             Route("POST", f"{one}/pairings", OWNER, self.open_pairing, summary="Open a pairing",
                   body=PairingWish, answer=PairingShown, status=201),
             Route("GET", f"{one}/pairings", OWNER, self.list_waiting,
@@ -198,7 +203,7 @@ class AccessApi:
 
         async def make(store: Store) -> Memory:
             opened = await self._pairing.open(
-                summary.session_id, wish.ttl_s or TICKET_TTL_S
+                summary.session_id, wish.ttl_s, by=request[CLAIMS]
             )
             return {
                 "pairing_id": opened.pairing_id,
@@ -220,8 +225,8 @@ class AccessApi:
                     "pairing_id": opened.pairing_id,
                     "url": opened.url,
                     "url_expires_at": opened.url_expires_at_ms,
-                    "code": opened.code,
-                    "code_expires_at": opened.code_expires_at_ms,
+                    "code": opened.code or None,
+                    "code_expires_at": opened.code_expires_at_ms or None,
                     "code_url": opened.code_url,
                     "other_code_urls": await self._other_code_urls(),
                 },
@@ -280,8 +285,12 @@ class AccessApi:
         summary = await self._owned(request)
         wish = body_of(await read_json(request), SessionTokenWish)
 
+        life_s = wish.max_life_s or TOKEN_LIFE_S
+        if wish.ttl_s is not None and wish.ttl_s > life_s:
+            raise BadRequest(f"ttl_s is at most max_life_s, which is {life_s:g} seconds here.")
+
         async def make(store: Store) -> Memory:
-            life_s = wish.ttl_s or TOKEN_LIFE_S
+            maker = request[CLAIMS]
             _, claims = self._tokens.issue(
                 "session",
                 summary.user,
@@ -289,10 +298,23 @@ class AccessApi:
                 session_id=summary.session_id,
                 role=wish.role,
                 until_ms=self._sessions.clock.running_ms() + int(life_s * 1000),
+                parent=maker.id,
+                by=maker.user,
             )
             return await self._recorded(claims, store)
 
         return await self._idempotency.once(request, make, self._token)
+
+    async def list_session_tokens(self, request: web.Request) -> web.Response:
+        session_id = (await self._owned(request)).session_id
+        return _json({"tokens": await self._credentials.tokens(session_id=session_id)})
+
+    async def revoke_session_token(self, request: web.Request) -> web.Response:
+        session_id = (await self._owned(request)).session_id
+        token_id = request.match_info["token_id"]
+        await self._credentials.revoke_token(token_id, session_id=session_id)
+        audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
+        return web.Response(status=204)
 
     # Whoever runs the server.
 
@@ -334,7 +356,8 @@ class AccessApi:
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         token_id = request.match_info["token_id"]
-        await self._credentials.revoke_token(token_id)
+        keep_sessions = query_of(request.query, Revoking).keep_sessions
+        await self._credentials.revoke_token(token_id, keep_sessions=keep_sessions)
         audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
         return web.Response(status=204)
 

@@ -12,7 +12,12 @@ from msgspec import Meta, Struct
 from companion_ws.web.shapes import Role, Time
 
 TicketTtl = Annotated[float, Meta(ge=1, le=900, description="seconds; 60 where absent")]
-SessionTokenTtl = Annotated[float, Meta(ge=1, le=12 * 3600, description="seconds")]
+SessionTokenTtl = Annotated[
+    float, Meta(ge=1, le=30 * 86400, description="seconds; 3600 where absent")
+]
+SessionTokenLife = Annotated[
+    float, Meta(ge=1, le=30 * 86400, description="seconds; 12 hours where absent")
+]
 TokenTtl = Annotated[float, Meta(ge=1, le=366 * 86400, description="seconds; 30 days where absent")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -36,19 +41,19 @@ class Entered(Struct):
 
 
 class PairingWish(Struct):
-    """How long the link of a pairing lives."""
+    """How long a link that is sent lives; without `ttl_s` it is drawn, and has a code."""
 
     ttl_s: TicketTtl | None = None
 
 
 class PairingShown(Struct):
-    """A pairing: a link to draw, a code to speak."""
+    """A pairing: a link to draw and a code to speak, or a link to send and no code."""
 
     pairing_id: str
     url: str
     url_expires_at: Time
-    code: str
-    code_expires_at: Time
+    code: str | None
+    code_expires_at: Time | None
     code_url: str
     other_code_urls: list[str]
 
@@ -98,17 +103,18 @@ class DeviceList(Struct):
 
 
 class SessionTokenWish(Struct, kw_only=True):
-    """A token for one session; without `ttl_s` it lives an hour and can be renewed to twelve."""
+    """A token for one session; each renewal gives it `ttl_s` more, until `max_life_s` is over."""
 
     role: Role = "ui"
     ttl_s: SessionTokenTtl | None = None
+    max_life_s: SessionTokenLife | None = None
 
 
 class TokenWish(Struct, kw_only=True):
-    """A token for a person, a backend or an operator."""
+    """A token for a person, a backend, an operator or who reads the figures."""
 
     user: Name
-    role: Literal["user", "service", "admin"] = "user"
+    role: Literal["user", "service", "admin", "metrics"] = "user"
     ttl_s: TokenTtl | None = None
 
 
@@ -145,6 +151,12 @@ class WhoseTokens(Struct, kw_only=True):
     """Whose tokens to list; nobody named: everybody's."""
 
     user: str | None = None
+
+
+class Revoking(Struct, kw_only=True):
+    """Whether the session tokens it made live on."""
+
+    keep_sessions: bool = False
 
 
 class SigningOut(Struct):

@@ -83,6 +83,9 @@ def _who(route: Route, name: str) -> str:
         who += paragraph(
             "This machine only, 404 elsewhere; behind a proxy or tunnel at `--admin-port`."
         )
+    if route.anywhere:
+        who += paragraph("From anywhere with a token of this kind:")
+        who += chips(kind for kind in KINDS if kind in route.anywhere)
     return who
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from companion_ws.core.errors import Unavailable
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
-from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.routes import METRICS, PUBLIC, Route
 from companion_ws.web.shapes import Status
 
 
@@ -24,7 +24,7 @@ class Health:
                   answer=Status),
             Route("GET", "/readyz", PUBLIC, self.ready, summary="The database is whole and takes writes",
                   answer=Status),
-            Route("GET", "/metrics", PUBLIC, self.figures, admin=True,
+            Route("GET", "/metrics", PUBLIC, self.figures, admin=True, anywhere=METRICS,
                   summary="Figures in Prometheus' exposition format", media="text/plain"),
         ]
 

@@ -107,6 +107,8 @@ def role_of(claims: Claims, asked: Role | None) -> Role:
     Raises:
         SessionForbidden: the token does not allow the role it asks for.
     """
+    if claims.kind == "metrics":
+        raise SessionForbidden("This token reads the figures and joins nowhere.")
     if claims.kind != "session":
         return asked or "agent"
     own = cast("Role", claims.role or "ui")

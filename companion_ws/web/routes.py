@@ -14,6 +14,7 @@ USER: Final = frozenset({"user", "admin"})
 OWNER: Final = frozenset({"user", "service", "admin"})
 MEMBER: Final = frozenset({"user", "service", "admin", "session"})
 ADMIN: Final = frozenset({"admin"})
+METRICS: Final = frozenset({"metrics"})
 
 
 class Room(Protocol):
@@ -26,7 +27,8 @@ class Room(Protocol):
 class Route:
     """`who` holds the token kinds that may use it; empty means public.
 
-    `admin` routes answer a peer on this machine only. `summary`, `body`,
+    `admin` routes answer a peer on this machine only, and from anywhere the token kinds
+    of `anywhere`. `summary`, `body`,
     `query`, `answer` (msgspec types; the body's is the one that validates)
     and `status` describe it in the OpenAPI document. `media` is what an
     answer that is no JSON comes as. `body_bytes` is how large a body may be where
@@ -40,6 +42,7 @@ class Route:
     who: frozenset[str]
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     admin: bool = False
+    anywhere: frozenset[str] = frozenset()
     summary: str = ""
     body: Any = None
     query: Any = None

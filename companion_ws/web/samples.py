@@ -21,6 +21,7 @@ KINDS: Final = {
     "admin": "An operator: their own sessions, the routes of this machine, and every session "
     "over HTTP or as `observer`.",
     "session": "One session in one role: a paired phone, or a public page.",
+    "metrics": "`/metrics`, from anywhere, and nothing else.",
 }
 """Token kinds."""
 
@@ -108,7 +109,10 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
         Call(query="after=0", headers=("Accept: text/event-stream",), options="-N",
              about="As a live stream, which `Last-Event-ID` resumes:"),
     ),
-    "POST /sessions/{session_id}/pairings": (Call({"ttl_s": 60}),),
+    "POST /sessions/{session_id}/pairings": (
+        Call(about="To draw, with a code:"),
+        Call({"ttl_s": 900}, about="To send, as a link alone:"),
+    ),
     "POST /sessions/{session_id}/pairings/{pairing_id}": (Call({"allow": True}),),
     "GET /sessions/{session_id}/qr.svg": (Call(query="pairing=$PAIRING_ID", options="-o qr.svg"),),
     "GET /sessions/{session_id}/qr.png": (Call(query="pairing=$PAIRING_ID", options="-o qr.png"),),

@@ -149,7 +149,9 @@ class Webhooks:
             found = await self._find(binding) or await self._of_caller(binding, begins=True)
             summary = await self._on_the_line(found, binding, body)
         state = await self._sessions.get_session_state(summary.session_id) if found else {}
-        opened = await self._pairing.open(summary.session_id, LINK_TTL_S)
+        opened = await self._pairing.open(
+            summary.session_id, LINK_TTL_S, has_code=True
+        )
         token, _ = self._tokens.issue(
             "session", summary.user, SESSION_TOKEN_S, session_id=summary.session_id, role="agent"
         )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from premises import SESSION, Access
 
+from companion_ws.access.pairing import Paired
 from companion_ws.access.tokens import Tokens
 from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated
 from companion_ws.database import Statement
@@ -120,19 +121,23 @@ async def fill(access: Access, session_id: str, user: str) -> None:
         [
             access.credentials.issued(claims),
             Statement(
-                "INSERT INTO pairings VALUES (?, ?, ?, ?, ?, NULL)",
+                "INSERT INTO pairings (pairing_id, session_id, user, ticket_hash, expires_at_ms)"
+                " VALUES (?, ?, ?, ?, ?)",
                 (f"p-{user}", session_id, user, f"t-{user}".encode(), later),
             ),
             Statement(
-                "INSERT INTO codes VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                "INSERT INTO codes (session_id, user, pairing_id, nonce, code_hash, expires_at_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (session_id, user, f"p-{user}", "n", f"c-{user}".encode(), later),
             ),
             Statement(
-                "INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                "INSERT INTO devices (device_id, session_id, user, label, created_at_ms, last_active_at_ms, token_until_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (f"d-{user}", session_id, user, "Phone", now, now, later),
             ),
             Statement(
-                "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+                "INSERT INTO claims (pairing_id, claim_hash, session_id, user, label, verification, expires_at_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (f"p-{user}", f"k-{user}".encode(), session_id, user, "Phone", "47", later),
             ),
             Statement(
@@ -183,3 +188,97 @@ async def test_what_has_expired_is_purged(access: Access) -> None:
     access.clock.pass_s(86_400)
     await access.credentials.purge()
     assert {await access.count(table) for table in TABLES} == {0}
+
+
+# What a token made.
+
+
+@pytest.mark.parametrize("how", ["id", "user", "by its session"])
+async def test_what_a_token_made_dies_with_it(access: Access, how: str) -> None:
+    _, shop = access.tokens.issue("service", "shop", 3600)
+    child, made = access.tokens.issue(
+        "session", "alice", 60, session_id=SESSION, role="agent", parent=shop.id, by="shop",
+        until_ms=access.clock() + 12 * 3_600_000,
+    )  # fmt: skip
+    await access.credentials.record(shop)
+    await access.credentials.record(made)
+    opened = await access.pairing().open(SESSION, by=shop)
+    waiting = await access.pairing().open(SESSION, 900, by=shop)
+    phone = await access.pairing().redeem(code=opened.code, source="10.0.0.1")
+    assert isinstance(phone, Paired)
+    phone_token = access.tokens.sign(phone.claims)
+    renewed, _ = access.tokens.renew(made, 60)
+
+    match how:
+        case "id":
+            access.clock.pass_s(3600 + 3600)  # Its parent's own end is no end of the child.
+            fresh, _ = await access.devices.renew(made)
+            assert is_accepted(access.tokens, fresh)
+            await access.credentials.purge()
+            await access.credentials.revoke_token(shop.id)
+        case "user":
+            await access.credentials.revoke_user("shop")
+        case "by its session":
+            await access.credentials.revoke_token(made.id, session_id=SESSION)
+
+    again = await access.restarted()
+    assert not is_accepted(again.tokens, child)
+    assert not is_accepted(again.tokens, renewed)
+    assert is_accepted(again.tokens, phone_token) is (how == "by its session")
+    if how != "by its session":
+        with pytest.raises(NotFound):
+            await again.pairing().redeem(ticket=waiting.url.partition("#")[2])
+        assert await again.devices.of_user("alice") == []
+    await again.close()
+
+
+async def test_what_a_token_made_may_be_kept_and_revoked_later(access: Access) -> None:
+    token, user = access.tokens.issue("user", "alice", 3600)
+    child, made = access.tokens.issue(
+        "session", "alice", 3600, session_id=SESSION, role="ui", parent=user.id, by="alice"
+    )
+    for claims in (user, made):
+        await access.credentials.record(claims)
+
+    await access.credentials.revoke_token(user.id, keep_sessions=True)
+    assert not is_accepted(access.tokens, token)
+    assert is_accepted(access.tokens, child)
+    await access.credentials.revoke_token(user.id)
+    assert not is_accepted(access.tokens, child)
+    with pytest.raises(NotFound):
+        await access.credentials.revoke_token(user.id)
+
+
+async def test_a_token_of_one_session_is_not_revoked_by_way_of_another(access: Access) -> None:
+    _, made = access.tokens.issue("session", "alice", 3600, session_id=SESSION, role="ui")
+    await access.credentials.record(made)
+    with pytest.raises(NotFound):
+        await access.credentials.revoke_token(made.id, session_id="other")
+
+
+async def test_a_token_slides_by_its_own_life_up_to_its_end(access: Access) -> None:
+    begun = access.clock()
+    _, claims = access.tokens.issue(
+        "session", "alice", 600, session_id=SESSION, role="agent", until_ms=begun + 43_200_000
+    )
+    access.clock.pass_s(500)
+    _, claims = access.tokens.renew(claims, 3600)
+    assert claims.expires_at_ms == access.clock() + 600_000
+    access.clock.at_ms = begun + 43_200_000 - 60_000
+    _, last = access.tokens.renew(claims, 3600)
+    assert last.expires_at_ms == begun + 43_200_000
+    access.clock.pass_s(-7200)  # Set back: what is renewed then is good all the same.
+    await access.credentials.revoke_user("somebody else")
+    assert is_accepted(access.tokens, access.tokens.renew(last, 3600)[0])
+
+
+async def test_erasing_a_service_leaves_its_name_in_no_session_of_others(access: Access) -> None:
+    _, shop = access.tokens.issue("service", "shop-7261", 3600)
+    await access.database.transact(
+        [Statement("UPDATE sessions SET service = 'shop-7261' WHERE session_id = ?", (SESSION,))]
+    )
+    await access.pairing().open(SESSION, by=shop)
+    await access.database.transact(access.credentials.forget_user("shop-7261"))
+    await access.database.checkpoint()
+    assert await access.count("sessions") == 1
+    assert b"shop-7261" not in (access.path / "companion.db").read_bytes()

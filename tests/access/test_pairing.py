@@ -101,7 +101,6 @@ async def test_used_wrong_and_expired_read_the_same(access: Access) -> None:
     await refused(ticket="\ud800")
     await refused(ticket=SESSION)
     await refused(ticket=session_part(SESSION))
-    await pairing.redeem(code=opened.code, source="10.0.0.1")
     await refused(code=opened.code, source="10.0.0.2")
     await refused(code="000000000", source="10.0.0.2")
     await refused(code="12345", source="10.0.0.2")
@@ -181,6 +180,68 @@ async def test_a_ticket_drawn_before_the_redraw_is_good_until_its_end(access: Ac
     await paired(pairing, first)
 
 
+async def dead(pairing: Pairing, **how: str) -> bool:
+    with pytest.raises(NotFound):
+        await pairing.redeem(source="10.9.9.9", **how)
+    return True
+
+
+@pytest.mark.parametrize("first", ["link", "redrawn link", "code"])
+async def test_the_first_use_of_a_pairing_ends_all_that_was_drawn_for_it(
+    access: Access, first: str
+) -> None:
+    pairing = access.pairing()
+    drawn = await pairing.open(SESSION)
+    sent = await pairing.open(SESSION, 900)
+    access.clock.pass_s(30)
+    redrawn = await pairing.open(SESSION)
+    ways = {"link": {"ticket": ticket(drawn)}, "redrawn link": {"ticket": ticket(redrawn)},
+            "code": {"code": drawn.code}}  # fmt: skip
+
+    assert isinstance(await pairing.redeem(source="10.0.0.1", **ways.pop(first)), Paired)
+
+    for how in ways.values():
+        assert await dead(pairing, **how)
+    fresh = await pairing.open(SESSION)
+    assert fresh.code != drawn.code
+    await paired(pairing, sent)
+    assert isinstance(await pairing.redeem(code=fresh.code, source="10.0.0.1"), Paired)
+
+
+async def test_a_picture_that_outlives_its_code_is_the_seat_of_the_next_code(
+    access: Access,
+) -> None:
+    pairing = access.pairing()
+    await pairing.open(SESSION)
+    access.clock.pass_s(299)
+    old = await pairing.open(SESSION)
+    access.clock.pass_s(2)
+    new = await pairing.open(SESSION)
+    assert new.code != old.code
+
+    await pairing.redeem(code=new.code, source="10.0.0.1")
+
+    assert await dead(pairing, ticket=ticket(old))
+
+
+async def test_ways_of_one_pairing_that_race_let_one_device_in(access: Access) -> None:
+    pairing = access.pairing()
+    for _ in range(20):
+        drawn = [await pairing.open(SESSION) for _ in range(3)]
+        ways = [*({"ticket": ticket(one)} for one in drawn), {"code": drawn[0].code}]
+        results = await asyncio.gather(
+            *(pairing.redeem(source="10.0.0.1", **how) for how in ways), return_exceptions=True
+        )
+        assert sum(isinstance(result, Paired) for result in results) == 1
+        access.clock.pass_s(3600)
+
+
+async def test_a_link_that_is_sent_has_no_code(access: Access) -> None:
+    opened = await access.pairing().open(SESSION, 900)
+    assert (opened.code, opened.code_expires_at_ms) == ("", 0)
+    assert await access.count("codes") == 0
+
+
 async def test_a_link_that_is_sent_may_live_fifteen_minutes(access: Access) -> None:
     pairing = access.pairing()
     opened = await pairing.open(SESSION, 900)
@@ -239,7 +300,6 @@ async def test_a_restart_and_a_key_rotation_leave_link_and_code_good(access: Acc
     assert await pairing.url(SESSION, opened.pairing_id) == opened.url
     redrawn = await pairing.open(SESSION)
     assert redrawn.code == opened.code
-    await paired(pairing, opened)
     await pairing.redeem(code=opened.code, source="10.0.0.1")
     await again.close()
 
@@ -277,9 +337,9 @@ async def test_wrong_codes_are_limited_per_source_and_links_go_on(access: Access
     with pytest.raises(TooManyRequests) as refusal:
         await pairing.redeem(code=opened.code, source="10.0.0.1")
     assert refusal.value.details["retry_after_ms"] > 0
-    entered = await pairing.redeem(ticket=ticket(opened), source="10.0.0.1")
-    assert isinstance(entered, Paired)
     assert isinstance(await pairing.redeem(code=opened.code, source="10.0.0.2"), Paired)
+    link = await pairing.open(SESSION)
+    assert isinstance(await pairing.redeem(ticket=ticket(link), source="10.0.0.1"), Paired)
 
 
 async def test_a_hundred_wrong_codes_overall_pause_codes_and_not_links(access: Access) -> None:
@@ -473,16 +533,18 @@ async def test_another_session_s_owner_answers_nothing(access: Access) -> None:
     assert isinstance(await pairing.claim(request.claim), Waiting)
 
 
-async def test_link_and_code_of_one_pairing_wait_under_ids_of_their_own(access: Access) -> None:
+async def test_link_and_code_of_one_pairing_let_one_device_ask(access: Access) -> None:
     pairing = access.pairing("confirm")
-    opened = await pairing.open(SESSION)
-    entered = await asyncio.gather(
-        pairing.redeem(ticket=ticket(opened), device="A"),
-        pairing.redeem(code=opened.code, device="B", source="10.0.0.1"),
-    )
-    requests = await pairing.requests(SESSION)
-    assert len({request["pairing_id"] for request in requests}) == 2
-    assert all(isinstance(one, Waiting) for one in entered)
+    for _ in range(10):
+        opened = await pairing.open(SESSION)
+        entered = await asyncio.gather(
+            pairing.redeem(ticket=ticket(opened), device="A"),
+            pairing.redeem(code=opened.code, device="B", source="10.0.0.1"),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(one, Waiting) for one in entered) == 1
+        assert sum(isinstance(one, NotFound) for one in entered) == 1
+        access.clock.pass_s(3600)
 
 
 async def test_sixteen_repeats_of_one_allowed_claim_make_one_device(access: Access) -> None:
@@ -502,7 +564,6 @@ async def test_somebody_may_come_while_a_phone_waits(access: Access) -> None:
     pairing = access.pairing("confirm")
     opened = await pairing.open(SESSION)
     await pairing.redeem(ticket=ticket(opened))
-    await pairing.redeem(code=opened.code, source="10.0.0.1")
     assert await pairing.somebody_may_come(SESSION, [])
     for request in await pairing.requests(SESSION):
         await pairing.answer(SESSION, request["pairing_id"], False)

@@ -16,6 +16,8 @@ import structlog
 import zxingcpp
 from PIL import Image
 
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Tokens
 from companion_ws.app import ROUTES
 from companion_ws.testing.server import CompanionServer
 
@@ -169,7 +171,6 @@ async def test_used_wrong_and_expired_answers_are_the_same_bytes(
 ) -> None:
     opened = await alice.made(f"/sessions/{session_id}/pairings")
     await phone.made("/pair", {"ticket": ticket(opened)})
-    await phone.made("/pair", {"code": opened["code"]})
     answers = [
         await phone.ask("POST", "/pair", body)
         for body in (
@@ -190,6 +191,32 @@ async def test_used_wrong_and_expired_answers_are_the_same_bytes(
 )
 async def test_a_request_to_pair_that_says_nothing_is_400(phone: Caller, body: Any) -> None:
     assert (await phone.ask("POST", "/pair", body))[0] == 400
+
+
+@pytest.mark.parametrize("first", ["link", "code"])
+async def test_a_pairing_lets_in_one_device_by_link_or_by_code(
+    alice: Caller, phone: Caller, session_id: str, first: str
+) -> None:
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    ways = {"link": {"ticket": ticket(opened)}, "code": {"code": opened["code"]}}
+
+    await phone.made("/pair", ways.pop(first))
+
+    [other] = ways.values()
+    assert (await phone.ask("POST", "/pair", other))[0] == 404
+    assert len((await alice.ask("GET", "/me/devices"))[1]["devices"]) == 1
+
+
+async def test_a_link_that_is_sent_shows_no_code_and_leaves_the_drawn_one_alone(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    path = f"/sessions/{session_id}/pairings"
+    drawn = await alice.made(path)
+    sent = await alice.made(path, {"ttl_s": 900})
+    assert (sent["code"], sent["code_expires_at"]) == (None, None)
+
+    await phone.made("/pair", {"ticket": ticket(sent)})
+    await phone.made("/pair", {"code": drawn["code"]})
 
 
 async def test_reading_the_page_of_a_link_uses_nothing_up(
@@ -509,6 +536,125 @@ async def test_a_session_s_token_is_renewed_in_band_and_dies_with_its_id(
     assert await close_code(socket) == await close_code(other) == 4501
     late = await alice.http.ws_connect(f"{alice.url}/ws?token={renewed['token']}")
     assert await close_code(late) == 4501
+
+
+# What a session has out.
+
+
+@pytest.mark.parametrize("who", ["owner", "service", "admin"])
+async def test_whoever_manages_a_session_lists_and_revokes_what_it_has_out(
+    site: CompanionServer, http: aiohttp.ClientSession, admin: Caller, bob: Caller, who: str
+) -> None:
+    shop = caller(site, http, "shop", "service")
+    session_id = (await shop.made("/sessions", {"user": "alice"}))["session_id"]
+    path = f"/sessions/{session_id}/tokens"
+    asking = {"owner": caller(site, http), "service": shop, "admin": admin}[who]
+    issued = await shop.made(path, {"role": "agent"})
+    kept = await asking.made(path, {"role": "ui"})
+    socket = await Caller(http, site.url, issued["token"]).join()
+
+    listed = (await asking.ask("GET", path))[1]["tokens"]
+    assert {token["id"]: token["role"] for token in listed} == {issued["id"]: "agent",
+                                                               kept["id"]: "ui"}  # fmt: skip
+    assert (await bob.ask("GET", path))[0] == 404
+    assert (await bob.ask("DELETE", f"{path}/{issued['id']}"))[0] == 404
+    assert (await Caller(http, site.url, kept["token"]).ask("GET", path))[0] == 403
+    assert (await asking.ask("DELETE", f"{path}/{issued['id']}"))[0] == 204
+
+    assert await close_code(socket) == 4501
+    assert (await asking.ask("DELETE", f"{path}/{issued['id']}"))[0] == 404
+    assert [token["id"] for token in (await asking.ask("GET", path))[1]["tokens"]] == [kept["id"]]
+    other = (await bob.made("/sessions"))["session_id"]
+    path = f"/sessions/{other}/tokens/{kept['id']}"
+    assert (await bob.ask("DELETE", path))[0] == 404, "it is another session's"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_session_tokens_die_with_the_service_token_that_made_them_unless_kept(
+    site: CompanionServer, http: aiohttp.ClientSession, admin: Caller, phone: Caller, keep: bool
+) -> None:
+    issued = await admin.made("/tokens", {"user": "shop", "role": "service"})
+    shop = Caller(http, site.url, issued["token"])
+    session_id = (await shop.made("/sessions", {"user": "customer"}))["session_id"]
+    page = await shop.made(f"/sessions/{session_id}/tokens", {"role": "agent"})
+    opened = await shop.made(f"/sessions/{session_id}/pairings")
+    paired = await phone.made("/pair", {"code": opened["code"]})
+    sockets = [await Caller(http, site.url, one["token"]).join() for one in (page, paired)]
+
+    query = "?keep_sessions=1" if keep else ""
+    assert (await admin.ask("DELETE", f"/tokens/{issued['id']}{query}"))[0] == 204
+
+    assert (await shop.ask("GET", f"/sessions/{session_id}"))[0] == 401
+    for socket in sockets:
+        if keep:
+            await socket.send_json({"type": "ping"})
+            await until(socket, "pong")
+        else:
+            assert await close_code(socket) == 4501
+
+
+async def test_a_kiosk_s_token_lives_for_weeks_and_others_half_a_day(
+    alice: Caller, session_id: str
+) -> None:
+    path = f"/sessions/{session_id}/tokens"
+    day_s = 86_400
+    kiosk = await alice.made(path, {"ttl_s": 7 * day_s, "max_life_s": 30 * day_s})
+    assert abs(kiosk["expires_at"] / 1000 - time.time() - 7 * day_s) < 60
+    for body in ({"max_life_s": 30 * day_s + 1}, {"ttl_s": 43_201}, {"max_life_s": 0},
+                 {"ttl_s": 61, "max_life_s": 60}):  # fmt: skip
+        assert (await alice.ask("POST", path, body))[0] == 400, body
+
+
+@pytest.mark.parametrize("over", ["socket", "http"])
+async def test_a_renewal_gives_a_token_its_own_life_again(
+    alice: Caller, session_id: str, over: str
+) -> None:
+    issued = await alice.made(f"/sessions/{session_id}/tokens", {"role": "agent", "ttl_s": 60})
+    await asyncio.sleep(0.05)
+    page = Caller(alice.http, alice.url, issued["token"])
+    if over == "socket":
+        socket = await page.join()
+        await socket.send_json({"type": "token_renew"})
+        renewed = await until(socket, "token_renewed")
+    else:
+        _, renewed, _ = await page.ask(
+            "POST", f"/sessions/{session_id}/messages", {"type": "token_renew"}
+        )
+    assert 0 < renewed["expires_at"] - issued["expires_at"] < 60_000
+
+
+# Figures.
+
+
+async def test_a_token_for_the_figures_opens_them_and_nothing_else(
+    site: CompanionServer, http: aiohttp.ClientSession, admin: Caller, session_id: str
+) -> None:
+    issued = await admin.made("/tokens", {"user": "prometheus", "role": "metrics"})
+    assert issued["role"] == "metrics"
+    scraper = Caller(http, site.url, issued["token"])
+    status, text, _ = await scraper.ask("GET", "/metrics")
+    assert status == 200
+    assert b"companion_connections" in text
+    for method, path in (("GET", "/me/sessions"), ("POST", "/sessions"), ("GET", "/tokens"),
+                         ("GET", f"/sessions/{session_id}/state"), ("POST", "/mcp")):  # fmt: skip
+        assert (await scraper.ask(method, path))[0] == 403
+    for query in ("", f"&session_id={session_id}", f"&session_id={session_id}&role=observer"):
+        socket = await http.ws_connect(f"{site.url}/ws?token={scraper.token}{query}")
+        assert await close_code(socket) == 4503
+
+
+@pytest.mark.parametrize("settings", [{"public_url": "https://pub.example", "allow_host": ("127.0.0.1",)}])
+async def test_the_figures_answer_their_token_from_anywhere_and_nobody_else(
+    site: CompanionServer, http: aiohttp.ClientSession, session_id: str
+) -> None:
+    keys = Keys.load(site.config.data)
+    for kind, status in (("metrics", 200), ("admin", 404), ("user", 404), (None, 404)):
+        token = Tokens(keys).issue(kind, "x", 60)[0] if kind else None
+        assert (await Caller(http, site.url, token).ask("GET", "/metrics"))[0] == status, kind
+    dead = Tokens(keys).issue("metrics", "x", -100)[0]
+    assert (await Caller(http, site.url, dead).ask("GET", "/metrics"))[0] == 404
+    scraper = Caller(http, site.url, Tokens(keys).issue("metrics", "x", 60)[0])
+    assert (await scraper.ask("GET", "/tokens"))[0] == 404
 
 
 # Keys.

@@ -51,6 +51,7 @@ REFUSED = {
     "POST /sign-in": "ticket that nobody has",
     "POST /sessions/{session_id}/pairings/{pairing_id}": "no device waits",
     "PUT /sessions/{session_id}/state/{key}": "the key is there by then",
+    "DELETE /sessions/{session_id}/tokens/{token_id}": "no token of it is out",
     "DELETE /sessions/{session_id}/devices/{device_id}": "no device is paired",
     "GET /elevenlabs/signed-url": "no agent is configured",
     "GET /brand/logo": "no logo is set",
@@ -363,7 +364,9 @@ async def test_what_no_type_knows_names_what_exists(tmp_path: Path) -> None:
 
     names = {f"{route.method} {path_of(route)}" for route in app[ROUTES]}
     assert {*CALLS, *SECRETS} <= names
-    assert set(KINDS) == {kind for route in app[ROUTES] for kind in route.who}
+    assert set(KINDS) == {
+        kind for route in app[ROUTES] for kind in route.who | route.anywhere
+    }
     assert set(JOIN) == {"token", *(parameter.name for parameter in fields(Join))}
     assert set(COMES_BACK_AS) <= set(protocol.COMMANDS)
     assert set(COMES_BACK_AS.values()) <= {*RECORDS, *TOLD}

@@ -107,7 +107,7 @@ Revoke = Callable[[], Awaitable[None]]
 
 
 async def way_of(premises: Premises, name: str) -> tuple[str, Revoke]:
-    """Return a credential and what revokes it, in one of its ways."""
+    """Return a credential and what revokes it, in one of its six ways."""
     token, token_id = await premises.issued()
     match name:
         case "id":
@@ -122,10 +122,13 @@ async def way_of(premises: Premises, name: str) -> tuple[str, Revoke]:
             phone, device_id = await premises.phone_of(token)
             path = f"/sessions/{premises.session_id}/devices/{device_id}"
             return phone, lambda: premises.must("DELETE", path, token=token)
+        case "parent":
+            child = await premises.child_of(token)
+            return child, lambda: premises.must("DELETE", f"/tokens/{token_id}")
     raise AssertionError(name)
 
 
-WAYS = ("id", "user", "erased", "key", "device")
+WAYS = ("id", "user", "erased", "key", "device", "parent")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -178,7 +181,7 @@ async def test_an_admin_who_is_out_makes_no_admin_any_more(server: Running, way:
     assert await under.status(body) == 401
 
 
-@pytest.mark.parametrize("way", ["id", "user", "erased", "key"])
+@pytest.mark.parametrize("way", ["id", "user", "erased", "key", "parent"])
 async def test_who_waits_for_a_result_is_let_go_at_once(server: Running, way: str) -> None:
     premises = await Premises.of(server)
     token, revoke = await way_of(premises, way)
@@ -196,7 +199,7 @@ async def test_who_waits_for_a_result_is_let_go_at_once(server: Running, way: st
         assert (await waiting).status == 401
 
 
-@pytest.mark.parametrize("way", ["id", "user", "erased", "key"])
+@pytest.mark.parametrize("way", ["id", "user", "erased", "key", "parent"])
 async def test_a_batch_stops_where_its_sender_is_out(server: Running, way: str) -> None:
     premises = await Premises.of(server)
     token, revoke = await way_of(premises, way)
