@@ -42,8 +42,8 @@ class FakeConversation:
     """One client at the fake: its initiation, what it sent, and the agent's side as methods.
 
     `received` holds every message as it came; `contextual_updates` (the whole
-    messages), `user_messages` (texts) and `user_activities` are the same sorted by
-    kind. `close_code` and `close_reason` are None while the conversation lives.
+    messages), `user_messages` (texts), `rich_content_taps` (ids) and `user_activities`
+    are the same sorted by kind. `close_code` and `close_reason` are None while the conversation lives.
     """
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request, *, id: str) -> None:
@@ -55,6 +55,7 @@ class FakeConversation:
         self.received = Inbox()
         self.contextual_updates = Inbox()
         self.user_messages = Inbox()
+        self.rich_content_taps = Inbox()
         self.user_activities = Inbox()
         self.late_results: list[ToolResult] = []
         self.close_code: int | None = None
@@ -226,16 +227,35 @@ class FakeConversation:
                 self._take_result(message)
             case "contextual_update":
                 _text_field(message, "text")
+                _optional(message, "context_id", str)
                 await self.contextual_updates.put(message)
             case "user_message":
-                _text_field(message, "text")
-                await self.user_messages.put(message["text"])
+                await self._take_user_message(message)
             case "user_activity":
                 await self.user_activities.put(message)
-            case "feedback" | "multimodal_message" | "mcp_tool_approval_result":
-                pass
+            case "feedback":
+                _check_feedback(message)
+            case "mcp_tool_approval_result":
+                _text_field(message, "tool_call_id")
+                if not isinstance(message.get("is_approved"), bool):
+                    raise Refused("mcp_tool_approval_result.is_approved is no boolean")
+            case "multimodal_message":
+                _optional(message, "text", dict)
+                _optional(message, "file", dict)
+                _optional(message, "files", list)
             case other:
                 raise Refused(f"unknown message type {other!r}")
+
+    async def _take_user_message(self, message: dict[str, Any]) -> None:
+        """Its text, or the id of the rich content that was tapped, or both."""
+        _optional(message, "rich_content_id", str)
+        _optional(message, "text", str)
+        if "text" not in message and message.get("rich_content_id") is None:
+            raise Refused("user_message.text is no string")
+        if message.get("text") is not None:
+            await self.user_messages.put(message["text"])
+        if message.get("rich_content_id") is not None:
+            await self.rich_content_taps.put(message["rich_content_id"])
 
     def _take_pong(self, message: dict[str, Any]) -> None:
         pong = self._pongs.pop(message.get("event_id", -1), None)
@@ -287,15 +307,38 @@ def _text_field(message: dict[str, Any], name: str) -> str:
     return value
 
 
+def _optional(message: dict[str, Any], name: str, kind: type) -> None:
+    value = message.get(name)
+    if value is not None and not isinstance(value, kind):
+        named = "string" if kind is str else "object" if kind is dict else "list"
+        raise Refused(f"{message.get('type')}.{name} is no {named}")
+
+
+def _check_feedback(message: dict[str, Any]) -> None:
+    event_id = message.get("event_id")
+    if not isinstance(event_id, int) or isinstance(event_id, bool):
+        raise Refused("feedback.event_id is no integer")
+    if message.get("score") not in ("like", "dislike", None):
+        raise Refused("feedback.score is neither like nor dislike")
+
+
 def _check_initiation(message: dict[str, Any], required_variables: frozenset[str]) -> None:
-    if message.get("type") != "conversation_initiation_client_data":
-        raise Refused("the first message is no conversation_initiation_client_data")
+    kind = "conversation_initiation_client_data"
+    if message.get("type") != kind:
+        raise Refused(f"the first message is no {kind}")
+    if kind in message or f"{kind}_event" in message:
+        raise Refused(f"{kind} stands flat in its message, not nested in it")
+    for name in ("conversation_config_override", "custom_llm_extra_body", "source_info",
+                 "tool_mock_config"):  # fmt: skip
+        _optional(message, name, dict)
+    _optional(message, "user_id", str)
     variables = message.get("dynamic_variables") or {}
     if not isinstance(variables, dict):
         raise Refused("dynamic_variables is no object")
     for name, value in variables.items():
-        if not isinstance(value, str | int | float | bool):
+        if value is not None and not isinstance(value, str | int | float | bool):
             raise Refused(f"dynamic variable {name} is no string, number or boolean")
-    missing = sorted(required_variables - variables.keys())
+    given = {name for name, value in variables.items() if value is not None}
+    missing = sorted(required_variables - given)
     if missing:
         raise Refused(f"missing required dynamic variables: {', '.join(missing)}")

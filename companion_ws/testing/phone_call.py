@@ -85,6 +85,7 @@ class PhoneCall:
         }
         headers = {"X-Companion-Secret": self._tool_secret}
         answer = await self._post("/elevenlabs/init", json.dumps(body).encode(), headers)
+        _check_initiation(answer)
         self.variables = answer["dynamic_variables"]
         return answer
 
@@ -164,3 +165,18 @@ class PhoneCall:
                 )
             reply: Body = await answer.json()
             return reply
+
+
+def _check_initiation(answer: Body) -> None:
+    """Refuse what ElevenLabs would: the call could not begin with it.
+
+    Raises:
+        ValueError: it is no `conversation_initiation_client_data`, or a variable is no value.
+    """
+    kind = "conversation_initiation_client_data"
+    variables = answer.get("dynamic_variables")
+    if answer.get("type") != kind or kind in answer or not isinstance(variables, dict):
+        raise ValueError(f"The answer to the initiation is no flat {kind}.")
+    for name, value in variables.items():
+        if not isinstance(value, str | int | float | bool):
+            raise ValueError(f"The dynamic variable {name} is no string, number or boolean.")

@@ -107,6 +107,13 @@ async def test_an_sdk_that_sends_an_object_as_result_is_closed_as_by_the_real_se
         ({"type": "set_volume"}, "unknown message type 'set_volume'"),
         ({"type": "contextual_update", "data": {}}, "contextual_update.text is no string"),
         ({"type": "user_message"}, "user_message.text is no string"),
+        ({"type": "user_message", "text": 5}, "user_message.text is no string"),
+        (
+            {"type": "user_message", "rich_content_id": 5},
+            "user_message.rich_content_id is no string",
+        ),
+        ({"type": "feedback", "event_id": 1, "score": 5}, "feedback.score is neither like nor dislike"),
+        (INITIATION, "unknown message type 'conversation_initiation_client_data'"),
         (
             {"type": "client_tool_result", "tool_call_id": "x", "result": "", "is_error": False},
             "second or unasked result for x",
@@ -137,6 +144,38 @@ async def test_a_missing_dynamic_variable_is_refused() -> None:
 
 async def test_a_dynamic_variable_that_is_an_object_is_refused(fake: FakeElevenLabs) -> None:
     session, socket = await opened(fake, {**INITIATION, "dynamic_variables": {"a": {}}})
+    await socket.receive()
+    assert socket.close_code == 1008
+    await session.close()
+
+
+async def test_a_dynamic_variable_that_is_null_is_none(fake: FakeElevenLabs) -> None:
+    async with FakeElevenLabs(required_variables=["name"]) as strict:
+        for one, code in ((fake, None), (strict, 1008)):
+            session, socket = await opened(one, {**INITIATION, "dynamic_variables": {"name": None}})
+            await socket.receive()
+            assert socket.close_code == code
+            await session.close()
+    session, socket = await opened(fake, {**INITIATION, "dynamic_variables": None})
+    assert (await socket.receive_json())["type"] == "conversation_initiation_metadata"
+    await session.close()
+
+
+async def test_a_tap_on_rich_content_needs_no_text(fake: FakeElevenLabs) -> None:
+    session, socket = await opened(fake, INITIATION)
+    at_fake = await fake.next_conversation()
+    await socket.send_json({"type": "user_message", "rich_content_id": "rc_1"})
+    assert await at_fake.rich_content_taps.next() == "rc_1"
+    await socket.send_json({"type": "user_message", "text": None, "rich_content_id": None})
+    await socket.send_json({"type": "user_message", "text": "hi", "rich_content_id": "rc_2"})
+    assert await at_fake.user_messages.next() == "hi"
+    assert await at_fake.rich_content_taps.next() == "rc_2"
+    await session.close()
+
+
+async def test_an_initiation_nested_under_its_own_name_is_refused(fake: FakeElevenLabs) -> None:
+    kind = "conversation_initiation_client_data"
+    session, socket = await opened(fake, {"type": kind, kind: {"dynamic_variables": {}}})
     await socket.receive()
     assert socket.close_code == 1008
     await session.close()

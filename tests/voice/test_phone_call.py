@@ -347,6 +347,25 @@ async def test_an_end_of_a_call_nobody_knows_is_taken_without_a_word(
         assert await call.hang_up() == {"status": "received"}
 
 
+async def test_the_end_of_a_call_tells_no_secret(companion_server: CompanionServer) -> None:
+    heard: list[bytes] = []
+
+    class Overhearing(PhoneCall):
+        async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+            heard.append(body)
+            return await super()._post(path, body, headers)
+
+    async with Overhearing(
+        companion_server.url, tool_secret=TOOL_SECRET, webhook_secret=WEBHOOK_SECRET
+    ) as call:
+        await call.hang_up()
+        assert call.variables["secret__companion_session"].encode() not in heard[-1]
+        assert call.variables["companion_session_id"].encode() in heard[-1]
+        session_id = call.variables["companion_session_id"]
+        records = await companion_server.sessions.records(session_id, 0, 1000)
+        assert [record.get("text") for record in records] == ["call_ended"]
+
+
 @pytest.mark.parametrize("off_s", [-3600, 3600])
 async def test_a_signature_of_another_hour_is_refused(
     off_s: int, companion_server: CompanionServer
