@@ -87,7 +87,7 @@ class Config:
     )
     data: Path = _setting(Path("data"), "Folder of database and key.")
     tools: str | None = _setting(
-        None, "Python module with server tools, for instance my_shop.tools."
+        None, "Python module with server tools, or its file: my_shop.tools, ./my_tools.py."
     )
     allow_origin: tuple[str, ...] = _setting(
         (), "Origin whose pages may use /ws and the API and embed /ui?embed=1; repeatable."

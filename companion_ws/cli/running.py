@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -27,6 +28,12 @@ def run(work: Coroutine[Any, Any, int | None]) -> None:
         logs.set_up()
         root.setLevel(logging.ERROR)
     sys.exit(finish(work))
+
+
+def find_modules_here() -> None:
+    """Let modules be found in the working directory, where `python -m` would look, too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def finish(work: Coroutine[Any, Any, int | None]) -> int:

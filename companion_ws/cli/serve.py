@@ -17,9 +17,10 @@ import click
 from companion_ws import logs
 from companion_ws.cli.listening import listening
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
-from companion_ws.cli.running import finish
+from companion_ws.cli.running import find_modules_here, finish
 from companion_ws.cli.startup import print_start
 from companion_ws.config import Config
+from companion_ws.sessions.tools import path_of
 from companion_ws.web.middleware import CLIENT
 
 STOP_S: Final = 9.5
@@ -42,7 +43,7 @@ def serve(**values: Any) -> None:
     """
     config = config_of(values)
     if config.tools is not None:
-        sys.path.insert(0, os.getcwd())  # where `python -m` would look, too
+        find_modules_here()
     stop = Stop()
     logs.set_up(config.log_format, client=CLIENT)
     collect_seldom()
@@ -112,7 +113,11 @@ class Files:
 
     def __init__(self, tools: str | None) -> None:
         self._roots = [Path(__file__).parent.parent]
-        spec = find_spec(tools.partition(".")[0]) if tools is not None else None
+        path = path_of(tools) if tools is not None else None
+        if path is not None:
+            self._roots.append(path)
+        is_module = tools is not None and path is None
+        spec = find_spec(tools.partition(".")[0]) if is_module and tools else None
         if spec is not None:
             self._roots += [Path(place) for place in spec.submodule_search_locations or ()]
             if not spec.submodule_search_locations and spec.origin is not None:

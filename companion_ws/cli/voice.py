@@ -13,7 +13,7 @@ import click
 from companion_ws.access.addresses import Addresses
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import run, sentences
+from companion_ws.cli.running import find_modules_here, run, sentences
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import load_tools
@@ -36,7 +36,10 @@ def elevenlabs() -> None:
     help="For agents in pages and processes (client), on the telephone (webhook); default both.",
 )
 @click.option(
-    "--tools", envvar="COMPANION_TOOLS", show_envvar=True, help="Module with server tools."
+    "--tools",
+    envvar="COMPANION_TOOLS",
+    show_envvar=True,
+    help="Module with server tools, or the path of its file.",
 )
 @click.option("--prompt", "prompt_only", is_flag=True, help="Print the prompt alone, as text.")
 @data_option
@@ -48,13 +51,14 @@ def agent_config_(
     Paste the tools into the agent (or send them with its API), the prompt below its own.
     """
     config = environment_config(data)
+    find_modules_here()
     try:
         public_url = public_url_of(url) if url is not None else Addresses(config).public_url
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
 
     async def work() -> None:
-        wanted = agent_config(public_url, load_tools(tools).values(), kinds)
+        wanted = agent_config(public_url, load_tools(tools or config.tools).values(), kinds)
         if prompt_only:
             say(wanted["prompt"].rstrip("\n"), lines=True)
         else:

@@ -9,10 +9,16 @@ result. Source: contract sections 4 and 6.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import os
+import sys
+import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
@@ -126,24 +132,94 @@ def tool(function: F | None = None, *, idempotent: bool = False) -> F | Callable
     return mark if function is None else mark(function)
 
 
-def load_tools(module_name: str | None) -> dict[str, ServerTool]:
-    """Import a module and return its tools by name; none without a module.
+class ToolsBroken(ValueError):
+    """A tools module that cannot be used; the text names file and line."""
+
+
+def load_tools(named: str | None) -> dict[str, ServerTool]:
+    """Import a module, by its name or its path, and return its tools by name; none without one.
 
     Raises:
-        ImportError: there is no such module.
+        ImportError: there is no such module or file.
+        ToolsBroken: it cannot be read, or fails while it is imported.
         ValueError: it has no tool.
     """
-    if module_name is None:
+    if named is None:
         return {}
-    module = importlib.import_module(module_name)
+    module = _imported(named)
     tools = {
-        value.__name__: _described(value)
+        value.__name__: _checked(value)
         for value in vars(module).values()
         if callable(value) and hasattr(value, "__companion_tool__")
     }
     if not tools:
-        raise ValueError(f"{module_name} has no function marked @tool")
+        raise ValueError(f"{named} has no function marked @tool")
     return tools
+
+
+def path_of(named: str) -> Path | None:
+    """Return the file that `--tools` names by its path, None where it names a module."""
+    is_path = named.endswith(".py") or os.sep in named or named.startswith(".")
+    return Path(named).resolve() if is_path else None
+
+
+def _imported(named: str) -> ModuleType:
+    path = path_of(named)
+    if path is not None:
+        if not path.is_file():
+            raise ImportError(f"there is no file {path}")
+        # Its neighbours can be imported by it, as by a script.
+        sys.path.insert(0, str(path.parent))
+    name = named if path is None else path.stem
+    try:
+        if path is None:
+            return importlib.import_module(name)
+        return _executed(name, path)
+    except SyntaxError as error:
+        where = error.filename or named
+        raise ToolsBroken(f"{where}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and _is_of(error.name, name):
+            raise
+        where = _place_of(error)
+        raise ToolsBroken(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _executed(name: str, path: Path) -> ModuleType:
+    """Run a file as the module of this name, whatever else has that name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _is_of(missing: str | None, name: str) -> bool:
+    """Whether the module that is missing is the one that was named, or a package of it."""
+    return missing is not None and (missing == name or name.startswith(f"{missing}."))
+
+
+def _place_of(error: BaseException) -> str:
+    """Return file and line of an error: the innermost of the module's own folder."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frozen = [at for at, frame in enumerate(frames) if frame.filename.startswith("<frozen")]
+    begins = frozen[0] if frozen else 0
+    run = [frame for frame in frames[begins:] if not frame.filename.startswith("<frozen")]
+    folder = os.path.dirname(run[0].filename) if run else ""
+    own = [frame for frame in run if frame.filename.startswith(folder)] or list(frames)
+    return f"{own[-1].filename}, line {own[-1].lineno}"
+
+
+def _checked(function: Callable[..., Any]) -> ServerTool:
+    try:
+        return _described(function)
+    except (NameError, TypeError, ValueError, AttributeError) as error:
+        where = inspect.unwrap(function)
+        code = getattr(where, "__code__", None)
+        place = f"{code.co_filename}, line {code.co_firstlineno}" if code else repr(function)
+        raise ToolsBroken(f"{place}: the tool {function.__name__}: {error}") from error
 
 
 def _described(function: Callable[..., Any]) -> ServerTool:
