@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -20,6 +20,7 @@ from companion_ws.core.errors import CompanionError, NotFound, Unavailable
 from companion_ws.database import Conflict, Database, Statement
 
 PURGE_S: Final = 600.0
+LISTED_AT_ONCE: Final = 500
 GRACE_MS: Final = 60_000
 """Rows outlive what they are about by the longest leeway of a token."""
 SIGN_IN_TTL_S: Final = 600.0
@@ -157,17 +158,27 @@ class Credentials:
         self, user: str | None = None, session_id: str | None = None
     ) -> list[dict[str, Any]]:
         """Return issued tokens that still live, newest first: `{id, kind, user, …}`."""
-        rows = await self._database.read(
+        return [token async for token in self.each_token(user, session_id)]
+
+    async def each_token(
+        self, user: str | None = None, session_id: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Return the same one by one, some of them read at a time."""
+        names = ("id", "kind", "user", "session_id", "role", "issued_at", "expires_at")
+        now_ms, before = self._now_ms(), (2**62, "")
+        while rows := await self._database.read(
             """
             SELECT token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms
-            FROM tokens WHERE expires_at_ms >= ? AND (? IS NULL OR user = ?)
-                AND (? IS NULL OR session_id = ?)
-            ORDER BY issued_at_ms DESC, token_id
+            FROM tokens WHERE expires_at_ms >= ?1 AND (?2 IS NULL OR user = ?2)
+            AND (?3 IS NULL OR session_id = ?3)
+            AND (-issued_at_ms, token_id) > (-?4, ?5)
+            ORDER BY issued_at_ms DESC, token_id LIMIT ?6
             """,
-            (self._now_ms(), user, user, session_id, session_id),
-        )
-        names = ("id", "kind", "user", "session_id", "role", "issued_at", "expires_at")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+            (now_ms, user, session_id, *before, LISTED_AT_ONCE),
+        ):
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
+            before = (rows[-1][5], rows[-1][0])
 
     # Revocations.
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
@@ -41,13 +41,24 @@ from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
 from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
-from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Store, Stored, deletion
+from companion_ws.sessions.store import (
+    ABANDON,
+    ANSWER_BYTES,
+    Kind,
+    Row,
+    Store,
+    Stored,
+    deletion,
+)
 from companion_ws.sessions.tools import ServerTool
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 """The shape of a BCP 47 tag."""
 MOST_KEPT: Final = 200
 """Ended sessions of a user that are kept; the one that ended first makes room."""
+LISTED_AT_ONCE: Final = 100
+DELETED_AT_ONCE: Final = 4
+"""Sessions that one transaction deletes: others wait for the writer meanwhile."""
 RESTARTING: Final = 1012
 """The close code of a server that stops and will be back."""
 
@@ -623,35 +634,38 @@ class Sessions:
         # What the user did a moment ago may still wait for the disk.
         await self._database.transact(())
         rows = await self.store.listed(user=user, limit=2**31)
-        statements = list(besides)
+        over = [*besides, Statement(ABANDON, (user,))]
         for row in rows:
             self._lives.pop(row.session_id, None)
             self.calls.forget(row.session_id)
             self.connections.close(4510, "erased", session_id=row.session_id)
-            statements += [*deletion(row.session_id), *self._keys.forget_session(row.session_id)]
+            over += self._keys.forget_session(row.session_id)
         for live in self._lives.values():
             if live.row.service == user:  # What it opened belongs to somebody else, and stays.
                 live.row = replace(live.row, service=None)
-        await self._database.transact(statements)
+        # In one step nobody gets at any of it; what is left goes little by little, so that
+        # others are stored meanwhile, and after a crash by the sweep.
+        await self._database.transact(over)
+        for start in range(0, len(rows), DELETED_AT_ONCE):
+            await self._database.transact(
+                statement
+                for row in rows[start : start + DELETED_AT_ONCE]
+                for statement in deletion(row.session_id)
+            )
         for row in rows:
             # Not of whom: the log would remember who had asked to be forgotten.
             log.info("session_ended", session_id=row.session_id, reason="erased")
         await self._database.checkpoint()
         return len(rows)
 
-    async def export_user(self, user: str) -> list[dict[str, Any]]:
-        """Return everything a user's sessions hold: rows, state and records."""
-        exported = []
-        for summary in await self.listed(user=user, limit=2**31):
-            states = await self.store.states([summary.session_id])
-            exported.append(
-                {
-                    **msgspec.to_builtins(summary),
-                    "state": shown_state(states[summary.session_id]),
-                    "records": await self.records(summary.session_id, 0, 2**31),
-                }
-            )
-        return exported
+    async def each_of(self, user: str) -> AsyncIterator[Summary]:
+        """Return all sessions of a user, newest first, some at a time."""
+        before = None
+        while page := await self.store.listed(user=user, before=before, limit=LISTED_AT_ONCE):
+            for row in page:
+                if not self._is_gone(row):
+                    yield self._summary(row)
+            before = (page[-1].created_at_ms, page[-1].session_id)
 
     # What the lives tell (Followed).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final, Literal
@@ -17,12 +17,19 @@ from companion_ws.database import Database, Params, Statement, Unit
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
+PAGE_RECORDS: Final = 256
+PAGE_BYTES: Final = 128 * 1024
+"""What is read of a log at once."""
 KEPT_REQUESTS: Final = 10_000
 """requestIds remembered per session at least. Source: contract section 2."""
 
 _ADVANCE: Final = """
     UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?, locked = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
+_OF_RECORDS: Final = """
+    FROM records WHERE session_id = ?1 AND seq > ?2 AND seq <= ?3
+    AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?1)
+    ORDER BY seq LIMIT ?4"""
 _BIND: Final = """
     INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
     SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ? AND NOT EXISTS (
@@ -34,6 +41,8 @@ _NAME_CONVERSATION: Final = """
     UPDATE sessions SET conversation_id = ? WHERE session_id = ? AND EXISTS (
         SELECT 1 FROM bindings WHERE kind = 'conversation' AND ref = ?
         AND bindings.session_id = sessions.session_id)"""
+ABANDON: Final = "UPDATE sessions SET ended_at_ms = -(1 << 50) WHERE user = ?"
+"""Over for longer than any of them is kept: the sweep removes what an erasing leaves behind."""
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
 _RECORD: Final = """
     INSERT INTO records (session_id, seq, sender, request_id, type, body)
@@ -351,22 +360,34 @@ class Store:
         self, session_id: str, after: int, up_to: int, count: int, size_bytes: int = 0
     ) -> list[tuple[int, bytes]]:
         """Return at most `count` records after `after`, about `size_bytes` of them at most."""
-        rows = await self._database.read(
-            "SELECT seq, body FROM records WHERE session_id = ?1 AND seq > ?2 AND seq <= ?3"
-            " AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?1)"
-            " ORDER BY seq LIMIT ?4",
-            (session_id, after, up_to, count),
+        if size_bytes:
+            # Sizes are read without the bodies, which the disk would be asked for in vain.
+            total, last = 0, after
+            for seq, size in await self._database.read(
+                f"SELECT seq, length(body) {_OF_RECORDS}",
+                (session_id, after, up_to, count),
+            ):
+                last, total = seq, total + size
+                if total >= size_bytes:
+                    break
+            up_to = min(up_to, last)
+        return await self._database.read(
+            f"SELECT seq, body {_OF_RECORDS}", (session_id, after, up_to, count)
         )
-        if not size_bytes:
-            return rows
-        page: list[tuple[int, bytes]] = []
-        total = 0
-        for seq, body in rows:
-            page.append((seq, body))
-            total += len(body)
-            if total >= size_bytes:
-                break
-        return page
+
+    async def each_record(
+        self, session_id: str, after: int = 0, limit: int = 2**31
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Return records after `after`, oldest first, without ever holding many of them."""
+        while limit > 0:
+            page = await self.records(
+                session_id, after, 2**62, min(limit, PAGE_RECORDS), PAGE_BYTES
+            )
+            if not page:
+                return
+            for seq, body in page:
+                yield seq, body
+            after, limit = page[-1][0], limit - len(page)
 
     async def first_seq(self, session_id: str) -> int | None:
         """Return the seq of the oldest record kept, or None without one."""

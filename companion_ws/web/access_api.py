@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, Sessio
 from companion_ws.core.protocol import encode
 from companion_ws.database import Statement
 from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web import pieces
 from companion_ws.web.access_shapes import (
     DeviceList,
     Drawing,
@@ -44,7 +45,7 @@ from companion_ws.web.access_shapes import (
     WaitingDevices,
     WhoseTokens,
 )
-from companion_ws.web.api import trail_of
+from companion_ws.web.api import raw_state, trail_of
 from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, CLIENT, read_json, read_named
 from companion_ws.web.routes import ADMIN, OWNER, PUBLIC, USER, Route
@@ -256,11 +257,13 @@ class AccessApi:
 
     async def qr_svg(self, request: web.Request) -> web.Response:
         url = await self._drawn_url(request)
-        body = qr.svg(url, "QR code: scan it to join this session")
+        # Eight milliseconds, in which others have their turn.
+        body = await asyncio.to_thread(qr.svg, url, "QR code: scan it to join this session")
         return web.Response(body=body, content_type="image/svg+xml", charset="utf-8")
 
     async def qr_png(self, request: web.Request) -> web.Response:
-        return web.Response(body=qr.png(await self._drawn_url(request)), content_type="image/png")
+        body = await asyncio.to_thread(qr.png, await self._drawn_url(request))
+        return web.Response(body=body, content_type="image/png")
 
     async def _drawn_url(self, request: web.Request) -> str:
         session_id = (await self._owned(request)).session_id
@@ -305,9 +308,9 @@ class AccessApi:
 
         return await self._idempotency.once(request, make, self._token)
 
-    async def list_session_tokens(self, request: web.Request) -> web.Response:
+    async def list_session_tokens(self, request: web.Request) -> web.StreamResponse:
         session_id = (await self._owned(request)).session_id
-        return _json({"tokens": await self._credentials.tokens(session_id=session_id)})
+        return await pieces.send(request, self._listed_tokens(session_id=session_id))
 
     async def revoke_session_token(self, request: web.Request) -> web.Response:
         session_id = (await self._owned(request)).session_id
@@ -349,10 +352,16 @@ class AccessApi:
 
         return await self._idempotency.once(request, make, self._token)
 
-    async def list_tokens(self, request: web.Request) -> web.Response:
+    async def list_tokens(self, request: web.Request) -> web.StreamResponse:
         audit.info("tokens_listed", by=request[CLAIMS].user)
         user = query_of(request.query, WhoseTokens).user
-        return _json({"tokens": await self._credentials.tokens(user)})
+        return await pieces.send(request, self._listed_tokens(user=user))
+
+    async def _listed_tokens(self, **of: str | None) -> pieces.Pieces:
+        yield b'{"tokens":'
+        async for piece in pieces.array(self._credentials.each_token(**of)):
+            yield piece
+        yield b"}"
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         token_id = request.match_info["token_id"]
@@ -380,17 +389,33 @@ class AccessApi:
 
     # A person's own data.
 
-    async def export(self, request: web.Request) -> web.Response:
-        user = request[CLAIMS].user
-        access = await self._credentials.export_user(user)
-        sessions = [
-            {
-                **{name.removesuffix("_ms"): value for name, value in session.items()},
-                "trail": await trail_of(self._sessions, session["session_id"]),
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        return await pieces.send(request, self._exported(request[CLAIMS].user))
+
+    async def _exported(self, user: str) -> pieces.Pieces:
+        yield encode({"user": user})[:-1]
+        for name, rows in (await self._credentials.export_user(user)).items():
+            yield b"," + encode(name) + b":"
+            async for piece in pieces.array(pieces.each(rows)):
+                yield piece
+        store, opening = self._sessions.store, b',"sessions":['
+        async for summary in self._sessions.each_of(user):
+            session_id = summary.session_id
+            state = (await store.states([session_id]))[session_id]
+            row = {
+                **{
+                    name.removesuffix("_ms"): value
+                    for name, value in msgspec.to_builtins(summary).items()
+                },
+                "trail": await trail_of(self._sessions, session_id),
+                "state": raw_state(state),
             }
-            for session in await self._sessions.export_user(user)
-        ]
-        return _json({"user": user, **access, "sessions": sessions})
+            yield opening + encode(row)[:-1] + b',"records":'
+            async for piece in pieces.array(_bodies(store.each_record(session_id))):
+                yield piece
+            yield b"}"
+            opening = b","
+        yield b"]}" if opening == b"," else opening + b"]}"
 
     async def erase(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
@@ -441,6 +466,11 @@ class AccessApi:
                 what=request.path.split("/", 3)[-1],
             )
         return summary
+
+
+async def _bodies(records: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    async for _, body in records:
+        yield body
 
 
 class _StillWaiting(Exception):

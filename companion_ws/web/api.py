@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.session import Sender
 from companion_ws.logs import shown_path
 from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web import pieces
 from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, read_json, read_named
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
@@ -124,14 +126,16 @@ class Api:
 
         return await self._idempotency.once(request, make, render)
 
-    async def list_all(self, request: web.Request) -> web.Response:
+    async def list_all(self, request: web.Request) -> web.StreamResponse:
         query = query_of(request.query, UserPage)
-        return await self._listed(query, query.user or None)
+        return await self._listed(request, query, query.user or None)
 
-    async def list_own(self, request: web.Request) -> web.Response:
-        return await self._listed(query_of(request.query, Page), request[CLAIMS].user)
+    async def list_own(self, request: web.Request) -> web.StreamResponse:
+        return await self._listed(request, query_of(request.query, Page), request[CLAIMS].user)
 
-    async def _listed(self, query: Page, user: str | None) -> web.Response:
+    async def _listed(
+        self, request: web.Request, query: Page, user: str | None
+    ) -> web.StreamResponse:
         limit = min(query.limit, MAX_PAGE)
         found = await self._sessions.listed(
             user=user,
@@ -141,15 +145,17 @@ class Api:
         )
         page = found[:limit]
         after = _cursor_text(page[-1]) if len(found) > limit else None
-        states = await self._sessions.store.states(summary.session_id for summary in page)
-        return _json(
-            {
-                "sessions": [
-                    self._with_state(summary, states[summary.session_id]) for summary in page
-                ],
-                "next": after,
-            }
-        )
+        return await pieces.send(request, self._shown_list(page, after))
+
+    async def _shown_list(self, page: list[Summary], after: str | None) -> pieces.Pieces:
+        yield b'{"sessions":'
+        async for piece in pieces.array(self._each_shown(page)):
+            yield piece
+        yield b"," + protocol.encode({"next": after})[1:]
+
+    async def _each_shown(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
+        for summary in page:
+            yield await self._shown(summary)
 
     async def show(self, request: web.Request) -> web.Response:
         return _json(await self._shown(await self._owned(request)))
@@ -193,7 +199,7 @@ class Api:
             "seq": summary.seq,
             "conversation_id": summary.conversation_id,
             "connections": self._sessions.connections.count(summary.session_id),
-            "state": _raw_state(state),
+            "state": raw_state(state),
         }
 
     # State.
@@ -201,7 +207,7 @@ class Api:
     async def state(self, request: web.Request) -> web.Response:
         summary = await self._member(request)
         states = await self._sessions.store.states([summary.session_id])
-        return _json(_raw_state(states[summary.session_id]))
+        return _json(raw_state(states[summary.session_id]))
 
     async def get_key(self, request: web.Request) -> web.Response:
         entry = await self._entry(request, request.match_info["key"])
@@ -210,7 +216,7 @@ class Api:
         etag = f'"{entry[1]}"'
         if etag in _etags(request.headers.get("If-None-Match")):
             return web.Response(status=304, headers={"ETag": etag})
-        return _json(_raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
+        return _json(raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
         self._check_rate(request)
@@ -444,7 +450,8 @@ def _role(request: web.Request, claims: Claims) -> Any:
     return claims.role
 
 
-def _raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
+def raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
+    """Return stored state as `{key: {"value": …, "revision": int}}`, the values as stored."""
     return {
         key: {"value": msgspec.Raw(value), "revision": revision}
         for key, (value, revision) in state.items()

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
@@ -23,6 +22,7 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.web import pieces
 from companion_ws.web.api import member
 from companion_ws.web.joining import check_room
 from companion_ws.web.middleware import CLAIMS
@@ -62,17 +62,18 @@ class Stream:
             return await self._follow(request, summary.session_id)
         reading = query_of(request.query, Reading)
         after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
-        rows = await self._sessions.store.records(summary.session_id, after, 2**62, limit + 1)
-        page = rows[:limit]
-        first_seq = await self._sessions.store.first_seq(summary.session_id)
-        body = encode(
-            {
-                "records": [msgspec.Raw(record) for _, record in page],
-                "first_seq": first_seq,
-                "next": page[-1][0] if len(rows) > limit else None,
-            }
-        )
-        return web.Response(body=body, content_type="application/json")
+        return await pieces.send(request, self._page(summary.session_id, after, limit))
+
+    async def _page(self, session_id: str, after: int, limit: int) -> pieces.Pieces:
+        store, last, count = self._sessions.store, after, 0
+        first_seq = await store.first_seq(session_id)
+        opening = encode({"first_seq": first_seq})[:-1] + b',"records":['
+        async for seq, body in store.each_record(session_id, after, limit):
+            yield opening + body
+            opening, last, count = b",", seq, count + 1
+        is_all = count < limit or not await store.records(session_id, last, 2**62, 1)
+        end = b"]," + encode({"next": None if is_all else last})[1:]
+        yield end if count else opening + end
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
         after = _last_event(request.headers.get("Last-Event-ID"))
