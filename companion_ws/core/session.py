@@ -24,6 +24,7 @@ from msgspec import UNSET, Raw, Struct
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
     Forbidden,
+    InvalidMessage,
     RevisionConflict,
     SessionEnded,
     StateTooLarge,
@@ -32,6 +33,7 @@ from companion_ws.core.errors import (
     ToolUnknown,
     TooManyRequests,
 )
+from companion_ws.core.forms import fault_in
 from companion_ws.core.phrases import phrase
 from companion_ws.core.protocol import Command, encode
 from companion_ws.core.tool_calls import (
@@ -419,6 +421,11 @@ def _(command: protocol.ClientToolResult, asking: Asking) -> Decision:
         raise ToolClosed(
             "This call is answered, withdrawn or over.", tool_call_id=call.tool_call_id
         )
+    if question.tool_name == "companion_form" and not command.is_error:
+        fault = fault_in(_parameters_of(question).get("schema"), command.result)
+        if fault is not None:
+            # The question stays open: whoever filled it in can put it right.
+            raise InvalidMessage(fault, tool_call_id=call.tool_call_id)
     waiting = _waiting(call, session)
     if waiting:
         return _results(waiting, command.result, command.is_error, "ui")
@@ -591,9 +598,16 @@ def _result(
     return Event("client_tool_result", fields | more)
 
 
+def _parameters_of(call: Call) -> dict[str, Any]:
+    """Return what an open call asks."""
+    if not call.body:
+        return {}
+    parameters: dict[str, Any] = msgspec.json.decode(call.body)["client_tool_call"]["parameters"]
+    return parameters
+
+
 def _title_of(call: Call) -> str:
-    record = msgspec.json.decode(call.body) if call.body else {}
-    title = record.get("client_tool_call", {}).get("parameters", {}).get("title")
+    title = _parameters_of(call).get("title")
     return title if isinstance(title, str) and title else call.tool_name.replace("_", " ")
 
 

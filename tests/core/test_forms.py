@@ -1,0 +1,206 @@
+"""What a person filled in fits the form that was asked, or is asked for again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from talk import Talk
+
+from companion_ws.core.errors import InvalidMessage
+from companion_ws.core.forms import fault_in
+from companion_ws.core.patterns import MAX_WORK, Pattern, TooLong, Unsupported
+from companion_ws.core.session import AnswerCall
+
+CASES = Path(__file__).parents[1] / "wire" / "patterns" / "cases.json"
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def fault(field: Any, value: Any, *, required: bool = False) -> str | None:
+    schema = {"type": "object", "properties": {"x": field}, "required": ["x"] if required else []}
+    return fault_in(schema, json.dumps({"status": "submitted", "values": {"x": value}}))
+
+
+GOOD: list[tuple[Any, Any]] = [
+    ({"type": "string"}, ""),
+    ({"type": "string", "minLength": 2, "maxLength": 2}, "\U0001f600\U0001f600"),
+    ({"type": "string", "pattern": "^[A-Z]{2}$"}, "AB"),
+    ({"type": "string", "pattern": "(?=what is not of the subset)"}, "is not checked"),
+    ({"type": "string", "format": "date"}, "2024-02-29"),
+    ({"type": "string", "format": "time"}, "09:30"),
+    ({"type": "string", "format": "time"}, "23:59:59.5+02:00"),
+    ({"type": "string", "format": "date-time"}, "2026-11-29T09:30"),
+    ({"type": "string", "format": "date-time"}, "2026-11-29T09:30:00Z"),
+    ({"type": "string", "format": "email"}, "a@b"),
+    ({"type": "string", "format": "uri"}, "https://x.example/y"),
+    ({"type": "string", "format": "of another world"}, "x"),
+    ({"type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.1}, 0.3),
+    ({"type": "number", "multipleOf": 0.01}, 41.1),
+    ({"type": "integer"}, 3.0),
+    ({"type": "integer", "exclusiveMinimum": 2, "exclusiveMaximum": 4}, 3),
+    ({"type": "boolean"}, False),
+    ({"enum": ["a", 1, None]}, 1.0),
+    ({"type": "string", "oneOf": [{"const": "a", "title": "A"}, {"const": "b"}]}, "b"),
+    ({"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "uniqueItems": True}, ["b", "a"]),
+    ({"type": "object", "properties": {"zip": {"type": "string"}}, "required": ["zip"]}, {"zip": "80202"}),
+    ({"type": ["string", "null"]}, None),
+    ({"type": ["string", "integer"]}, 5),
+    ({}, {"any": "thing"}),
+    ("no schema at all", 1),
+]
+BAD: list[tuple[Any, Any]] = [
+    ({"type": "string"}, 5),
+    ({"type": "string"}, ["x"]),
+    ({"type": "string", "minLength": 2}, "\U0001f600"),
+    ({"type": "string", "maxLength": 2}, "abc"),
+    ({"type": "string", "pattern": "^[A-Z]{2}$"}, "Ab"),
+    ({"type": "string", "pattern": "^(a+)+$"}, "a" * 200 + "!"),
+    ({"type": "string", "format": "date"}, "2023-02-29"),
+    ({"type": "string", "format": "date"}, "29.11.2026"),
+    ({"type": "string", "format": "time"}, "24:00"),
+    ({"type": "string", "format": "date-time"}, "2026-11-29"),
+    ({"type": "string", "format": "email"}, "nobody"),
+    ({"type": "string", "format": "uri"}, "not an address"),
+    ({"type": "number"}, "5"),
+    ({"type": "number"}, True),
+    ({"type": "number", "minimum": 0}, -1),
+    ({"type": "number", "maximum": 1}, 1.5),
+    ({"type": "number", "multipleOf": 0.5}, 0.7),
+    ({"type": "integer"}, 1.5),
+    ({"type": "integer", "exclusiveMinimum": 3}, 3),
+    ({"type": "integer", "exclusiveMaximum": 3}, 3),
+    ({"type": "boolean"}, "true"),
+    ({"type": "boolean"}, 1),
+    ({"enum": ["a", "b"]}, "c"),
+    ({"enum": [1]}, True),
+    ({"oneOf": [{"const": "a"}, {"const": "b"}]}, "A"),
+    ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c"]),
+    ({"type": "array", "items": {"enum": ["a"]}}, "a"),
+    ({"type": "array", "minItems": 2}, ["a"]),
+    ({"type": "array", "maxItems": 1}, ["a", "b"]),
+    ({"type": "array", "uniqueItems": True}, [1, 1]),
+    ({"type": "object", "properties": {"zip": {"type": "string"}}}, {"zip": 5}),
+    ({"type": "object", "properties": {"zip": {}}, "required": ["zip"]}, {}),
+    ({"type": "object", "properties": {}}, "zip"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), GOOD)
+def test_what_fits_is_taken(field: Any, value: Any) -> None:
+    assert fault(field, value) is None
+
+
+@pytest.mark.parametrize(("field", "value"), BAD)
+def test_what_does_not_fit_is_said_in_a_sentence(field: Any, value: Any) -> None:
+    words = fault(field, value)
+    assert words is not None
+    assert words.startswith("x")
+    assert words.endswith(".")
+
+
+def test_what_is_required_has_to_be_there_and_what_is_not_may_be_missing_or_null() -> None:
+    assert fault({"type": "string"}, None) is None
+    assert fault({"type": "string"}, None, required=True) == "x is missing."
+    assert fault_in({"required": ["x"], "properties": {"x": {}}}, '{"values": {}}') == "x is missing."
+    nobody_can_fill_in = {"required": ["y"], "properties": {"x": {}}}
+    assert fault_in(nobody_can_fill_in, '{"status": "submitted", "values": {}}') is None
+    assert fault_in({"properties": {}}, '{"status": "submitted"}') == "values is an object."
+    closed = {"properties": {"x": {}}, "additionalProperties": False}
+    assert fault_in(closed, '{"status": "submitted", "values": {"y": 1}}') == "y is no field of the form."
+
+
+@pytest.mark.parametrize("result", ["no JSON", "[]", '"text"', '{"status": "declined"}', "{}"])
+def test_what_brings_no_values_is_the_screens_own_word(result: str) -> None:
+    assert fault_in({"properties": {"x": {}}, "required": ["x"]}, result) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLAIN, PLAIN)
+def test_no_form_and_no_answer_is_too_strange(schema: Any, values: Any) -> None:
+    result = json.dumps({"status": "submitted", "values": values})
+    for each in (schema, {"properties": {"x": schema}}):
+        fault_in(each, result)
+        fault_in(each, json.dumps({"values": {"x": values}}))
+
+
+FORM = {"schema": {"properties": {"zip": {"type": "string", "pattern": "^[0-9]{5}$"}}, "required": ["zip"]}}
+RIGHT = '{"status":"submitted","values":{"zip":"80202"}}'
+WRONG = '{"status":"submitted","values":{"zip":"x"}}'
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_wrong_values_leave_the_question_open(released: bool) -> None:
+    talk = Talk()
+    talk.call("t1", "companion_form", parameters=FORM)
+    if released:
+        talk.say(AnswerCall(tool_call_id="t1", result='{"status":"no_answer"}'), "server")
+
+    with pytest.raises(InvalidMessage, match="zip does not fit the pattern") as refused:
+        talk.answer(result=WRONG)
+    assert refused.value.details == {"tool_call_id": "t1"}
+    assert talk.open_ids() == ["t1"]
+    assert talk.answer(result=RIGHT)["result"] == RIGHT
+
+
+def test_an_error_of_the_screen_is_no_values() -> None:
+    talk = Talk()
+    talk.call("t1", "companion_form", parameters=FORM)
+    failed = {"type": "client_tool_result", "tool_call_id": "t1", "result": WRONG, "is_error": True}
+    assert talk.record(failed, "ui")["is_error"] is True
+
+
+# Patterns.
+
+
+@pytest.mark.parametrize(("pattern", "text", "found"), json.loads(CASES.read_text())["cases"])
+def test_the_golden_patterns_match_as_they_say(pattern: str, text: str, found: bool | None) -> None:
+    if found is None:
+        with pytest.raises(Unsupported):
+            Pattern(pattern)
+    else:
+        assert Pattern(pattern).is_found_in(text) is found
+
+
+simple = st.recursive(
+    st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", ""]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{1,2}"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(simple, st.text(alphabet="ab1", max_size=8), st.booleans())
+def test_simple_patterns_match_as_pythons_do(pattern: str, text: str, whole: bool) -> None:
+    anchored = f"^(?:{pattern})$" if whole else pattern
+    expected = re.search(anchored.replace("$", r"\Z"), text) is not None
+    assert Pattern(anchored).is_found_in(text) is expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(alphabet="ab()[]{}*+?|^$\\.-,1dwp", max_size=12), st.text(max_size=5))
+def test_whatever_stands_there_is_matched_or_refused(pattern: str, text: str) -> None:
+    try:
+        Pattern(pattern).is_found_in(text)
+    except (Unsupported, TooLong):
+        return
+
+
+def test_a_text_that_would_take_too_long_is_not_walked_to_its_end() -> None:
+    walked = Pattern("(?:a?){200}b")
+    assert walked.is_found_in("a" * 20 + "b")
+    with pytest.raises(TooLong):
+        walked.is_found_in("a" * MAX_WORK)
+    assert fault({"type": "string", "pattern": "(?:a?){200}b"}, "a" * MAX_WORK) == "x is too long to be checked."
