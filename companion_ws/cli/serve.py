@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -20,11 +22,14 @@ from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.running import find_modules_here, finish
 from companion_ws.cli.startup import print_start
 from companion_ws.config import Config
+from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
 from companion_ws.web.middleware import CLIENT
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""
+BLOCKED_S: Final = 1.5
+"""How long the event loop may be busy with something else before that is interrupted."""
 RELOAD_POLL_S: Final = 0.5
 
 
@@ -64,25 +69,51 @@ def collect_seldom() -> None:
 
 
 class Stop:
-    """The wish to stop, of a signal or of a changed file."""
+    """The wish to stop, of a signal or of a changed file.
+
+    It may come while a server tool keeps the event loop busy. So the handler is
+    Python's own, which runs in between, and what sees to it that the program ends
+    is a thread: it interrupts such a tool, and after STOP_S the program.
+    """
 
     def __init__(self) -> None:
         self.is_for_reload = False
         self._wished = asyncio.Event()
+        self._taken_up = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watchdog: threading.Thread | None = None
 
     def watch_signals(self) -> None:
         """Take SIGTERM and SIGINT from now on."""
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.now)
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._watchdog is not None and not self._taken_up.is_set():
+            interrupt_tool(frame)
+        self.now()
 
     def now(self) -> None:
         """Stop; the program is gone within ten seconds even if something hangs."""
-        if not self._wished.is_set():
-            watchdog = threading.Timer(STOP_S, os._exit, (0,))
-            watchdog.daemon = True
-            watchdog.start()
+        if self._watchdog is None:
+            main = threading.get_ident()
+            self._watchdog = threading.Thread(target=self._watch, args=(main,), daemon=True)
+            self._watchdog.start()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._take_up)
+
+    def _take_up(self) -> None:
+        self._taken_up.set()
         self._wished.set()
+
+    def _watch(self, thread_id: int) -> None:
+        ends_s = time.monotonic() + STOP_S
+        while not self._taken_up.wait(BLOCKED_S) and time.monotonic() < ends_s:
+            # It ends a wait of the system, too, where that is what the tool does.
+            signal.pthread_kill(thread_id, signal.SIGTERM)
+        time.sleep(max(0.0, ends_s - time.monotonic()))
+        os._exit(0)
 
     async def wait(self) -> None:
         """Wait for the wish."""

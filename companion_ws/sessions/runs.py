@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import threading
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Final
@@ -21,6 +21,7 @@ import structlog
 
 from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import Call
+from companion_ws.sessions.blocking import Interrupted, LoopWatch, running_tool
 from companion_ws.sessions.tools import ServerTool, ToolCall, ToolError
 
 MARGIN_MS: Final = 250
@@ -52,6 +53,7 @@ class Runs:
         """With `names_places`, for development, an error tells the agent file and line."""
         self._names_places = names_places
         self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._watch = LoopWatch()
 
     async def run(self, server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
         """Run a tool to its end, or to the end of our patience; whatever it raises is its failure.
@@ -73,6 +75,7 @@ class Runs:
 
     async def end(self) -> None:
         """Cancel what runs and let it tidy up for LAST_WORDS_S; what goes on then is left behind."""
+        self._watch.end()
         for running in self._tasks:
             running.cancel()
         if self._tasks:
@@ -86,17 +89,30 @@ class Runs:
         except ToolError as error:
             place = f" ({_defined(server_tool)})" if self._names_places else ""
             return _failed(f"{error}{place}", f"{call.tool_name}: {error}")
+        running_tool.set(call.tool_name)
         try:
-            value = await _called(server_tool, call, arguments)
+            value = await self._called(server_tool, call, arguments)
             return Outcome(encode(value).decode())
         except ToolError as error:
             return _failed(str(error), f"{call.tool_name}: {error}")
+        except Interrupted:
+            return _failed("The server stops.", f"{call.tool_name} blocked all sessions at a stop")
         except BaseException as error:
             # Its outermost edge is here: a SystemExit that leaves a task ends the loop of everybody.
             message = "The tool failed."
             if self._names_places:
                 message = f"The tool failed: {_fault(error)} ({_place(server_tool, error)})."
             return _failed(message, f"{call.tool_name} failed: {error!r}", error)
+
+    async def _called(
+        self, server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]
+    ) -> Any:
+        positional = (call,) if server_tool.takes_call else ()
+        function = server_tool.function
+        if not server_tool.is_async:
+            return await _in_thread(lambda: function(*positional, **arguments))
+        with self._watch.watching(server_tool.name, inspect.unwrap(function).__code__):
+            return await function(*positional, **arguments)
 
 
 def patience_s(call: Call, at_ms: int) -> float:
@@ -131,16 +147,6 @@ def _defined(server_tool: ServerTool) -> str:
 def _code(server_tool: ServerTool) -> CodeType:
     code: CodeType = inspect.unwrap(server_tool.function).__code__
     return code
-
-
-def _called(
-    server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]
-) -> Awaitable[Any]:
-    positional = (call,) if server_tool.takes_call else ()
-    if server_tool.is_async:
-        answer: Awaitable[Any] = server_tool.function(*positional, **arguments)
-        return answer
-    return _in_thread(lambda: server_tool.function(*positional, **arguments))
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:

@@ -58,3 +58,47 @@ async def test_a_stop_with_silent_peers_is_quick_tells_everybody_and_stores_what
         acknowledged = [record["requestId"] for record in agent.records]
         assert stored[: len(acknowledged)] == acknowledged
         assert stored == sent[: len(stored)]
+
+
+@pytest.mark.parametrize("name", ["computes", "sleeps", "delegates", "ignores"])
+async def test_a_stop_ends_in_ten_seconds_whatever_a_tool_does(name: str, tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        running(tmp_path / "data", "--tools=tests.faults.stubborn_tools") as server,
+        aiohttp.ClientSession() as http,
+        joined(http, server) as agent,
+    ):
+        stored = await agent.send({"type": "user_message", "text": "accepted"})
+        await agent.until(requestId=stored)
+        call = {"tool_name": name, "tool_call_id": "c", "parameters": {"seconds": 40}}
+        await agent.send({"type": "client_tool_call", "client_tool_call": call})
+        await agent.until(type="client_tool_call")
+        async with asyncio.timeout(20):
+            while not any("tool_blocks_all_sessions" in line for line in server.output):
+                await asyncio.sleep(0.05)
+        said = next(line for line in server.output if "tool_blocks_all_sessions" in line)
+        assert f"tool={name}" in said
+        assert "stubborn_tools.py:" in said
+        began_s = loop.time()
+        reading = asyncio.create_task(agent.to_the_end())
+        assert await server.end() == 0
+        assert loop.time() - began_s < 15
+        await reading
+        if name != "ignores":
+            assert agent.ws.close_code == 1012, "an orderly end for everybody"
+        await server.start()
+        session_id = agent.joined["session_id"]
+        async with joined(http, server, session_id=session_id, after=0) as again:
+            assert (await again.until(seq=1))["text"] == "accepted"
+
+
+async def test_a_tool_that_lets_others_run_is_not_named(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "data", "--tools=tests.server.desk_tools") as server,
+        aiohttp.ClientSession() as http,
+        joined(http, server) as agent,
+    ):
+        call = {"tool_name": "hangs", "tool_call_id": "c", "parameters": {}, "timeout_ms": 1500}
+        await agent.send({"type": "client_tool_call", "client_tool_call": call})
+        await agent.until(type="client_tool_result")
+        assert not any("blocks_all_sessions" in line for line in server.output)
