@@ -88,7 +88,7 @@ def host_name(host: str) -> str | None:
     ['localhost', '::1', None, None, None]
     """
     if not host or any(
-        not (c.isascii() and c.isprintable()) or c in " /\\@?#,;'\"<>" for c in host
+        not (c.isascii() and c.isprintable()) or c in " %/\\@?#,;'\"<>" for c in host
     ):
         return None
     try:
@@ -284,6 +284,6 @@ def _is_any(host: str) -> bool:
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text.partition("%")[0])
+        return ipaddress.ip_address(text)  # only IPv6 has a zone after a percent sign
     except ValueError:
         return None
