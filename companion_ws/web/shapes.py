@@ -86,6 +86,15 @@ class Reading(Struct, kw_only=True):
 
     after: Annotated[Seq, Meta(description="the `seq` before the first")] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1)] = 100
+    epoch: Annotated[
+        str, Meta(description="the log `after` was seen in; another one begins with a snapshot")
+    ] = ""
+    role: Annotated[
+        Literal["agent", "ui", "observer"],
+        Meta(description="of a stream: `ui` makes it a screen, there for all as a socket would be"),
+    ] = "observer"
+    device: Annotated[str, Meta(description="of a stream: a label for people")] = ""
+    tools: Annotated[str, Meta(description="of a stream: tools it answers, with commas")] = ""
 
 
 class Message(Struct, kw_only=True):

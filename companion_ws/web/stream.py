@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -15,7 +16,12 @@ from companion_ws import __version__
 from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
 from companion_ws.config import Config
-from companion_ws.core.errors import BadRequest, CompanionError, SessionEnded
+from companion_ws.core.errors import (
+    BadRequest,
+    CompanionError,
+    SessionEnded,
+    SessionForbidden,
+)
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -24,10 +30,11 @@ from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web import pieces
 from companion_ws.web.api import member
-from companion_ws.web.joining import check_room
+from companion_ws.web.joining import Join, Role, check_room, read_join, role_of
 from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import MEMBER, Route
 from companion_ws.web.shapes import Reading, Records, query_of
+from companion_ws.web.visit import EXPIRING_S, trail
 
 MAX_PAGE: Final = 1000
 COMMENT_S: Final = 10.0
@@ -77,12 +84,17 @@ class Stream:
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
         after = _last_event(request.headers.get("Last-Event-ID"))
+        reading = query_of(request.query, Reading)
         if after is None:
-            wanted = query_of(request.query, Reading).after
-            after = None if wanted is UNSET else wanted
+            after = None if reading.after is UNSET else reading.after
+        join = replace(read_join(request), after=after)
+        claims = request[CLAIMS]
+        role = role_of(claims, join.role) if join.role not in (None, "observer") else "observer"
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionEnded("An ended session has no live stream; ask for JSON.")
+        if role != "observer" and claims.kind == "admin" and claims.user != live.row.user:
+            raise SessionForbidden("An admin watches other people's sessions, and no more.")
         check_room(self._sessions.connections, self._config, live.row.account, session_id)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
@@ -100,19 +112,41 @@ class Stream:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        connection = self._connection(request[CLAIMS], live, transport)
-        ending = Alarm(
-            lambda: self._token_left_s(request[CLAIMS]),
-            lambda: connection.close(4401, "The token has expired."),
-        )
+        connection = self._connection(claims, live, transport, join, role)
+        alarms = self._alarms(claims, live, connection)
         try:
-            await self._serve(live, connection, after, transport)
+            await self._serve(live, connection, join, transport)
         finally:
-            ending.cancel()
+            for alarm in alarms:
+                alarm.cancel()
         return response
 
+    def _alarms(self, claims: Claims, live: Live, connection: Connection) -> list[Alarm]:
+        """Tell of the token's end in time, and close when it has come."""
+        left_s = self._token_left_s(claims)
+        warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
+
+        def warn() -> None:
+            message = {
+                "type": "token_expiring",
+                "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
+                "session_id": live.session_id,
+                "timestamp": self._sessions.now_ms(),
+            }
+            live.tell_one(connection, encode(message))
+
+        alarms = [
+            Alarm(
+                lambda: self._token_left_s(claims),
+                lambda: connection.close(4401, "The token has expired."),
+            )
+        ]
+        if claims.kind == "session":
+            alarms.append(Alarm(lambda: self._token_left_s(claims) - warn_s, warn))
+        return alarms
+
     def _connection(
-        self, claims: Claims, live: Live, transport: asyncio.Transport
+        self, claims: Claims, live: Live, transport: asyncio.Transport, join: Join, role: Role
     ) -> Connection:
         outbox = Outbox(
             transport,
@@ -123,12 +157,14 @@ class Stream:
         connection = Connection(
             connection_id=self._new_id(),
             session_id=live.session_id,
-            role="observer",
+            role=role,
             user=claims.user,
             owner=live.row.account,
             since_ms=self._sessions.now_ms(),
             outbox=outbox,
-            is_announced=False,
+            device=join.device,
+            tools=join.tools,
+            is_announced=role != "observer",
         )
         connection.device_id = claims.device_id
         return connection
@@ -137,9 +173,10 @@ class Stream:
         self,
         live: Live,
         connection: Connection,
-        after: int | None,
+        join: Join,
         transport: asyncio.Transport,
     ) -> None:
+        after = join.after
         connections = self._sessions.connections
         connections.add(connection)
         joined: dict[str, Any] = {
@@ -152,7 +189,8 @@ class Stream:
             "expires_at": self._sessions.now_ms() + int(self._sessions.rules.ttl_s * 1000),
         }
         try:
-            live.join(connection, after, None, joined)
+            live.join(connection, after, join.epoch, joined)
+            trail(self._sessions, connection, "joined")
             while not connection.is_joined and not connection.outbox.is_closed:
                 connection.room.clear()
                 await connection.room.wait()
@@ -170,6 +208,8 @@ class Stream:
         finally:
             connections.remove(connection)
             live.leave(connection, "dropped")
+            self._sessions.left(live, connection)
+            trail(self._sessions, connection, "dropped")
 
 
 def _last_event(text: str | None) -> int | None:

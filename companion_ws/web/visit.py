@@ -144,7 +144,7 @@ class Visit:
         event = "dropped"
         try:
             live.join(connection, self._after, self._epoch, self._joined)
-            self._trail("joined")
+            trail(self._sessions, connection, "joined")
             self._watch_token()
             if self._after is not None:
                 self._do(self._catch_up(self._after))
@@ -165,7 +165,7 @@ class Visit:
             self._sessions.connections.remove(connection)
             live.leave(connection, event)
             self._sessions.left(live, connection)
-            self._trail(event)
+            trail(self._sessions, connection, event)
             connection.room.set()
         await self._part()
 
@@ -399,22 +399,6 @@ class Visit:
             message["requestId"] = request_id
         self._live.tell_one(self.connection, encode(message))
 
-    def _trail(self, event: str) -> None:
-        connection = self.connection
-        details: dict[str, Any] = {
-            "connection_id": connection.connection_id,
-            "role": connection.role,
-            "user": connection.user,
-            "device": connection.device,
-            "device_id": connection.device_id,
-        }
-        if event != "joined":
-            details["code"] = connection.close_code
-            details["reason"] = connection.close_reason
-        self._sessions.store.trail(
-            self._live.session_id, self._sessions.now_ms(), event, encode(details)
-        )
-
     async def _part(self) -> None:
         """End the socket: answer the peer's close frame, or wait for it to answer ours."""
         outbox = self.connection.outbox
@@ -429,6 +413,21 @@ def _account(live: Live, claims: Claims) -> str:
     """Return whose limits a connection counts for, "" where no user's."""
     lent = live.row.is_call or claims.kind in ("service", "session")
     return live.row.account if lent else claims.user
+
+
+def trail(sessions: Sessions, connection: Connection, event: str) -> None:
+    """Note that somebody joined, left or dropped, for the owner to read."""
+    details: dict[str, Any] = {
+        "connection_id": connection.connection_id,
+        "role": connection.role,
+        "user": connection.user,
+        "device": connection.device,
+        "device_id": connection.device_id,
+    }
+    if event != "joined":
+        details["code"] = connection.close_code
+        details["reason"] = connection.close_reason
+    sessions.store.trail(connection.session_id, sessions.now_ms(), event, encode(details))
 
 
 def _request_id(parsed: Any, message: Message) -> str | None:

@@ -15,6 +15,8 @@ const CLOSES = new Map([
 ])
 const ABNORMAL = 1006
 const RETRY_MS = 1000
+/** What has no place in the order of what is said. */
+const UNORDERED = new Set(["ping", "token_renew", "pairing_answer"])
 
 /**
  * Has what of a WebSocket is used here. What it is told arrives as events of
@@ -34,6 +36,7 @@ export class EventSocket {
   #query
   #waiting = []
   #isSending = false
+  #refusal = null
   #abort = new AbortController()
 
   /** Whether there is enough to go on: a session to name, and a browser that reads answers as they come. */
@@ -45,7 +48,7 @@ export class EventSocket {
   constructor(address, protocols, environment) {
     const url = new URL(address)
     this.#environment = environment
-    this.#query = url.searchParams
+    this.#query = new URLSearchParams(url.searchParams)
     this.#headers = { Authorization: `Bearer ${protocols[1].slice("bearer.".length)}` }
     url.protocol = url.protocol.replace("ws", "http")
     url.search = ""
@@ -108,7 +111,14 @@ export class EventSocket {
     this.#isSending = false
   }
 
+  /** Post one; after a refusal that passes the next are refused here, as an `ordered` socket does. */
   async #post(text) {
+    const command = read(text) ?? {}
+    if (command.type === "ping" && command.resume) this.#refusal = null
+    if (this.#refusal && !UNORDERED.has(command.type)) {
+      this.#say({ ...this.#refusal, requestId: command.requestId ?? null })
+      return
+    }
     const address = new URL("messages", this.#base)
     if (this.#query.has("role")) address.searchParams.set("role", this.#query.get("role"))
     const headers = { ...this.#headers, "Content-Type": "application/json" }
@@ -122,7 +132,9 @@ export class EventSocket {
     const close = CLOSES.get(answer?.code)
     if (response.status === 401 && close) return this.#end({ code: close, reason: answer.detail ?? "" })
     if (!answer?.code) throw new Error(`HTTP ${response.status}`)
-    this.#say(errorOf(answer, text, response))
+    const error = errorOf(answer, command, response)
+    if (error.code === "unavailable" || (error.code === "too_many_requests" && "retry_after_ms" in error)) this.#refusal = error
+    this.#say(error)
   }
 
   #say(message) {
@@ -143,12 +155,11 @@ export class EventSocket {
 }
 
 /** The `error` message that a problem of HTTP stands for. */
-function errorOf(problem, text, response) {
+function errorOf(problem, command, response) {
   const { type, title, status, detail, ...details } = problem
   const seconds = Number(response.headers.get("retry-after"))
   const retry = problem.code === "too_many_requests" && seconds > 0 ? { retry_after_ms: seconds * RETRY_MS } : {}
-  const requestId = read(text)?.requestId ?? null
-  return { requestId, ...retry, ...details, type: "error", message: detail ?? title ?? "" }
+  return { requestId: command.requestId ?? null, ...retry, ...details, type: "error", message: detail ?? title ?? "" }
 }
 
 async function closeOf(response) {

@@ -150,6 +150,8 @@ class World:
         self._http = http
         self._contexts: list[BrowserContext] = []
         self.faults: list[str] = []
+        self.proxies: list[str] = []
+        """Other addresses the server is reached at."""
         self._agents: list[Agent] = []
 
     async def agent(self, session_id: str | None = None, user: str = "alice") -> Agent:
@@ -210,7 +212,8 @@ class World:
             self.faults.append(message.text)
 
     def _watch_origin(self, request: Any) -> None:
-        if request.url.startswith("http") and f":{self.server.port}/" not in request.url:
+        own = (f"http://127.0.0.1:{self.server.port}/", *self.proxies)
+        if request.url.startswith("http") and not request.url.startswith(own):
             self.faults.append(f"foreign request {request.url}")
 
 
