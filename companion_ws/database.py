@@ -4,8 +4,8 @@ Rules of this file:
 
 1. One thread holds the only connection that writes or checkpoints; a unit of
    work reaches it whole, so no transaction ever spans an `await`.
-2. Everything that waits when a commit ends goes into the next one (group
-   commit). A unit hears of its fate after the commit, never before.
+2. Everything that waits when a commit begins goes into it (group commit; see
+   writer.py). A unit hears of its fate after the commit, never before.
 3. A unit that breaks a constraint, or meets a broken page, costs only itself; a
    disk that refuses costs every unit of the batch, and the writer opens the file
    again each second until it takes writes.
@@ -23,8 +23,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,6 +31,7 @@ import aiosqlite
 import structlog
 
 from companion_ws.core.errors import Unavailable
+from companion_ws.writer import Fates, WriterThread
 
 APPLICATION_ID: Final = 0x43574B53
 RETRY_S: Final = 1.0
@@ -60,26 +60,35 @@ class Conflict(Exception):
     """A statement of a unit did not touch as many rows as it had to."""
 
 
-@dataclass(slots=True)
 class Unit:
     """Statements that are stored together or not at all.
 
     `rows` maps SQL to the parameters it runs with; SQL texts run in the order
-    of their first appearance. `guard` texts must touch exactly one row for
+    of their first appearance. `guards` texts must touch exactly one row for
     each of their parameters, else the unit is stale (`Conflict`).
     """
 
-    settle: Settle
-    rows: dict[str, list[Params]] = field(default_factory=dict)
-    guards: frozenset[str] = frozenset()
-    seal: Callable[[], None] | None = None
-    """Called when the writer takes it: the last moment to fill in rows."""
-    size_bytes: int = 0
-    taken: bool = False
-    """Whether the writer has it; from then on nothing may be added."""
+    __slots__ = ("_hear", "guards", "rows", "size_bytes", "taken")
+
+    def __init__(self, hear: Settle | None = None, guards: frozenset[str] = frozenset()) -> None:
+        self._hear = hear
+        self.rows: dict[str, list[Params]] = {}
+        self.guards = guards
+        self.size_bytes = 0
+        self.taken = False
+        """Whether the writer has it; from then on nothing may be added."""
 
     def add(self, sql: str, params: Params) -> None:
         self.rows.setdefault(sql, []).append(params)
+
+    def seal(self) -> None:
+        """Fill in what is known only now: the writer takes it."""
+
+    def settle(self, error: Exception | None) -> None:
+        """Hear whether it was stored."""
+        hear, self._hear = self._hear, None
+        if hear is not None:
+            hear(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +112,13 @@ class Database:
         self._path = path
         self._migrations = migrations
         self._synchronous = "FULL" if durability == "power" else "NORMAL"
-        self._executor = ThreadPoolExecutor(1, "companion-writer")
+        self._thread: WriterThread[Unit] = WriterThread(self._commit, self._hear)
         self._connection: sqlite3.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
         self._waiting: list[Unit] = []
+        """What this turn of the loop writes."""
         self._waiting_bytes = 0
-        self._wake = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
+        self._reopening: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._files: dict[str, tuple[int, int]] = {}
         """Device and inode of each file as it was opened."""
@@ -142,17 +151,15 @@ class Database:
         Raises:
             sqlite3.Error, OSError: it cannot be read, is no database or belongs to a newer version.
         """
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._executor, self._open)
+            await self._thread.run(self._open)
             self._reader = await self._opened_reader()
         except BaseException:
             # A thread that outlives a failed start would keep the process alive.
             await self.close()
             raise
         self._is_writable = True
-        self._writer = loop.create_task(self._write_forever(), name="database-writer")
-        self._watcher = loop.create_task(self._watch(), name="database-watcher")
+        self._watcher = asyncio.create_task(self._watch(), name="database-watcher")
 
     async def _opened_reader(self) -> aiosqlite.Connection:
         reader = await aiosqlite.connect(self._path, isolation_level=None)
@@ -169,18 +176,16 @@ class Database:
     async def close(self) -> None:
         """Store what was accepted, checkpoint, and let go of the file."""
         self._is_closing = True
-        self._wake.set()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._writer is not None:
-            # A loop that ends cancels it; the reader's thread would outlive that, and the process.
-            await asyncio.wait({self._writer})
+        for task in (self._watcher, self._reopening):
+            if task is not None:
+                task.cancel()
+        self._hand_over()
         reader, self._reader = self._reader, None
         if reader is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
                 await reader.close()
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
-        self._executor.shutdown(wait=True)
+        await self._thread.run(self._close)
+        self._thread.stop()
 
     async def read(self, sql: str, params: Params = ()) -> list[Any]:
         """Return all rows; a half-read cursor would stop the WAL from shrinking.
@@ -208,8 +213,12 @@ class Database:
         """
         if not self._is_writable or self._is_closing:
             raise Unavailable("The server cannot store anything at the moment; try again.")
+        self._queue(unit)
+
+    def _queue(self, unit: Unit) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._hand_over)
         self._waiting.append(unit)
-        self._wake.set()
 
     def note_bytes(self, unit: Unit, count: int) -> None:
         """Count `count` more bytes of `unit` against what may wait."""
@@ -235,13 +244,13 @@ class Database:
             else:
                 future.set_exception(error)
 
-        unit = _Transaction(settle=settle, statements=tuple(statements))
+        unit = _Transaction(settle, tuple(statements))
         self.write(unit)
         await asyncio.shield(future)
 
     async def checkpoint(self) -> None:
         """Move the WAL into the database file and truncate it."""
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._checkpoint)
+        await self._thread.run(self._checkpoint)
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy to `target`, which must not exist; it gets another epoch.
@@ -250,40 +259,32 @@ class Database:
             FileExistsError: `target` is there.
             sqlite3.Error: it could not be written; nothing is left of it.
         """
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._backup, target)
+        await self._thread.run(self._backup, target)
 
-    # The writer's task.
+    # To the writer's thread and back.
 
-    async def _write_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            if not self._waiting:
-                if self._is_closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            batch, self._waiting = self._waiting, []
-            try:
-                for unit in batch:
-                    unit.taken = True
-                    if unit.seal is not None:
-                        unit.seal()
-                fates = await loop.run_in_executor(self._executor, self._commit, batch)
-            except Exception as error:
-                # Whatever it was: nobody else writes, so this must go on.
-                self._refuse(batch, error)
-                if not self._is_closing:
-                    await self._until_writable()
-                continue
-            broken = [fate for fate in fates if fate is not None and _is_damage(fate)]
-            if broken:
-                self._damage.begin(broken[0])
-            else:
-                self._refusal.end()
-            self._is_writable = True
-            for unit, fate in zip(batch, fates, strict=True):
-                self._settle(unit, _unavailable(fate) if _is_damage(fate) else fate)
+    def _hand_over(self) -> None:
+        """Give what this turn of the loop wrote to the thread."""
+        batch, self._waiting = self._waiting, []
+        if batch:
+            for unit in batch:
+                unit.taken = True
+                unit.seal()
+            self._thread.put(batch)
+
+    def _hear(self, batch: list[Unit], fates: Fates | Exception) -> None:
+        """Tell each unit of a commit what became of it."""
+        if isinstance(fates, Exception):
+            self._refuse(batch, fates)
+            return
+        broken = [fate for fate in fates if fate is not None and _is_damage(fate)]
+        if broken:
+            self._damage.begin(broken[0])
+        else:
+            self._refusal.end()
+        self._is_writable = True
+        for unit, fate in zip(batch, fates, strict=True):
+            self._settle(unit, _unavailable(fate) if _is_damage(fate) else fate)
 
     def _settle(self, unit: Unit, fate: Exception | None) -> None:
         self._waiting_bytes -= unit.size_bytes
@@ -301,19 +302,20 @@ class Database:
         for unit in refused:
             unit.taken = True
             self._settle(unit, reason)
+        if self._reopening is None and not self._is_closing:
+            self._reopening = asyncio.create_task(self._until_writable(), name="database-reopening")
 
     async def _until_writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._is_closing:
+        while not self._is_writable:
             await asyncio.sleep(RETRY_S)
             try:
-                await loop.run_in_executor(self._executor, self._reopen)
+                await self._thread.resume(self._reopen)
             except Exception as error:
                 self._refusal.begin(error)
                 continue
             self._refusal.calm()
             self._is_writable = True
-            return
+        self._reopening = None
 
     async def _watch(self) -> None:
         """See to it that trouble is noticed where nobody writes, and that it is over where it is."""
@@ -334,8 +336,7 @@ class Database:
 
     def _write_nothing(self) -> None:
         """Let the writer notice what is wrong."""
-        self._waiting.append(Unit(settle=lambda error: None))
-        self._wake.set()
+        self._queue(Unit())
 
     async def _read_again(self, sql: str, params: Params) -> None:
         """See whether what could not be read can be."""
@@ -592,11 +593,14 @@ def _make_private(path: str) -> None:
             os.chmod(path, 0o600)
 
 
-@dataclass(slots=True)
 class _Transaction(Unit):
     """Statements in their own order, as `transact` takes them."""
 
-    statements: tuple[Statement, ...] = ()
+    __slots__ = ("statements",)
+
+    def __init__(self, hear: Settle, statements: tuple[Statement, ...]) -> None:
+        super().__init__(hear)
+        self.statements = statements
 
     def run(self, connection: sqlite3.Connection) -> None:
         for statement in self.statements:

@@ -50,7 +50,7 @@ class Waiting:
     def __init__(self, sql: str, *params: object, guarded: bool = False) -> None:
         self.fate: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.unit = Unit(
-            settle=self.fate.set_result, guards=frozenset({sql}) if guarded else frozenset()
+            hear=self.fate.set_result, guards=frozenset({sql}) if guarded else frozenset()
         )
         self.unit.add(sql, params)
 
@@ -160,7 +160,7 @@ async def test_a_listener_that_fails_does_not_stop_the_writer(database: Database
     def fail(error: Exception | None) -> None:
         raise RuntimeError("a fault of the listener")
 
-    unit = Unit(settle=fail)
+    unit = Unit(fail)
     unit.add(NEW, ("a", "alice"))
     database.write(unit)
     await Waiting(NEW, "b", "alice").write(database).fate

@@ -315,7 +315,7 @@ class Live:
             oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
             writing.trim(session, oldest)
             self._forget_requests(oldest)
-        self._database.note_bytes(writing.unit, len(body))
+        self._database.note_bytes(writing, len(body))
         if connection is not None:
             connection.ahead += 1
             connection.ahead_bytes += size_bytes
@@ -335,17 +335,11 @@ class Live:
     def _open_writing(self) -> Writing:
         """Return the unit to add to: the one that waits, or a new one."""
         writing = self._writing
-        if writing is not None and not writing.unit.taken:
-            return writing
-        tip = self.session
-
-        def settle(error: Exception | None) -> None:
-            self._settle(tip, opened, error)
-
-        opened = Writing(tip, settle)
-        self._database.write(opened.unit)
-        self._writing = opened
-        return opened
+        if writing is None or writing.taken:
+            writing = Writing(self.session, self._settle)
+            self._database.write(writing)
+            self._writing = writing
+        return writing
 
     def _repeat(
         self,
@@ -646,8 +640,10 @@ class Live:
         if len(self._line) == 1 and not self._is_reading_anew:
             self._flush()
 
-    def _settle(self, tip: Session, writing: Writing, error: Exception | None) -> None:
-        if tip is not self.session:
+    def _settle(self, writing: Writing, error: Exception | None) -> None:
+        if self._writing is writing:
+            self._writing = None
+        if writing.session is not self.session:
             return  # A unit of a tip that was thrown away; its line has been answered.
         if error is None:
             self._durable = writing.last_seq

@@ -135,30 +135,38 @@ class Stored:
     requests: dict[tuple[str, str], tuple[int, str]]
 
 
-class Writing:
+class Writing(Unit):
     """A unit that records of one session are added to until the writer takes it.
 
     Units of a batch are merged, and SQL texts run in the order in which they
     come up first. So whoever adds what removes names what makes before it.
     """
 
-    def __init__(self, session: Session, settle: Callable[[Exception | None], None]) -> None:
+    __slots__ = ("_advance", "_first", "_id", "_records", "_told", "last_seq", "session")
+
+    def __init__(
+        self, session: Session, told: Callable[[Writing, Exception | None], None]
+    ) -> None:
+        super().__init__(guards=_GUARDS)
+        self._told: Callable[[Writing, Exception | None], None] | None = told
         # One row for the whole unit, filled in when the writer takes it.
         self._advance: list[Any] = []
-        self._session = session
+        self.session = session
         self._id = session.session_id
         self._first = session.seq
         self._records: list[Params] = []
-        self.unit = Unit(
-            settle=settle,
-            rows={_ADVANCE: [self._advance], _RECORD: self._records},
-            guards=_GUARDS,
-            seal=self._seal,
-        )
+        self.rows[_ADVANCE] = [self._advance]
+        self.rows[_RECORD] = self._records
         self.last_seq = session.seq
 
-    def _seal(self) -> None:
-        session = self._session
+    def settle(self, error: Exception | None) -> None:
+        # Nothing is held after that, so that no cycle is left for the collector.
+        told, self._told = self._told, None
+        if told is not None:
+            told(self, error)
+
+    def seal(self) -> None:
+        session = self.session
         self._advance[:] = (
             session.seq, session.first_seq, session.log_bytes, _listed(session.cards),
             _locked(session), self._id, self._first,
@@ -178,7 +186,7 @@ class Writing:
         self._records.append((self._id, seq, *request, kind, body))
         if kind == "contextual_update":
             return  # It stands in the log, and which cards are shown in the session's row.
-        add = self.unit.add
+        add = self.add
         match kind:
             case "state_updated":
                 key = event.fields["key"]
@@ -192,7 +200,7 @@ class Writing:
                 if call.deadline_ms is not None:
                     add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
-                self.unit.rows.setdefault(_DUE, [])
+                self.rows.setdefault(_DUE, [])
                 add(_DONE, (self._id, "deadline", event.fields["tool_call_id"]))
             case "conversation_initiation_metadata":
                 event_of = event.fields["conversation_initiation_metadata_event"]
@@ -208,13 +216,13 @@ class Writing:
 
     def trim(self, session: Session, oldest_request: int) -> None:
         """Remove the records before the first one kept, but for cards, and older requestIds."""
-        self.unit.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
-        self.unit.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
+        self.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
+        self.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
         if oldest_request > 1:
-            self.unit.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
+            self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
 
     def _call(self, call: Call) -> None:
-        self.unit.add(
+        self.add(
             _CALL,
             (
                 self._id, call.tool_call_id, call.seq, call.tool_name, call.handled_by,
@@ -487,7 +495,7 @@ class Store:
         self._write_soon(_TRIM_TRAIL, (session_id, KEPT_TRAIL - 1))
 
     def _write_soon(self, sql: str, params: Params) -> None:
-        unit = Unit(settle=lambda error: None)
+        unit = Unit()
         unit.add(sql, params)
         with contextlib.suppress(Unavailable):
             self._database.write(unit)

@@ -23,8 +23,8 @@ import sqlite3
 import sys
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import Live
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.store import Row, Store
+from companion_ws.writer import WriterThread
 
 Message = dict[str, Any]
 FINAL_ERRORS = {"revision_conflict", "tool_closed", "tool_unknown", "state_too_large"}
@@ -71,29 +72,55 @@ class _Impatient(selectors.DefaultSelector):
         return ready
 
 
-class Later(Executor):
-    """Runs work on the loop's own thread, a random while later."""
+class Later(WriterThread[Unit]):
+    """Writes on the loop's own thread, a random while later: what came meanwhile is gathered."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, database: MoodyDatabase, rng: random.Random) -> None:
+        super().__init__(database._commit, database._hear)
         self._rng = rng
+        self._jobs: deque[Any] = deque()
         self.is_dead = False
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
+    def put(self, items: list[Unit]) -> None:
+        self._later(items)
 
-        def run() -> None:
-            if self.is_dead:
-                return
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def job() -> None:
             try:
-                future.set_result(fn(*args, **kwargs))
+                future.set_result(function(*args))
             except BaseException as error:
                 future.set_exception(error)
 
-        asyncio.get_running_loop().call_later(self._rng.choice((0, 0.001, 0.01)), run)
-        return future
+        self._later(job)
+        return await future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def stop(self) -> None:
         self.is_dead = True
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        def tell() -> None:
+            if not self.is_dead:  # a process that was killed tells nobody
+                function(*args)
+
+        self._loop.call_soon(tell)
+
+    def _later(self, job: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jobs.append(job)
+        self._loop.call_later(self._rng.choice((0, 0.001, 0.01)), self._turn)
+
+    def _turn(self) -> None:
+        if self.is_dead or not self._jobs:
+            return
+        job = self._jobs.popleft()
+        if callable(job):
+            job()
+            return
+        while self._jobs and not callable(self._jobs[0]):
+            job = [*job, *self._jobs.popleft()]
+        self._store(job)
 
 
 class MoodyDatabase(Database):
@@ -104,14 +131,13 @@ class MoodyDatabase(Database):
         self.rng = rng
         self.mood = 0.0
         """How likely each operation is to fail."""
-        self._executor = Later(rng)  # type: ignore[assignment]
+        self._thread = Later(self, rng)
         self._looking: sqlite3.Connection | None = None
 
     async def open(self) -> None:
         self._open()
         self._looking = sqlite3.connect(self._path, isolation_level=None)
         self._is_writable = True
-        self._writer = asyncio.create_task(self._write_forever())
 
     async def read(self, sql: str, params: Params = ()) -> list[Any]:
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.02)))
@@ -121,9 +147,9 @@ class MoodyDatabase(Database):
 
     async def kill(self) -> None:
         """End as a process does that is killed: nothing is flushed, nobody is told."""
-        self._executor.is_dead = True  # type: ignore[attr-defined]
-        assert self._writer is not None
-        self._writer.cancel()
+        self._thread.stop()
+        if self._reopening is not None:
+            self._reopening.cancel()
         for connection in (self._connection, self._looking):
             if connection is not None:
                 connection.close()
@@ -730,7 +756,6 @@ def histories(seeds: range, scratch: Path) -> None:
     database = Database(blank, folder("migrations"), "process")
     database._open()
     database._close()
-    database._executor.shutdown()
     path = scratch / "history.db"
     for seed in seeds:
         for suffix in ("", "-wal", "-shm"):

@@ -112,7 +112,6 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
     database = Database(path, folder("migrations"), "process")
     database._open()
     database._close()
-    database._executor.shutdown()
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(work())
     return replay
