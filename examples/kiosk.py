@@ -31,7 +31,7 @@ async def visit() -> None:
                     continue  # the link is about to die: a fresh one
             await asyncio.gather(greet(companion), until_left(companion))
         finally:
-            await companion.http("DELETE", f"/sessions/{companion.session_id}")
+            await companion.http("DELETE", f"/sessions/{companion.session_id}?erase=1")
             print("Wiped", flush=True)
 
 

@@ -59,6 +59,8 @@ MOST_KEPT: Final = 200
 LISTED_AT_ONCE: Final = 100
 DELETED_AT_ONCE: Final = 4
 """Sessions that one transaction deletes: others wait for the writer meanwhile."""
+MAX_AUDITED: Final = 1000
+"""Refused bindings that are remembered, so that each is audited once."""
 RESTARTING: Final = 1012
 """The close code of a server that stops and will be back."""
 
@@ -149,6 +151,8 @@ class Sessions:
         self._results: defaultdict[tuple[str, str], list[asyncio.Future[dict[str, Any]]]] = (
             defaultdict(list)
         )
+        self._audited: dict[tuple[str, Kind, str], None] = {}
+        """Who asked in vain for whose conversation, newest last."""
         self._news: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         # Weak: a lock is gone once nobody creates a session for that user.
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -422,15 +426,20 @@ class Sessions:
         if live is not None and kind == "conversation":
             row = await self.store.row(session_id)
             live.session.conversation_id = None if row is None else row.conversation_id
-        if is_ours or live is None:
+        theirs = None if is_ours else await self.store.found(kind, ref)
+        if live is None or theirs is None or theirs.session_id == session_id:
             return
+        asked = (session_id, kind, ref)
+        if asked in self._audited:
+            return  # Asking again must not push everything else out of the trail.
+        self._audited[asked] = None
+        if len(self._audited) > MAX_AUDITED:
+            del self._audited[next(iter(self._audited))]
         reason = f"this {kind} belongs to another session"
         log.warning("binding_refused", session_id=session_id, user=live.row.user, reason=reason)
         self._audit(session_id, live.row.user, reason)
-        theirs = await self.store.found(kind, ref)
-        if theirs is not None:
-            reason = f"another session asked for this one's {kind}"
-            self._audit(theirs.session_id, live.row.user, reason)
+        reason = f"another session asked for this one's {kind}"
+        self._audit(theirs.session_id, live.row.user, reason)
 
     def _audit(self, session_id: str, user: str, reason: str) -> None:
         details = {

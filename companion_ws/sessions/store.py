@@ -32,7 +32,9 @@ _OF_RECORDS: Final = """
     ORDER BY seq LIMIT ?4"""
 _BIND: Final = """
     INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
-    SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ? AND NOT EXISTS (
+    SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ?
+    AND (SELECT count(*) FROM bindings WHERE session_id = sessions.session_id) < ?
+    AND NOT EXISTS (
         SELECT 1 FROM bindings AS other JOIN sessions AS theirs
         ON theirs.session_id = other.session_id
         WHERE other.kind = ? AND other.ref = ? AND theirs.ended_at_ms IS NULL)"""
@@ -98,6 +100,9 @@ _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
     last_active_at_ms, ended_at_ms, seq, conversation_id, is_call"""
 
 
+MAX_BOUND: Final = 1000
+MAX_BOUND_CHARS: Final = 256
+"""What may lead to one session: a member must not fill the disk with names."""
 Kind = Literal["conversation", "call"]
 """What an id that leads to a session is of: ElevenLabs' conversation, or a telephone call's sid."""
 
@@ -233,7 +238,11 @@ class Writing(Unit):
 
 
 def _binding(session_id: str, kind: Kind, ref: str, at_ms: int) -> list[tuple[str, Params]]:
-    bound: list[tuple[str, Params]] = [(_BIND, (kind, ref, at_ms, session_id, kind, ref))]
+    if len(ref) > MAX_BOUND_CHARS:
+        return []
+    bound: list[tuple[str, Params]] = [
+        (_BIND, (kind, ref, at_ms, session_id, MAX_BOUND, kind, ref))
+    ]
     if kind == "conversation":
         bound.append((_NAME_CONVERSATION, (ref, session_id, ref)))
     return bound

@@ -25,7 +25,8 @@ _NAMES: Final = ("name", "id", "key", "label")
 _AMOUNTS: Final = ("amount", "price", "value")
 _TYPES: Final = frozenset({"string", "number", "integer", "boolean", "array", "object"})
 _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
-_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 def patience_ms(tool_name: str, longest_ms: int) -> int:
@@ -52,7 +53,7 @@ def understood(tool_name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     given = _without_nulls(given)
     title = _name_of(given, _TITLES)
     if title is not None:
-        given["title"] = _text(given.pop(title))
+        given = {"title": _text(given[title]), **_without(given, (title, "title"))}
     for name, (read, why) in _READINGS.get(tool_name, {}).items():
         if name in given:
             given[name] = read(given[name])
@@ -83,7 +84,7 @@ def _ui(value: Any) -> Any:
 def _options(value: Any) -> list[Any]:
     found = _data(value)
     if isinstance(found, str):
-        lines = [_BULLET.sub("", line).strip() for line in found.splitlines()]
+        lines = [_BULLET.sub("", line).strip() for line in _LINE_END.split(found)]
         found = [line for line in lines if line]
         if len(found) < 2:
             raise NotUnderstood(_NO_OPTIONS)
@@ -188,7 +189,10 @@ def _field(part: Any) -> dict[str, Any]:
 def _items(value: Any) -> list[Any]:
     found = _data(value)
     if isinstance(found, dict):
-        found = [{"label": key, "amount": amount} for key, amount in found.items()]
+        found = [
+            {"label": key, **part} if isinstance(part, dict) else {"label": key, "amount": part}
+            for key, part in found.items()
+        ]
     if not isinstance(found, list):
         raise NotUnderstood("`items` is a list of {label, amount}.")
     return [_listed(_data(part)) for part in found if part is not None]

@@ -29,7 +29,7 @@ export function understood(toolName, parameters) {
   given = withoutNulls(given)
   const title = nameOf(given, TITLES)
   if (title !== null) {
-    given = { ...without(given, [title]), title: textOf(lookUp(given, title)) }
+    given = { title: textOf(lookUp(given, title)), ...without(given, [title, "title"]) }
   }
   for (const [name, read, why] of READINGS.get(toolName) ?? []) {
     if (Object.hasOwn(given, name)) given = { ...given, [name]: read(lookUp(given, name)) }
@@ -148,7 +148,7 @@ function readField(part) {
 
 function readItems(value) {
   let found = readData(value)
-  if (isObject(found)) found = Object.entries(found).map(([label, amount]) => ({ label, amount }))
+  if (isObject(found)) found = Object.entries(found).map(([label, part]) => (isObject(part) ? { label, ...part } : { label, amount: part }))
   if (!Array.isArray(found)) throw new NotUnderstood("`items` is a list of {label, amount}.")
   return found.filter((part) => part !== null).map((part) => readItem(readData(part)))
 }

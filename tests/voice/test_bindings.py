@@ -49,7 +49,8 @@ async def test_a_conversation_somebody_else_names_stays_where_it_is(
     async with companion_server.client("alice") as alice, companion_server.client("mallory") as thief:
         await say(alice)
         await until_bound(companion_server, alice.session_id)
-        await say(thief)
+        for _ in range(3):
+            await say(thief)
         await say(thief, "conv_of_mallory")
         await until_bound(companion_server, thief.session_id, "conv_of_mallory")
         assert await bound(companion_server) == alice.session_id
@@ -103,6 +104,15 @@ async def test_a_conversation_named_again_in_its_own_session_is_nothing(
             await until_bound(companion_server, alice.session_id, conversation_id)
         entries = await trail(companion_server, alice.session_id)
         assert [entry["event"] for entry in entries if entry["event"] == "refused"] == []
+
+
+async def test_an_id_that_is_none_leads_nowhere(companion_server: CompanionServer) -> None:
+    async with companion_server.client("alice") as alice:
+        await say(alice, "x" * 257)
+        await say(alice)
+        await until_bound(companion_server, alice.session_id)
+        assert await bound(companion_server, "x" * 257) is None
+        assert (await trail(companion_server, alice.session_id))[-1]["event"] == "joined"
 
 
 async def say(client: Any, conversation_id: str = CONVERSATION) -> None:
