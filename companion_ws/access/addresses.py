@@ -84,8 +84,8 @@ def is_loopback(host: str) -> bool:
 def host_name(host: str) -> str | None:
     """Return the name or address in a `Host` header in its one form, None if it is malformed.
 
-    >>> [host_name(x) for x in ("LocalHost.:80", "[::1]:80", "a b", "", "evil@good")]
-    ['localhost', '::1', None, None, None]
+    >>> [host_name(x) for x in ("LocalHost.:80", "[::1]:80", "a b", "", "evil@good", "127.0.0.1%.evil")]
+    ['localhost', '::1', None, None, None, None]
     """
     if not host or any(
         not (c.isascii() and c.isprintable()) or c in " %/\\@?#,;'\"<>" for c in host

@@ -133,7 +133,8 @@ class DataLock:
         prepare_data_folder(self._data)
         path = self._data / "lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
             os.fchmod(descriptor, 0o600)
         except OSError as error:
             raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error

@@ -23,44 +23,62 @@ class StartRefused(Exception):
     """Starting would be unsafe; the message says why and what to do about it."""
 
 
+class NotOurs(StartRefused):
+    """A file or folder that other accounts have, or lead somewhere else, or could read."""
+
+
 def prepare_data_folder(data: Path) -> None:
-    """Make `data` a folder only we can enter and check that its database is ours alone.
+    """Make `data` a folder only we can enter and check that what is in it is ours alone.
 
     A looser folder that is ours is tightened to 0700; a looser database is
     not, because somebody may have read it already.
 
     Raises:
-        StartRefused: others own the folder and may write in it, or the database is looser than 0600.
+        StartRefused: the folder, the key, the lock or the database belongs to another account
+            or is a symbolic link, or the database is looser than 0600.
     """
     try:
+        if data.is_symlink():
+            refuse_foreign(data, data.lstat())
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = data.stat()
-        if found.st_uid == os.geteuid():
-            # The mode asked of mkdir() passes through the umask; this one does not.
-            if stat.S_IMODE(found.st_mode) != 0o700:
-                data.chmod(0o700)
-        elif found.st_mode & stat.S_IWOTH:
-            raise StartRefused(
-                f"{data} belongs to somebody else and everybody may write in it. "
-                "Choose another folder with --data."
-            )
+        found = data.lstat()
+        refuse_foreign(data, found)
+        # The mode asked of mkdir() passes through the umask; this one does not.
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            data.chmod(0o700)
     except OSError as error:
         raise StartRefused(f"{data} cannot be used as data folder: {error.strerror}.") from error
-    for name in PRIVATE_FILES:
-        _refuse_if_shared(data / name)
+    for name in ("secret.key", "lock", *PRIVATE_FILES):
+        try:
+            found = (data / name).lstat()
+        except FileNotFoundError:
+            continue
+        refuse_foreign(data / name, found)
+        if name in PRIVATE_FILES:
+            _refuse_mode(data / name, found.st_mode)
 
 
-def _refuse_if_shared(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    _refuse_mode(path, mode)
+def refuse_foreign(path: Path, found: os.stat_result) -> None:
+    """Refuse what another account could exchange under us.
+
+    Raises:
+        StartRefused: it is a symbolic link, or not our account's.
+    """
+    if stat.S_ISLNK(found.st_mode):
+        raise NotOurs(
+            f"{path} is a symbolic link, which may lead anywhere by tomorrow. Put a file or folder"
+            " of its own there, or name the folder itself with --data."
+        )
+    if found.st_uid != os.geteuid():
+        raise NotOurs(
+            f"{path} belongs to another account (uid {found.st_uid}). If that is as it should be, run:"
+            f" chown {os.geteuid()} {path}; else choose another folder with --data."
+        )
 
 
 def _refuse_mode(path: Path, mode: int) -> None:
     if mode & OTHERS:
-        raise StartRefused(
+        raise NotOurs(
             f"{path} can be read or written by other accounts (mode {stat.S_IMODE(mode):04o}). "
             f"If nobody else has used it, run: chmod 600 {path}"
         )
@@ -109,9 +127,9 @@ class Keys:
             if not path.exists():
                 _create(path, (_new_key(),))
             return cls(_lines(_read(path)), path)
+        except NotOurs:
+            raise
         except StartRefused as error:
-            if "chmod" in str(error):
-                raise
             raise StartRefused(
                 f"{path}: {error} Restore it from a backup, or delete it: "
                 "a new one is made and everybody signs in again."
@@ -164,10 +182,14 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _read(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if path.is_symlink():
+        refuse_foreign(path, path.lstat())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         # The open file is looked at, not the name: nobody can swap it in between.
-        _refuse_mode(path, os.fstat(descriptor).st_mode)
+        found = os.fstat(descriptor)
+        refuse_foreign(path, found)
+        _refuse_mode(path, found.st_mode)
         return file.read()
 
 

@@ -17,6 +17,8 @@ from companion_ws.database import Database, Params, Statement, Unit
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
+KEPT_REFUSED: Final = 100
+"""Entries of those who were not let in: they are strangers by now, and must not push out others."""
 PAGE_RECORDS: Final = 256
 PAGE_BYTES: Final = 128 * 1024
 """What is read of a log at once."""
@@ -67,8 +69,9 @@ _TRAIL: Final = """
     INSERT INTO trail (session_id, at_ms, event, details)
     SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"""
 _TRIM_TRAIL: Final = """
-    DELETE FROM trail WHERE session_id = ?1 AND number < (
-        SELECT number FROM trail WHERE session_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)"""
+    DELETE FROM trail WHERE session_id = ?1 AND (event = 'refused') = ?2 AND number < (
+        SELECT number FROM trail WHERE session_id = ?1 AND (event = 'refused') = ?2
+        ORDER BY number DESC LIMIT 1 OFFSET ?3)"""
 _DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
 _TRIM: Final = (
@@ -498,10 +501,12 @@ class Store:
     def trail(self, session_id: str, at_ms: int, event: str, details: bytes) -> None:
         """Note who came, went or was refused; soon durable, and nobody waits for it.
 
-        The last KEPT_TRAIL of a session are kept.
+        The last KEPT_TRAIL of a session are kept, and KEPT_REFUSED of who was refused.
         """
         self._write_soon(_TRAIL, (session_id, at_ms, event, details.decode()))
-        self._write_soon(_TRIM_TRAIL, (session_id, KEPT_TRAIL - 1))
+        is_refused = event == "refused"
+        kept = KEPT_REFUSED if is_refused else KEPT_TRAIL
+        self._write_soon(_TRIM_TRAIL, (session_id, is_refused, kept - 1))
 
     def _write_soon(self, sql: str, params: Params) -> None:
         unit = Unit()
@@ -517,7 +522,7 @@ class Store:
         return await self._database.read(
             "SELECT at_ms, event, details FROM trail WHERE session_id = ?"
             " ORDER BY number DESC LIMIT ?",
-            (session_id, KEPT_TRAIL),
+            (session_id, KEPT_TRAIL + KEPT_REFUSED),
         )
 
     async def last_activity_ms(self) -> int:

@@ -55,6 +55,7 @@ from companion_ws.web.shapes import (
 from companion_ws.web.visit import Desk
 
 log = structlog.get_logger(__name__)
+audit = structlog.get_logger("companion_ws.audit")
 
 MAX_PAGE: Final = 1000
 MAX_REMEMBERED_BYTES: Final = 1024
@@ -128,6 +129,7 @@ class Api:
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
         query = query_of(request.query, UserPage)
+        audit.info("sessions_listed", by=request[CLAIMS].user, user=query.user or None)
         return await self._listed(request, query, query.user or None)
 
     async def list_own(self, request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-1. A key belongs to whoever sends it, by route, role and token; where no token
+1. A key belongs to whoever sends it, by kind of token, user, session, role, device and route; where no token
    is needed, a short one belongs to an address too: strangers choose the same.
 2. An answer is remembered as what it was made of; tokens and links are made
    of it again, they are never stored.
@@ -103,7 +103,8 @@ def _scope(request: web.Request, key: str) -> str:
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
         raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY} printable characters.")
     if claims is not None:
-        who = [claims.kind, claims.user, claims.session_id or ""]
+        who = [claims.kind, claims.user, claims.session_id or "", claims.role or "",
+               claims.device_id or ""]  # fmt: skip
     else:
         who = ["public", "" if len(key) >= LONG_KEY else request[CLIENT]]
     path = f"{request.path}?{request.query['role']}" if "role" in request.query else request.path

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from companion_ws.access.limits import Rates
 from companion_ws.access.tokens import Claims
-from companion_ws.core.errors import CompanionError, SessionForbidden, SessionNotFound
+from companion_ws.core.errors import CompanionError, SessionEnded, SessionForbidden, SessionNotFound
 from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
@@ -123,7 +123,11 @@ class McpRoute:
         named = request.headers.get("X-Companion-Session") or meta.get(META_SESSION)
         try:
             if claims.kind == "session":
-                return _own_session(claims, named)
+                named = _own_session(claims, named)
+                own = await self._sessions.summary(named)
+                if own is None or own.ended_at_ms is not None:
+                    raise SessionEnded("The session has ended.")
+                return named
             if not isinstance(named, str) or not named:
                 raise RpcError(
                     INVALID_PARAMS,

@@ -32,6 +32,7 @@ from companion_ws.core.errors import (
     CompanionError,
     InvalidMessage,
     NotFound,
+    SessionEnded,
     Unauthenticated,
     Unavailable,
 )
@@ -58,6 +59,7 @@ from companion_ws.voice.phone import (
 )
 from companion_ws.voice.pulled import PulledAgent
 from companion_ws.voice.wording import refused_result, summary_text
+from companion_ws.web.middleware import CLAIMS
 from companion_ws.web.routes import PUBLIC, Route
 
 if TYPE_CHECKING:
@@ -209,7 +211,11 @@ class Webhooks:
 
     async def signed_url(self, request: web.Request) -> web.Response:
         """Fetch a signed URL for the configured agent; the API key never leaves the server."""
-        config = self._config
+        config, claims = self._config, request[CLAIMS]
+        if claims.kind == "session":
+            own = await self._sessions.summary(claims.session_id or "")
+            if own is None or own.ended_at_ms is not None:
+                raise SessionEnded("The session has ended.")
         if not config.elevenlabs_api_key or not config.elevenlabs_agent_id:
             raise NotFound("No ElevenLabs agent is configured here.")
         url = f"{config.elevenlabs_base_url.rstrip('/')}/v1/convai/conversation/get-signed-url"

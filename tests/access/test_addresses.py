@@ -182,3 +182,10 @@ def test_the_default_route_s_address_is_among_the_machine_s_own() -> None:
     own = own_addresses()
     assert default_route_address() in [*own, None]
     assert not any(is_loopback(address) for address in own)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1%.evil", "127.0.0.1%25.evil", "localhost%.evil",
+                                  "[::1%.evil]", "127.0.0.1%.evil:80"])  # fmt: skip
+def test_a_name_with_a_zone_in_it_is_nobody_of_ours(host: str) -> None:
+    for config in (Config(), Config(lan=True)):
+        assert not Addresses(config).answers_host(host)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from companion_ws.access.data_lock import DataLock
 from companion_ws.access.keys import Keys, StartRefused, prepare_data_folder
 
 
@@ -143,3 +144,51 @@ def test_sub_keys_differ_by_purpose_and_key(tmp_path: Path) -> None:
     keys.rotate()
     assert keys.derive("ticket") != before
     assert keys.derive_all("ticket") == (keys.derive("ticket"), before)
+
+
+@pytest.mark.parametrize("name", ["secret.key", "lock", "companion.db", "companion.db-wal"])
+def test_a_file_behind_a_symlink_refuses_the_start(tmp_path: Path, name: str) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    prepare_data_folder(data)
+    Keys.load(data)
+    elsewhere.touch(0o600)
+    (data / name).unlink(missing_ok=True)
+    (data / name).symlink_to(elsewhere)
+    with pytest.raises(StartRefused, match=rf"{name} is a symbolic link"):
+        DataLock(data).try_acquire()
+
+
+def test_a_key_behind_a_symlink_is_not_read(tmp_path: Path) -> None:
+    elsewhere, data = tmp_path / "elsewhere", tmp_path / "data"
+    for folder in (elsewhere, data):
+        prepare_data_folder(folder)
+    Keys.load(elsewhere)
+    (data / "secret.key").symlink_to(elsewhere / "secret.key")
+    with pytest.raises(StartRefused, match="symbolic link"):
+        Keys.load(data)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_behind_a_symlink_refuses_the_start(tmp_path: Path, is_there: bool) -> None:
+    if is_there:
+        (tmp_path / "real").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "real")
+    with pytest.raises(StartRefused, match="data is a symbolic link"):
+        prepare_data_folder(tmp_path / "data")
+    assert (tmp_path / "real").exists() is is_there
+
+
+@pytest.mark.parametrize("name", [".", "secret.key", "lock", "companion.db"])
+def test_what_belongs_to_another_account_refuses_the_start(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_data_folder(tmp_path)
+    Keys.load(tmp_path)
+    for file in ("lock", "companion.db"):
+        (tmp_path / file).touch(0o600)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / name, 4242, 4242)
+    else:  # We cannot give files away, but be somebody else to whom all of them are foreign.
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(StartRefused, match="belongs to another account"):
+        DataLock(tmp_path).try_acquire()

@@ -853,3 +853,121 @@ async def test_every_route_answers_the_kinds_it_is_for_and_no_other(
                 assert (status, problem["code"]) == (403, "forbidden"), (route, kind)
             checked += 1
     assert checked > 60
+
+
+# Smaller holes.
+
+
+async def test_knocks_of_a_revoked_phone_push_nobody_out_of_the_trail(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    agent = await alice.join(f"&session_id={session_id}&device=Desk")
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    paired = await phone.made("/pair", {"ticket": ticket(opened), "device": "Gone"})
+    path = f"/sessions/{session_id}/devices/{paired['device_id']}"
+    assert (await alice.ask("DELETE", path))[0] == 204
+    for _ in range(11):
+        sockets = await asyncio.gather(
+            *(phone.http.ws_connect(f"{phone.url}/ws?token={paired['token']}") for _ in range(10))
+        )
+        assert {await close_code(socket) for socket in sockets} == {4501}
+
+    trail = (await alice.ask("GET", f"/sessions/{session_id}/trail"))[1]["trail"]
+
+    refused = [entry for entry in trail if entry["event"] == "refused"]
+    assert len(refused) == 100
+    assert [entry["device"] for entry in trail if entry["event"] == "joined"] == ["Desk"]
+    await agent.close()
+
+
+async def test_a_key_of_one_phone_answers_no_other(
+    alice: Caller, phone: Caller, session_id: str
+) -> None:
+    path = f"/sessions/{session_id}/messages"
+    said = {"type": "user_message", "text": "mine"}
+    seqs = set()
+    for _ in range(2):
+        opened = await alice.made(f"/sessions/{session_id}/pairings")
+        paired = await phone.made("/pair", {"code": opened["code"]})
+        one = Caller(phone.http, phone.url, paired["token"])
+        for _ in range(2):
+            status, record, _ = await one.ask("POST", path, said, key="same")
+            assert status == 200
+            seqs.add(record["seq"])
+    for role in ("ui", "agent"):
+        body = {"role": role}
+        issued = await alice.made(f"/sessions/{session_id}/tokens", body)
+        one = Caller(phone.http, phone.url, issued["token"])
+        status, record, _ = await one.ask("POST", path, said, key="same")
+        assert status == 200
+        seqs.add(record["seq"])
+    assert len(seqs) == 4
+
+
+async def test_an_admin_who_lists_all_sessions_is_written_down(admin: Caller) -> None:
+    with structlog.testing.capture_logs() as events:
+        assert (await admin.ask("GET", "/sessions?user=alice"))[0] == 200
+    listed = [event for event in events if event["event"] == "sessions_listed"]
+    assert [(event["by"], event["user"]) for event in listed] == [("local", "alice")]
+
+
+async def test_an_admin_pairs_draws_and_revokes_in_a_session_of_others(
+    alice: Caller, admin: Caller, phone: Caller, session_id: str
+) -> None:
+    opened = await admin.made(f"/sessions/{session_id}/pairings")
+    path = f"/sessions/{session_id}"
+    status, _, _ = await admin.ask("GET", f"{path}/qr.svg?pairing={opened['pairing_id']}")
+    assert status == 200
+    paired = await phone.made("/pair", {"code": opened["code"]})
+    assert len((await alice.ask("GET", "/me/devices"))[1]["devices"]) == 1
+    assert (await admin.ask("DELETE", f"{path}/devices/{paired['device_id']}"))[0] == 204
+
+
+async def test_a_service_that_is_erased_is_named_in_no_session_of_its_customers(
+    site: CompanionServer, http: aiohttp.ClientSession
+) -> None:
+    shop = caller(site, http, "shop-7261", "service")
+    session_id = (await shop.made("/sessions", {"user": "customer"}))["session_id"]
+    customer = caller(site, http, "customer")
+    socket = await customer.join(f"&session_id={session_id}")
+
+    assert (await caller(site, http, "shop-7261").ask("DELETE", "/me"))[0] == 204
+
+    assert (await customer.ask("GET", f"/sessions/{session_id}"))[0] == 200
+    await socket.send_json({"type": "ping"})
+    await until(socket, "pong")
+    fresh = caller(site, http, "shop-7261", "service")
+    assert (await fresh.ask("GET", f"/sessions/{session_id}"))[0] == 404
+    stored = b"".join(
+        (site.config.data / f"companion.db{end}").read_bytes() for end in ("", "-wal")
+    )
+    assert b"shop-7261" not in stored
+
+
+@pytest.mark.parametrize("settings", [{"keep_ended": "1h", "elevenlabs_api_key": "k",
+                                       "elevenlabs_agent_id": "a"}])  # fmt: skip
+async def test_after_the_end_only_owner_and_admin_read(
+    site: CompanionServer, http: aiohttp.ClientSession, alice: Caller, admin: Caller,
+    phone: Caller, session_id: str,
+) -> None:  # fmt: skip
+    await alice.ask("PUT", f"/sessions/{session_id}/state/k", 1)
+    opened = await alice.made(f"/sessions/{session_id}/pairings")
+    paired = await phone.made("/pair", {"code": opened["code"]})
+    agent = await alice.made(f"/sessions/{session_id}/tokens", {"role": "agent"})
+    assert (await alice.ask("DELETE", f"/sessions/{session_id}"))[0] == 204
+    base = f"/sessions/{session_id}"
+    for token in (paired["token"], agent["token"]):
+        one = Caller(http, site.url, token)
+        for path in (f"{base}/state", f"{base}/state/k", f"{base}/records",
+                     "/elevenlabs/signed-url"):  # fmt: skip
+            status, problem, _ = await one.ask("GET", path)
+            assert (status, problem["code"]) == (410, "session_ended"), path
+        socket = await http.ws_connect(f"{site.url}/ws?token={token}")
+        assert await close_code(socket) == 4510
+        tool = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": {"name": "get_state", "arguments": {}}}  # fmt: skip
+        _, said, _ = await one.ask("POST", "/mcp", tool)
+        assert "error" in said
+    for who in (alice, admin):
+        for path in (base, f"{base}/state", f"{base}/records", f"{base}/trail"):
+            assert (await who.ask("GET", path))[0] == 200, path
