@@ -53,6 +53,9 @@ TOKENS: Final = web.AppKey("TOKENS", Tokens)
 """`app[TOKENS]`: `issue("user", "alice", 3600.0)[0]` is a token, `verify` reads one."""
 PAIRING: Final = web.AppKey("PAIRING", Pairing)
 """`app[PAIRING]`: `open(session_id)` gives a link to draw and a code to speak."""
+ADDRESSES: Final = web.AppKey("ADDRESSES", Addresses)
+INSTANCE: Final = web.AppKey("INSTANCE", str)
+"""What `/healthz` says of itself, another for each start: who asks knows whom it reached."""
 ROUTES: Final = web.AppKey("ROUTES", list)
 CONFIG: Final = web.AppKey("CONFIG", Config)
 
@@ -135,6 +138,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     # A burst without a limit is no limit at all.
     rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
     pulled = PulledAgent(sessions, database)
+    instance = new_id()
     rooms: list[Room] = [
         gateway,
         Api(desk, idempotency, rates),
@@ -142,7 +146,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
         Stream(sessions, config, new_id, tokens.left_s),
-        Health(database, metrics),
+        Health(database, metrics, instance),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled, rates),
         Pages(_brand(config)),
@@ -153,6 +157,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     app = Guard(config, addresses, tokens, metrics.refused).application(served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = routes, config
+    app[ADDRESSES], app[INSTANCE] = addresses, instance
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.trouble is None))
 
     async def hold(app: web.Application) -> AsyncIterator[None]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from yarl import URL
+
 MAX_DURATION_S: Final = 36_525 * 86_400.0
 """A hundred years; what is longer is a slip, and beyond what times on the wire can say."""
 _HOST: Final = r"(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
@@ -48,13 +50,32 @@ def public_url_of(text: str) -> str:
 
     >>> public_url_of("https://shop.example/companion/")
     'https://shop.example/companion'
+    >>> public_url_of("https://bücher.example")
+    'https://xn--bcher-kva.example'
     """
+    text = in_ascii(text)
     if not _matches(_PUBLIC_URL, text):
         raise ValueError(
             f"{text!r} is no public URL; write for instance https://companion.example.org,"
             " without ? and #"
         )
     return text.rstrip("/")
+
+
+def in_ascii(text: str) -> str:
+    """Return a URL or host with its name as networks know it: `bücher.example` in punycode.
+
+    What is no name of that kind comes back as it was.
+    """
+    scheme, separator, rest = text.rpartition("://")
+    name = re.split(r"[/?#:@]", rest, maxsplit=1)[0]
+    if name.isascii():
+        return text
+    try:
+        raw = URL.build(scheme="http", host=name).raw_host or name
+    except ValueError:
+        return text
+    return f"{scheme}{separator}{raw}{rest[len(name) :]}"
 
 
 def _matches(form: re.Pattern[str], text: str) -> bool:
@@ -123,7 +144,7 @@ class Config:
     tls_cert: Path | None = _setting(None, "Certificate chain (PEM); needs --tls-key.")
     tls_key: Path | None = _setting(None, "Private key of the certificate (PEM).")
     tunnel: str | None = _setting(
-        None, 'Command that opens a tunnel to {url}, for instance "cloudflared tunnel --url {url}".'
+        None, 'Command that opens a tunnel to {url}, for example "cloudflared tunnel --url {url}".'
     )
 
     brand_accent: str | None = _setting(None, "Accent colour of the pages, as #rrggbb.")
@@ -165,6 +186,8 @@ class Config:
             object.__setattr__(self, name, duration_s(getattr(self, name)))
         if self.public_url is not None:
             object.__setattr__(self, "public_url", public_url_of(self.public_url))
+        for name in ("allow_origin", "allow_host"):
+            object.__setattr__(self, name, tuple(map(in_ascii, getattr(self, name))))
         self._check()
         if self.lan and self.host == "127.0.0.1":
             object.__setattr__(self, "host", "0.0.0.0")  # noqa: S104 - what --lan asks for

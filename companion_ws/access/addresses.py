@@ -188,7 +188,9 @@ class Addresses:
 
     @property
     def is_reachable_by_phone(self) -> bool:
-        """Whether the public URL can mean us to another device."""
+        """Whether the public URL can mean us to another device; a tunnel's was tried."""
+        if self._config.public_url is None and self.tunnel_url is not None:
+            return True
         return not is_loopback(urlsplit(self.public_url).hostname or "")
 
     def _url(self, host: str) -> str:

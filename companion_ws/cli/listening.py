@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
-import re
-import shlex
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,22 +17,22 @@ from aiohttp import web
 from companion_ws.access.addresses import Addresses, is_loopback
 from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.keys import StartRefused
-from companion_ws.app import create_app
+from companion_ws.app import ADDRESSES, INSTANCE, create_app
+from companion_ws.cli.terminal import OutputClosed, say
+from companion_ws.cli.tunnel import tunnel
 from companion_ws.config import Config
 from companion_ws.web.accepting import PatientSite, raise_descriptor_limit
 from companion_ws.web.runner import Runner
 
 SHUTDOWN_S: Final = 2.0
 """How long requests under way may take when the server stops."""
-TUNNEL_WAIT_S: Final = 30.0
-"""How long a tunnel may take to say its URL."""
 BACKLOG: Final = 1024
 """After a restart everybody comes back at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A server that answers. `config` has the real ports and the public URL of a tunnel."""
+    """A server that answers. `config` has the real ports, `addresses` the tunnel's URL."""
 
     config: Config
     addresses: Addresses
@@ -44,10 +41,13 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(config: Config) -> AsyncIterator[Listening]:
-    """Start a server for the time of the block.
+async def listening(
+    config: Config, stopped: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Listening]:
+    """Start a server for the time of the block; `stopped` ends the wait for a tunnel.
 
     Raises:
+        StoppedEarly: it was stopped before its tunnel was there.
         StartRefused: something the message names is in the way.
         DataInUse: another server works on the data folder.
     """
@@ -70,8 +70,6 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
             admin = _bind("127.0.0.1", config.port, "--port")
         for held in admin:
             stack.enter_context(held)
-        if config.tunnel is not None and config.public_url is None:
-            config = replace(config, public_url=await stack.enter_async_context(_tunnel(config)))
 
         runner = Runner(await create_app(config, lock), shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
@@ -86,7 +84,40 @@ async def listening(config: Config) -> AsyncIterator[Listening]:
             fingerprint=_fingerprint(config) if tls and not admin else None,
         )
         await stack.enter_async_context(server.shown(config.data))
-        yield Listening(config, Addresses(config), server.admin_url, runner.app)
+        listens = Listening(config, runner.app[ADDRESSES], server.admin_url, runner.app)
+        if config.tunnel is not None:
+            await stack.enter_async_context(_tunnelled(listens, config.tunnel, stopped))
+        yield listens
+
+
+@asynccontextmanager
+async def _tunnelled(
+    listens: Listening, command: str, stopped: Callable[[], Awaitable[None]] | None
+) -> AsyncIterator[None]:
+    """Run the tunnel for the time of the block; links carry its address from then on."""
+    addresses, is_ready = listens.addresses, False
+
+    def tell(url: str | None) -> None:
+        addresses.tunnel_url = url
+        if not is_ready:
+            return  # The start says it.
+        with suppress(OutputClosed):
+            if url is None:
+                say("The tunnel has ended; it is started again.")
+            else:
+                say(f"Phones now open {url}/c and type a session's code")
+
+    local = f"{'https' if listens.config.tls_cert else 'http'}://127.0.0.1:{listens.config.port}"
+    async with tunnel(
+        command,
+        local,
+        listens.app[INSTANCE],
+        tell,
+        is_sought=listens.config.public_url is None,
+        stopped=stopped,
+    ):
+        is_ready = True
+        yield
 
 
 def _admin_url(
@@ -162,56 +193,3 @@ def _fingerprint(config: Config) -> str | None:
     begin = first.index("-----BEGIN CERTIFICATE-----")
     der = ssl.PEM_cert_to_DER_cert(first[begin:] + marker)
     return hashlib.sha256(der).hexdigest()
-
-
-@asynccontextmanager
-async def _tunnel(config: Config) -> AsyncIterator[str]:
-    """Run the tunnel's command for the time of the block; yield the first https URL it prints."""
-    local = f"{'https' if config.tls_cert else 'http'}://127.0.0.1:{config.port}"
-    command = shlex.split(str(config.tunnel).replace("{url}", local))
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except (OSError, IndexError) as error:
-        raise StartRefused(f"The tunnel cannot be started: {error}.") from None
-    if process.stdout is None:
-        raise StartRefused("The tunnel has no output.")
-    draining: asyncio.Task[None] | None = None
-    try:
-        try:
-            async with asyncio.timeout(TUNNEL_WAIT_S):
-                url = await _first_url(process.stdout)
-        except TimeoutError:
-            url = None
-        if url is None:
-            raise StartRefused(f"The tunnel printed no https URL: {shlex.join(command)}")
-        # A full pipe would stop the tunnel.
-        draining = asyncio.get_running_loop().create_task(_drain(process.stdout))
-        yield url
-    finally:
-        if draining is not None:
-            draining.cancel()
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(2.0):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-
-
-async def _first_url(output: asyncio.StreamReader) -> str | None:
-    async for line in output:
-        match = re.search(rb"https://[A-Za-z0-9.-]+\.[A-Za-z0-9-]+(:\d+)?", line)
-        if match is not None:
-            return match[0].decode()
-    return None
-
-
-async def _drain(output: asyncio.StreamReader) -> None:
-    while await output.read(65_536):
-        pass

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from companion_ws.cli.listening import listening
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.running import find_modules_here, finish
 from companion_ws.cli.startup import print_start
+from companion_ws.cli.tunnel import StoppedEarly
 from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
@@ -123,12 +125,13 @@ class Stop:
 async def _serve(config: Config, stop: Stop) -> int:
     stop.watch_signals()
     files = Files(config.tools) if config.reload else None
-    async with listening(config) as server:
-        await print_start(server)
-        watching = asyncio.create_task(_reload_on(files, stop)) if files else None
-        await stop.wait()
-        if watching is not None:
-            watching.cancel()
+    with suppress(StoppedEarly):
+        async with listening(config, stop.wait) as server:
+            await print_start(server)
+            watching = asyncio.create_task(_reload_on(files, stop)) if files else None
+            await stop.wait()
+            if watching is not None:
+                watching.cancel()
     return 0
 
 

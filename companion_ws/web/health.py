@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
 from companion_ws.core.errors import Unavailable
@@ -10,13 +12,18 @@ from companion_ws.metrics import Metrics
 from companion_ws.web.routes import METRICS, PUBLIC, Route
 from companion_ws.web.shapes import Status
 
+INSTANCE_HEADER: Final = "Companion-Instance"
+"""In the answer of `/healthz`: another for each start of a server, so that who asks through a
+tunnel or a proxy knows whether it leads to this one."""
+
 
 class Health:
     """Serves /healthz, /readyz and /metrics."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, instance: str) -> None:
         self._database = database
         self._metrics = metrics
+        self._instance = instance
 
     def routes(self) -> list[Route]:
         return [
@@ -29,7 +36,7 @@ class Health:
         ]
 
     async def lives(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "ok"}, headers={INSTANCE_HEADER: self._instance})
 
     async def ready(self, request: web.Request) -> web.Response:
         trouble = self._database.trouble

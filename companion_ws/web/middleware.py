@@ -56,6 +56,8 @@ _VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
 
 SENT_AT_ONCE_BYTES: Final = 64 * 1024
 """A shorter answer is with the kernel as soon as it is written."""
+ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
+"""Who checks health may call us anything, or be HTTP/1.0 and name nobody; it learns nothing."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _BEARER: Final = "bearer."
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
@@ -144,9 +146,10 @@ class Guard:
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = request.remote or ""
         request[CLIENT], request[_SCHEME] = self._caller(request, peer)
-        self._check_host(request)
-        origin = self._check_origin(request)
         route = self._routes.get(request.match_info.route)
+        if route is None or route.path not in ANY_HOST:
+            self._check_host(request)
+        origin = self._check_origin(request)
         if route is not None and route.admin and not self._is_local(request, peer):
             self._check_anywhere(request, route)
         if origin is not None and _is_preflight(request):
@@ -220,7 +223,7 @@ class Guard:
         origins = request.headers.getall(hdrs.ORIGIN, [])
         if not origins:
             return None
-        host = request.headers[hdrs.HOST]
+        host = request.headers.get(hdrs.HOST, "")
         if len(origins) != 1 or not self._addresses.answers_origin(
             origins[0], request[_SCHEME], host
         ):
