@@ -67,3 +67,13 @@ ALTER TABLE claims ADD COLUMN made_by TEXT;
 ALTER TABLE devices ADD COLUMN parent TEXT;
 ALTER TABLE devices ADD COLUMN made_by TEXT;
 CREATE INDEX devices_by_parent ON devices (parent) WHERE parent IS NOT NULL;
+-- Which device has shown which question, and what of a record it could not show.
+
+CREATE TABLE rendered (
+    session_id TEXT NOT NULL,
+    seq        INTEGER NOT NULL,           -- of the record
+    device     TEXT NOT NULL,              -- device_id of a paired phone, else empty
+    at_ms      INTEGER NOT NULL,
+    problem    TEXT,                       -- in words
+    PRIMARY KEY (session_id, seq, device)
+) STRICT, WITHOUT ROWID;

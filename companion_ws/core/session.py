@@ -137,6 +137,9 @@ class Session:
     requests_bytes: int = field(default=0, compare=False)
     answers_bytes: int = field(default=0, compare=False)
     """What is remembered for requests with an `Idempotency-Key`."""
+    rendered: dict[tuple[int, str], int] = field(default_factory=dict, compare=False)
+    """Which device has shown which record, and the bytes that noting it takes."""
+    rendered_bytes: int = field(default=0, compare=False)
     conversation_id: str | None = None
     ended: str | None = None
     """Why it is over, or None."""
@@ -660,7 +663,28 @@ def trim(session: Session, limits: Limits) -> bool:
 
 
 def _kept_bytes(session: Session) -> int:
-    return session.log_bytes + session.requests_bytes + session.answers_bytes
+    return (
+        session.log_bytes
+        + session.requests_bytes
+        + session.answers_bytes
+        + session.rendered_bytes
+    )
+
+
+def note_rendered(session: Session, seq: int, device: str, problem: str | None) -> bool:
+    """Count that a device has shown a record; False where that is known already."""
+    if (seq, device) in session.rendered:
+        return False
+    size = len(device) + len((problem or "").encode()) + REQUEST_BYTES
+    session.rendered[seq, device] = size
+    session.rendered_bytes += size
+    return True
+
+
+def forget_rendered(session: Session) -> None:
+    """Forget who has shown records that are gone."""
+    for key in [key for key in session.rendered if key[0] < session.first_seq]:
+        session.rendered_bytes -= session.rendered.pop(key)
 
 
 def forget_requests(session: Session, before: int) -> int:
@@ -884,7 +908,9 @@ __all__ = [
     "Session",
     "apply",
     "decide",
+    "forget_rendered",
     "forget_requests",
+    "note_rendered",
     "remember",
     "replay",
     "trim",

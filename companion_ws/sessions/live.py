@@ -38,7 +38,9 @@ from companion_ws.core.session import (
     Session,
     apply,
     decide,
+    forget_rendered,
     forget_requests,
+    note_rendered,
     remember,
     trim,
 )
@@ -74,7 +76,9 @@ class Followed(Protocol):
 
     def recorded(self, live: Live, event: Event, body: bytes) -> None: ...
 
-    def passed(self, live: Live, kind: str, fields: dict[str, Any]) -> None: ...
+    def passed(
+        self, live: Live, kind: str, fields: dict[str, Any], sender: Sender
+    ) -> None: ...
 
     def joined(self, live: Live, connection: Connection) -> None: ...
 
@@ -312,6 +316,7 @@ class Live:
         trimmed = trim(session, self._limits)
         writing.record(session, event, body, at_ms, request)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
+            forget_rendered(session)
             oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
             writing.trim(session, oldest)
             self._forget_requests(oldest)
@@ -457,7 +462,7 @@ class Live:
             passing.type, {**passing.fields, "sender": sender.shown()}, at_ms, request_id
         )
         self.tell(body, roles=passing.roles, but=connection)
-        self._follow.passed(self, passing.type, passing.fields)
+        self._follow.passed(self, passing.type, passing.fields, sender)
         if answer is not None:
             # It has been passed on whatever the disk says.
             self._append(Place(0, body, deliver=answer, refuse=lambda _: answer(body)))
@@ -469,6 +474,11 @@ class Live:
         if request_id is not None:
             message["requestId"] = request_id
         return encode(message)
+
+    def note_rendered(self, seq: int, device: str, at_ms: int, problem: str | None) -> None:
+        """Note, once, that a device has shown a record; nobody waits for it."""
+        if not self._is_reading_anew and note_rendered(self.session, seq, device, problem):
+            self._store.note_rendered(self.session_id, seq, device, at_ms, problem)
 
     def tell_error(
         self, connection: Connection, error: CompanionError, request_id: str | None

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
+from companion_ws.core.companion_tools import is_companion_ui
 from companion_ws.core.errors import (
     CompanionError,
     SessionEnded,
@@ -26,10 +27,6 @@ from companion_ws.sessions.live import Live
 from companion_ws.sessions.runs import Runs, patience_s
 from companion_ws.sessions.tools import ServerTool, ToolCall
 
-COMPANION_TOOLS: Final = frozenset(
-    {"companion_show", "companion_choose", "companion_form", "companion_confirm"}
-)
-"""What the CompanionUI names when it joins. Source: static/js/core/protocol.js."""
 CARDS: Final = frozenset({"companion_show"})
 """What is looked at and not answered."""
 RELOAD_S: Final = 0.6
@@ -141,7 +138,7 @@ class Questions:
         screens = live.screens()
         answering = [screen for screen in screens if screen.answers(call.tool_name)]
         if answering:
-            if all(screen.tools == COMPANION_TOOLS for screen in answering):
+            if all(is_companion_ui(screen.tools) for screen in answering):
                 await self._check(live, call)
         elif screens:
             await self._show(live, call)

@@ -87,6 +87,8 @@ class Counted(Protocol):
 
     def joined(self, role: str, recovery: str) -> None: ...
 
+    def rendered(self, latency_s: float) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -708,14 +710,29 @@ class Sessions:
                 self.spawn(live, self._look_at_binding(live.session_id, conversation_id))
                 self._began(live, event.fields)
 
-    def passed(self, live: Live, kind: str, fields: dict[str, Any]) -> None:
+    def passed(self, live: Live, kind: str, fields: dict[str, Any], sender: Sender) -> None:
         """Something went by that is not recorded; a conversation's id is bound all the same."""
+        if kind == "rendered":
+            self.spawn(live, self._rendered(live, fields, sender, self.now_ms()))
         if kind == "conversation_initiation_metadata":
             conversation_id = fields["conversation_initiation_metadata_event"]["conversation_id"]
             self.spawn(live, self.bind(live.session_id, conversation_id=conversation_id))
             self._began(live, fields)
         if kind in HEARD_IN:
             self.calls.heard(live.session_id)
+
+    async def _rendered(
+        self, live: Live, fields: dict[str, Any], sender: Sender, at_ms: int
+    ) -> None:
+        """Measure how long a record took to a screen; note it of questions, and what went wrong."""
+        body = await live.record_text(fields["of_seq"])
+        if body is None:
+            return
+        record = msgspec.json.decode(body)
+        self._counted.rendered(max(0, at_ms - record["timestamp"]) / 1000)
+        problem = fields.get("problem")
+        if record["type"] == "client_tool_call" or problem is not None:
+            live.note_rendered(fields["of_seq"], sender.device_id or "", at_ms, problem)
 
     async def _look_at_binding(self, session_id: str, conversation_id: str) -> None:
         """See whether the id that a record named was free; it was bound with the record if so."""

@@ -11,7 +11,7 @@ from sys import intern
 from typing import Any, Final, Literal
 
 from companion_ws.core.errors import Unavailable
-from companion_ws.core.session import Entry, Event, Session, remember
+from companion_ws.core.session import Entry, Event, Session, note_rendered, remember
 from companion_ws.core.tool_calls import Call, content_hash
 from companion_ws.database import Database, Params, Statement, Unit
 
@@ -78,6 +78,11 @@ _TRIM: Final = (
     "DELETE FROM records WHERE session_id = ? AND seq < ?"
     " AND seq NOT IN (SELECT value FROM json_each(?))"
 )
+_TRIM_RENDERED: Final = "DELETE FROM rendered WHERE session_id = ? AND seq < ?"
+_RENDERED: Final = """
+    INSERT OR IGNORE INTO rendered (session_id, seq, device, at_ms, problem)
+    SELECT session_id, :seq, :device, :at_ms, :problem FROM sessions
+    WHERE session_id = :session_id"""
 _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
 
 _UNCALLED: Final = (
@@ -97,7 +102,9 @@ _ANSWERS_BYTES: Final = (
 )
 
 _GUARDS: Final = frozenset({_ADVANCE})
-_TABLES: Final = ("records", "requests", "state", "calls", "due", "trail", "sessions")
+_TABLES: Final = (
+    "records", "requests", "rendered", "state", "calls", "due", "trail", "sessions"
+)
 
 _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
     last_active_at_ms, ended_at_ms, seq, conversation_id, is_call"""
@@ -226,6 +233,7 @@ class Writing(Unit):
         """Remove the records before the first one kept, but for cards, and older requestIds."""
         self.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
         self.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
+        self.rows[_TRIM_RENDERED] = [(self._id, session.first_seq)]
         if oldest_request > 1:
             self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
 
@@ -358,6 +366,10 @@ class Store:
         }
         for (sender, request_id), (request_seq, _) in requests.items():
             remember(session, sender, request_id, request_seq)
+        for seq, device, problem in await read(
+            "SELECT seq, device, problem FROM rendered WHERE session_id = ?", (session_id,)
+        ):
+            note_rendered(session, seq, device, problem)
         [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (session_id, ANSWER_BYTES))
         return Stored(session, row, requests)
 
@@ -513,6 +525,29 @@ class Store:
         unit.add(sql, params)
         with contextlib.suppress(Unavailable):
             self._database.write(unit)
+
+    def note_rendered(
+        self, session_id: str, seq: int, device: str, at_ms: int, problem: str | None
+    ) -> None:
+        """Note that a device has shown a record; soon durable, and nobody waits for it."""
+        self._write_soon(
+            _RENDERED,
+            {
+                "session_id": session_id, "seq": seq, "device": device, "at_ms": at_ms,
+                "problem": problem,
+            },
+        )  # fmt: skip
+
+    async def rendered(self, session_id: str, first: int, last: int) -> list[dict[str, Any]]:
+        """Return `{of_seq, device_id, at, problem}` of who has shown records of these seqs."""
+        return [
+            {"of_seq": seq, "device_id": device or None, "at": at_ms, "problem": problem}
+            for seq, device, at_ms, problem in await self._database.read(
+                "SELECT seq, device, at_ms, problem FROM rendered"
+                " WHERE session_id = ? AND seq >= ? AND seq <= ? ORDER BY seq, at_ms",
+                (session_id, first, last),
+            )
+        ]
 
     async def trail_of(self, session_id: str) -> list[tuple[int, str, str]]:
         """Return `(at_ms, event, details as JSON)`, newest first, with all that was noted by now."""

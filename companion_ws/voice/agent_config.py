@@ -102,6 +102,10 @@ _OPTION: Final = _object(
         "id": _text("Short id that you recognise in the answer."),
         "label": _text("What the caller reads."),
         "description": _text("One more line, if it helps to choose."),
+        "price": {"type": "number", "description": "What it costs, if it costs something."},
+        "currency": _text("Of the price, for instance EUR."),
+        "image": _text("Address of a picture (https)."),
+        "badge": _text("A word that sets it apart, for instance Fastest."),
     },
     ["id", "label"],
     "One option.",
@@ -150,6 +154,21 @@ COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
             {
                 "title": _text("The question."),
                 "text": _text("What exactly is confirmed."),
+                "amount": {"type": "number", "description": "What is to be paid in all."},
+                "currency": _text("Of the amounts, for instance EUR."),
+                "items": {
+                    "type": "array",
+                    "description": "What the amount is made of.",
+                    "items": _object(
+                        {
+                            "label": _text("What the caller reads."),
+                            "amount": {"type": "number", "description": "What it costs."},
+                        },
+                        ["label", "amount"],
+                        "One line of the bill.",
+                    ),
+                },
+                "merchant": _text("Who is paid."),
                 "confirm_label": _text("The button that confirms."),
                 "cancel_label": _text("The button that declines."),
             },

@@ -171,7 +171,7 @@ class Api:
 
     async def end(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        erase = query_of(request.query, Ending).erase
+        erase = query_of(request.query, Ending).erase == "1"
         if not erase:
             _alive(summary)
         claims = request[CLAIMS]

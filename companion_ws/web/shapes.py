@@ -71,8 +71,9 @@ class Ending(Struct, kw_only=True):
     """Whether a session's end is also that of what it holds."""
 
     erase: Annotated[
-        bool, Meta(description="1: delete everything of it at once, also once it has ended")
-    ] = False
+        Literal["0", "1"],
+        Meta(description="1: delete everything of it at once, also once it has ended"),
+    ] = "0"
 
 
 class Acting(Struct, kw_only=True):
@@ -142,12 +143,22 @@ class SessionList(Struct):
     next: str | None
 
 
+class RenderedShown(Struct):
+    """That a screen has shown a record, or what of it could not be shown."""
+
+    of_seq: int
+    device_id: Annotated[str, Meta(description="of a paired phone")] | None
+    at: int
+    problem: Annotated[str, Meta(description="in words")] | None
+
+
 class Records(Struct):
     """One page of records, oldest first; `next` is the `after` of the next page."""
 
     records: list[dict[str, Any]]
     first_seq: Annotated[int, Meta(description="the oldest record kept")] | None
     next: int | None
+    rendered: list[RenderedShown]
 
 
 class Trail(Struct):

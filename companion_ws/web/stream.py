@@ -79,7 +79,8 @@ class Stream:
             yield opening + body
             opening, last, count = b",", seq, count + 1
         is_all = count < limit or not await store.records(session_id, last, 2**62, 1)
-        end = b"]," + encode({"next": None if is_all else last})[1:]
+        shown = await store.rendered(session_id, after + 1, last) if count else []
+        end = b"]," + encode({"next": None if is_all else last, "rendered": shown})[1:]
         yield end if count else opening + end
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:

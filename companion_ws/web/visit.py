@@ -24,7 +24,7 @@ from companion_ws.core.errors import (
     TokenExpired,
     TooManyRequests,
 )
-from companion_ws.core.protocol import PairingAnswer, Ping, Rendered, TokenRenew, encode
+from companion_ws.core.protocol import PairingAnswer, Ping, TokenRenew, encode
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -281,8 +281,6 @@ class Visit:
                 command, connection.sender, request_id,
                 connection=connection, size_bytes=len(message.payload), refuse=self._note,
             )
-            if isinstance(command, Rendered):
-                return self._measure(command.of_seq)
         except TooManyRequests as error:
             # Read all the same: who sent it has to know which one to send again.
             self._refused(error, _request_id(parsed, message))
@@ -344,15 +342,6 @@ class Visit:
         except NotFound as error:
             # The protocol has no word of its own for it. Source: contract section 2, errors.
             raise InvalidMessage(error.message) from None
-
-    async def _measure(self, of_seq: int) -> None:
-        try:
-            body = await self._live.record_text(of_seq)
-        except CompanionError:
-            return  # A figure less; the disk is looked after elsewhere.
-        if body is not None:
-            appended_ms = protocol.parse(body)["timestamp"]
-            self._desk.metrics.rendered((self._sessions.now_ms() - appended_ms) / 1000)
 
     def _watch_token(self) -> None:
         """Tell of the token's end in time, and close when it has come."""

@@ -344,10 +344,11 @@ async def test_after_a_restart_screens_come_back_in_any_order_and_keep_their_que
         ("companion_form", TITLE, "schema"),
     ],
 )
+@pytest.mark.parametrize("tools", [COMPANION, f"{COMPANION},a_fifth_tool"])
 async def test_a_question_with_nothing_to_tap_is_the_agents_error_at_once(
-    server: Running, name: str, parameters: Message, words: str
+    server: Running, name: str, parameters: Message, words: str, tools: str
 ) -> None:
-    agent, _ = await server.pair_of(tools=COMPANION)
+    agent, _ = await server.pair_of(tools=tools)
     call = await agent.call("t1", name, parameters=parameters)
 
     result = await agent.result("t1")

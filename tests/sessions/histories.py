@@ -33,7 +33,7 @@ import msgspec
 from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
-from companion_ws.core.session import SERVER, Event, Limits, Session, replay
+from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
 from companion_ws.database import Database, Params, Statement, Unit
 from companion_ws.files import folder
 from companion_ws.sessions.catch_up import catch_up
@@ -450,7 +450,7 @@ class World:
     def joined(self, live: Live, connection: Connection) -> None:
         assert connection.is_joined
 
-    def passed(self, live: Live, kind: str, fields: Message) -> None:
+    def passed(self, live: Live, kind: str, fields: Message, sender: Sender) -> None:
         assert kind == "user_activity"
 
     def spawn(self, live: Live, work: Coroutine[Any, Any, None]) -> None:
