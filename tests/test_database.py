@@ -84,14 +84,23 @@ async def test_everything_that_waits_while_a_commit_runs_shares_the_next_one(
     database: Database,
 ) -> None:
     commits: list[str] = []
+    is_under_way, may_end = threading.Event(), threading.Event()
     connection = database._connection
     assert connection is not None
-    connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+
+    def trace(sql: str) -> None:
+        if sql == "COMMIT":
+            commits.append(sql)
+            is_under_way.set()
+            may_end.wait(20)
+
+    connection.set_trace_callback(trace)
 
     first = Waiting(NEW, "first", "alice").write(database)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(is_under_way.wait, 20)
     others = [Waiting(NEW, f"{n:03}", "alice").write(database) for n in range(200)]
+    await asyncio.sleep(0)
+    may_end.set()
 
     assert {await waiting.fate for waiting in (first, *others)} == {None}
     assert len(commits) == 2
