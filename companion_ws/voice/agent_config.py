@@ -40,6 +40,8 @@ hard to spell. Not everybody opens it; everything must also work by voice alone.
 - A result that has a "say" field holds a sentence for the caller. Say it, in your own
   words, and go on by voice. Status "no_screen" means that nobody has opened the
   screen: read the pairing code digit by digit in three groups, once, and do not insist.
+- Status "refused" means that nothing was shown: "reason" tells what to write otherwise.
+  Try once more, then go on by voice.
 - Status "no_answer" means that the question stays on the screen. The answer comes later
   as a message of the caller, or in "companion.events" of a later tool result.
 - What arrives as a contextual update tells you what the screen shows or what was

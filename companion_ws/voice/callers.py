@@ -20,7 +20,9 @@ MAX_CHARS: Final = 256
 _COUNTED: Final = "01234567890123456789"
 """Digits in a row are what a system without a number makes up."""
 
-_SCHEME: Final = re.compile(r"\s*(?:tel|sips?|callto|phone)\s*:(?://)?", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"\s*(?:tel|sips?|sms|whatsapp|callto|phone)\s*:(?://)?", re.IGNORECASE)
+_HOST: Final = re.compile(r"\d+(?:\.\d+){3}")
+"""The address of a carrier, where there is no number before it."""
 _IN_BRACKETS: Final = re.compile(r"<([^<>]*)>")
 _WITHHELD: Final = (
     "anonymous", "asserted", "blocked", "callerid", "hidden", "international", "invalid",
@@ -55,6 +57,8 @@ def number_of(text: str, called: str = "") -> str:
     national = str(found.national_number)
     if len(set(national)) == 1 or _is_placeholder(national):
         return ""
+    if found.country_code == 1 and national[0] in "01":
+        return ""  # No area of North America begins so.
     return phonenumbers.format_number(found, phonenumbers.PhoneNumberFormat.E164)
 
 
@@ -76,7 +80,8 @@ def _bare(text: str) -> str:
 def _plain(text: str) -> str:
     """Return the characters of a number, or "" where there are others."""
     bare = _bare(text)
-    return bare if bare and not any(char.isalpha() for char in bare) else ""
+    is_number = bare and not _HOST.fullmatch(bare) and not any(char.isalpha() for char in bare)
+    return bare if is_number else ""
 
 
 def _is_placeholder(digits: str) -> bool:

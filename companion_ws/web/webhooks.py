@@ -33,6 +33,7 @@ from companion_ws.core.errors import (
     InvalidMessage,
     NotFound,
     SessionEnded,
+    SessionNotFound,
     Unauthenticated,
     Unavailable,
 )
@@ -201,12 +202,16 @@ class Webhooks:
             raise Unauthenticated(NOT_SIGNED)
         body = _object(raw)
         command = post_call_update(body, with_summary=self._config.transcripts)
-        summary = await self._find(post_call_binding(body))
-        if command is not None and summary is not None:
-            session_id, binding = summary.session_id, post_call_binding(body)
-            await self._sessions.submit(session_id, command, Sender("agent", summary.user))
-            await self._calls.over(session_id, {binding.conversation_id, binding.call_sid})
-        # Sessions end before calls are analysed; that is no failure to retry.
+        binding = post_call_binding(body)
+        summary = await self._find(binding)
+        if summary is not None:
+            ids = {binding.conversation_id, binding.call_sid}
+            await self._calls.over(summary.session_id, ids)
+            # Sessions end before calls are analysed; that is no failure to retry.
+            with contextlib.suppress(SessionEnded, SessionNotFound):
+                if command is not None:
+                    sender = Sender("agent", summary.user)
+                    await self._sessions.submit(summary.session_id, command, sender)
         return web.json_response({"status": "received"})
 
     async def signed_url(self, request: web.Request) -> web.Response:
@@ -439,7 +444,10 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = parse(raw) if raw.strip() else {}
     except InvalidMessage:
-        value = read_json(raw.decode("utf-8", "replace"))
+        try:
+            value = read_json(raw.decode("utf-8", "replace"))
+        except NotUnderstood as why:
+            raise InvalidMessage(str(why)) from None
         if value is UNREAD:
             raise
     if not isinstance(value, dict):

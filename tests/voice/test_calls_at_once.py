@@ -39,7 +39,7 @@ WITHHELD = [
     "private", "withheld", "No Caller ID", "sip:anonymous@anonymous.invalid", "tel:anonymous",
     "+266696687", "266696687", "sip:+266696687@gw.example", "7378742833", "+17378742833",
     "8656696", "+8656696", "86282452253", "+86282452253", "7748283", "94844353", "2562533",
-    "0000000000", "+10000000000", "1111111111", "9999999999", "1234567890", "911", "101", "null",
+    "0000000000", "+10000000000", "+10000000001", "sip:192.168.100.200", "+1202555****", "1111111111", "9999999999", "1234567890", "911", "101", "null",
 ]  # fmt: skip
 
 
@@ -195,6 +195,30 @@ async def test_a_call_whose_end_was_never_told_is_over_after_a_silence(
         assert calls.count == 0
     async with calling(companion_server) as second:
         assert session_of(second) == session_of(first)
+
+
+async def test_the_recording_of_a_call_ends_it_too(companion_server: CompanionServer) -> None:
+    async with calling(companion_server) as call:
+        assert companion_server.sessions.calls.count == 1
+        await call.hang_up("post_call_audio")
+        assert companion_server.sessions.calls.count == 0
+        assert await texts(companion_server, session_of(call)) == []
+
+
+async def test_a_late_end_of_the_first_call_does_not_end_the_second_in_its_session(
+    companion_server: CompanionServer,
+) -> None:
+    calls = companion_server.sessions.calls
+    async with no_end_is_told(calling(companion_server)) as first:
+        await first.tool("wait_for_companion", {"seconds": 0})
+    now_s = calls.clock_s()
+    calls.clock_s = lambda: now_s + 16 * 60
+    async with calling(companion_server) as second:
+        assert session_of(second) == session_of(first)
+        async with first:
+            first.variables = dict(second.variables)
+            await first.hang_up()
+        assert calls.is_live(session_of(second))
 
 
 async def test_what_is_said_keeps_a_call_alive(companion_server: CompanionServer) -> None:
