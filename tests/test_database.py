@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -398,3 +399,15 @@ def test_a_loop_that_is_ended_from_within_leaves_no_thread_that_keeps_the_proces
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive(), thread
+
+
+def test_no_statement_binds_in_a_way_that_python_warns_of() -> None:
+    """Numbered places with a sequence of values are deprecated from Python 3.12 on."""
+    sources = (Path(__file__).parents[1] / "companion_ws").rglob("*.py")
+    numbered = [
+        f"{path.name}: {line.strip()}"
+        for path in sources
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"\?[0-9]+\b", line)
+    ]
+    assert numbered == []

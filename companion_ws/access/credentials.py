@@ -169,12 +169,12 @@ class Credentials:
         while rows := await self._database.read(
             """
             SELECT token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms
-            FROM tokens WHERE expires_at_ms >= ?1 AND (?2 IS NULL OR user = ?2)
-            AND (?3 IS NULL OR session_id = ?3)
-            AND (-issued_at_ms, token_id) > (-?4, ?5)
-            ORDER BY issued_at_ms DESC, token_id LIMIT ?6
+            FROM tokens WHERE expires_at_ms >= ? AND (? IS NULL OR user = ?)
+            AND (? IS NULL OR session_id = ?)
+            AND (-issued_at_ms, token_id) > (-?, ?)
+            ORDER BY issued_at_ms DESC, token_id LIMIT ?
             """,
-            (now_ms, user, session_id, *before, LISTED_AT_ONCE),
+            (now_ms, user, user, session_id, session_id, *before, LISTED_AT_ONCE),
         ):
             for row in rows:
                 yield dict(zip(names, row, strict=True))

@@ -338,13 +338,13 @@ class Pairing:
         ways = await self._database.read(
             """
             SELECT EXISTS (SELECT 1 FROM pairings
-                           WHERE session_id = ?1 AND used_at_ms IS NULL AND expires_at_ms > ?2)
+                           WHERE session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?)
                 OR EXISTS (SELECT 1 FROM codes
-                           WHERE session_id = ?1 AND used_at_ms IS NULL AND expires_at_ms > ?2)
-                OR EXISTS (SELECT 1 FROM claims WHERE session_id = ?1 AND used_at_ms IS NULL
-                           AND expires_at_ms > ?2 AND allowed IS NOT 0)
+                           WHERE session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?)
+                OR EXISTS (SELECT 1 FROM claims WHERE session_id = ? AND used_at_ms IS NULL
+                           AND expires_at_ms > ? AND allowed IS NOT 0)
             """,
-            (session_id, now),
+            (session_id, now) * 3,
         )
         if ways[0][0]:
             return True
@@ -548,12 +548,12 @@ class Pairing:
                 [
                     Statement(
                         """
-                        UPDATE claims SET allowed = ?1, expires_at_ms = ?2 + ?5
-                        WHERE session_id = ?3 AND pairing_id = ?4 AND used_at_ms IS NULL
-                          AND expires_at_ms > ?2 AND allowed IS NULL
+                        UPDATE claims SET allowed = ?, expires_at_ms = ?
+                        WHERE session_id = ? AND pairing_id = ? AND used_at_ms IS NULL
+                          AND expires_at_ms > ? AND allowed IS NULL
                         """,
                         # The phone has time to ask once more after a late answer.
-                        (int(allow), now, session_id, pairing_id, int(CONFIRM_S * 1000)),
+                        (int(allow), now + int(CONFIRM_S * 1000), session_id, pairing_id, now),
                         expect=1,
                     )
                 ]

@@ -29,9 +29,9 @@ _ADVANCE: Final = """
     UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?, locked = ?
     WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
 _OF_RECORDS: Final = """
-    FROM records WHERE session_id = ?1 AND seq > ?2 AND seq <= ?3
-    AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?1)
-    ORDER BY seq LIMIT ?4"""
+    FROM records WHERE session_id = ? AND seq > ? AND seq <= ?
+    AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?)
+    ORDER BY seq LIMIT ?"""
 _BIND: Final = """
     INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
     SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ?
@@ -67,11 +67,11 @@ _CALL: Final = """
         result_seq = excluded.result_seq, body = excluded.body"""
 _TRAIL: Final = """
     INSERT INTO trail (session_id, at_ms, event, details)
-    SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"""
+    SELECT session_id, ?, ?, ? FROM sessions WHERE session_id = ?"""
 _TRIM_TRAIL: Final = """
-    DELETE FROM trail WHERE session_id = ?1 AND (event = 'refused') = ?2 AND number < (
-        SELECT number FROM trail WHERE session_id = ?1 AND (event = 'refused') = ?2
-        ORDER BY number DESC LIMIT 1 OFFSET ?3)"""
+    DELETE FROM trail WHERE session_id = ? AND (event = 'refused') = ? AND number < (
+        SELECT number FROM trail WHERE session_id = ? AND (event = 'refused') = ?
+        ORDER BY number DESC LIMIT 1 OFFSET ?)"""
 _DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
 _TRIM: Final = (
@@ -98,7 +98,7 @@ TRIM_RECORDS: Final = 32
 ANSWER_BYTES: Final = 256
 """What a row of `answers` takes besides its memory."""
 _ANSWERS_BYTES: Final = (
-    "SELECT coalesce(sum(length(memory) + ?2), 0) FROM answers WHERE session_id = ?1"
+    "SELECT coalesce(sum(length(memory) + ?), 0) FROM answers WHERE session_id = ?"
 )
 
 _GUARDS: Final = frozenset({_ADVANCE})
@@ -358,10 +358,10 @@ class Store:
         requests = {
             (intern(sender), request_id): (request_seq, intern(kind))
             for sender, request_id, request_seq, kind in await read(
-                "SELECT sender, request_id, seq, type FROM requests WHERE session_id = ?1"
+                "SELECT sender, request_id, seq, type FROM requests WHERE session_id = ?"
                 " UNION SELECT sender, request_id, seq, type FROM records"
-                " WHERE session_id = ?1 AND request_id IS NOT NULL ORDER BY seq",
-                (session_id,),
+                " WHERE session_id = ? AND request_id IS NOT NULL ORDER BY seq",
+                (session_id, session_id),
             )
         }
         for (sender, request_id), (request_seq, _) in requests.items():
@@ -370,7 +370,7 @@ class Store:
             "SELECT seq, device, problem FROM rendered WHERE session_id = ?", (session_id,)
         ):
             note_rendered(session, seq, device, problem)
-        [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (session_id, ANSWER_BYTES))
+        [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
         return Stored(session, row, requests)
 
     async def _compare_old_calls(self, session: Session) -> None:
@@ -397,14 +397,14 @@ class Store:
             total, last = 0, after
             for seq, size in await self._database.read(
                 f"SELECT seq, length(body) {_OF_RECORDS}",
-                (session_id, after, up_to, count),
+                (session_id, after, up_to, session_id, count),
             ):
                 last, total = seq, total + size
                 if total >= size_bytes:
                     break
             up_to = min(up_to, last)
         return await self._database.read(
-            f"SELECT seq, body {_OF_RECORDS}", (session_id, after, up_to, count)
+            f"SELECT seq, body {_OF_RECORDS}", (session_id, after, up_to, session_id, count)
         )
 
     async def each_record(
@@ -446,13 +446,13 @@ class Store:
             Row(*columns)
             for columns in await self._database.read(
                 f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
-                " WHERE (?1 IS NULL OR user = ?1)"
-                " AND (?2 IS NULL OR session_id IN"
+                " WHERE (? IS NULL OR user = ?)"
+                " AND (? IS NULL OR session_id IN"
                 " (SELECT session_id FROM bindings WHERE kind IN ('conversation', 'call')"
-                " AND ref = ?2))"
-                " AND (created_at_ms, session_id) < (?3, ?4)"
-                " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?5",
-                (user, conversation_id, at_ms, session_id, limit),
+                " AND ref = ?))"
+                " AND (created_at_ms, session_id) < (?, ?)"
+                " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?",
+                (user, user, conversation_id, conversation_id, at_ms, session_id, limit),
             )
         ]
 
@@ -515,10 +515,10 @@ class Store:
 
         The last KEPT_TRAIL of a session are kept, and KEPT_REFUSED of who was refused.
         """
-        self._write_soon(_TRAIL, (session_id, at_ms, event, details.decode()))
+        self._write_soon(_TRAIL, (at_ms, event, details.decode(), session_id))
         is_refused = event == "refused"
         kept = KEPT_REFUSED if is_refused else KEPT_TRAIL
-        self._write_soon(_TRIM_TRAIL, (session_id, is_refused, kept - 1))
+        self._write_soon(_TRIM_TRAIL, (session_id, is_refused, session_id, is_refused, kept - 1))
 
     def _write_soon(self, sql: str, params: Params) -> None:
         unit = Unit()

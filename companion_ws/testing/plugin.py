@@ -5,13 +5,14 @@
         await phone.choose("air")
         assert (await asking)["id"] == "air"
 
-They need pytest-asyncio. Override `companion_settings` to change the server.
+Whatever hangs fails within seconds. They need pytest-asyncio. Override `companion_settings` to change the server.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 # What is imported here is imported by every pytest run of whoever has this package installed;
 # so the rest is imported where it is used.
+
+
+WITHIN_S: Final = 10.0
+"""A server in the same process answers in milliseconds; a test that waits longer hangs."""
 
 
 @pytest.fixture
@@ -60,7 +65,9 @@ if async_fixture is not None:
     @async_fixture
     async def companion(companion_server: CompanionServer) -> AsyncIterator[CompanionClient]:
         """An agent in a new session of user `alice`."""
-        async with companion_server.client() as client:
+        async with companion_server.client(
+            open_timeout_s=WITHIN_S, answer_within_s=WITHIN_S
+        ) as client:
             yield client
 
     @async_fixture
@@ -70,7 +77,9 @@ if async_fixture is not None:
         """A phone paired with the session of `companion`."""
         from .phone import Phone
 
-        invitation = await companion.pair()
-        async with await Phone.pair(companion_server.url, invitation.code) as paired:
-            await companion.wait_for_screen()
+        async with asyncio.timeout(WITHIN_S):
+            invitation = await companion.pair()
+            paired = await Phone.pair(companion_server.url, invitation.code)
+        async with paired:
+            await companion.wait_for_screen(WITHIN_S)
             yield paired
