@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
+import unicodedata
 import uuid
 from hashlib import sha256
 from typing import Final
 
 CODE_DIGITS: Final = 9
+_MOST_TYPED: Final = 4096
+"""Longer than any sentence around a code."""
+_TOGETHER: Final = re.compile(r"[0-9](?:[\s._·/-]{0,3}[0-9])*")
+
+
+def digits_of(text: str) -> str | None:
+    """Return the nine digits somebody typed, pasted or was read; None where there are none.
+
+    They may be any script's digits, with whatever stands between and around them. The twin of
+    `codeIn` in static/js/core/protocol.js; tests/wire/codes holds both to the same cases.
+
+    >>> digits_of("Code: \u200b\u0661\u0662\u0663 \u2013 456 789")
+    '123456789'
+    """
+    plain = "".join(map(_plain, unicodedata.normalize("NFKC", text[:_MOST_TYPED])))
+    every = re.sub(r"[^0-9]", "", plain)
+    if len(every) == CODE_DIGITS:
+        return every
+    # In a sentence with other numbers: nine that stand together.
+    groups = (re.sub(r"[^0-9]", "", group) for group in _TOGETHER.findall(plain))
+    whole = [digits for digits in groups if len(digits) == CODE_DIGITS]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _plain(letter: str) -> str:
+    category = unicodedata.category(letter)
+    if category == "Nd":
+        return str(unicodedata.decimal(letter))
+    return "" if category == "Cf" else "-" if category == "Pd" else letter
 
 
 def session_part(session_id: str) -> str:

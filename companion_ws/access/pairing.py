@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import sqlite3
 import uuid
@@ -12,10 +11,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from companion_ws.access.derived import (
-    CODE_DIGITS,
     claim_of,
     code_hash_of,
     code_of,
+    digits_of,
     hash_of,
     session_part,
     ticket_of,
@@ -407,8 +406,8 @@ class Pairing:
         return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
 
     async def _way_of_code(self, code: str) -> _Way | None:
-        digits = re.sub(r"[\s\-‐-―]", "", code)
-        if re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", digits) is None:
+        digits = digits_of(code)
+        if digits is None:
             return None
         for key in self._keys.derive_all("pairing"):
             code_hash = code_hash_of(key, digits)

@@ -221,6 +221,7 @@ export class Connection {
     if (!this.#recordsRelayed) this.#recordsRelayed = null
     this.#begin()
     this.#tell({ phase: "open" })
+    this.#options.outbox.reread?.()
     for (const entry of [...this.#options.outbox.entries]) this.#refuseTooLarge(entry)
   }
 

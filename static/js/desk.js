@@ -1,9 +1,9 @@
 // What the owner's pages share: signing in, asking before it is too late, copying, saving.
 
-import { ask } from "./api.js"
+import { ask, serverClock } from "./api.js"
 import { fragmentOf } from "./core/protocol.js"
 import { fillIn, h, icon } from "./dom.js"
-import { signedIn } from "./keep.js"
+import { readdress, signedIn } from "./keep.js"
 
 /**
  * The token this tab is signed in with, or null. A link's fragment is read once and
@@ -11,7 +11,7 @@ import { signedIn } from "./keep.js"
  */
 export async function signIn() {
   const fragment = fragmentOf(location.hash)
-  if (location.hash) history.replaceState(null, "", location.pathname + location.search)
+  if (location.hash) readdress(location.pathname + location.search)
   if (fragment.kind === "token") signedIn.keep(fragment.value)
   if (fragment.kind === "signin") {
     const { body } = await ask("POST", "sign-in", { body: { ticket: fragment.value } })
@@ -113,7 +113,7 @@ export async function allRecords(token, sessionId) {
 }
 
 /** "5 minutes ago". */
-export function ago(ms, nowMs = Date.now()) {
+export function ago(ms, nowMs = serverClock.nowMs) {
   const away = ms - nowMs
   const format = new Intl.RelativeTimeFormat("en", { numeric: "auto" })
   if (Math.abs(away) < 45_000) return "just now"

@@ -82,7 +82,7 @@ export class Feed {
   #build() {
     const words = this.#words
     const page = this.#page
-    page.captions = h("companion-captions", { on: { say: (event) => this.#live.say(event.detail) } })
+    page.captions = h("companion-captions", { on: { say: (event) => this.#say(event) } })
     page.lights = h("connection-lights")
     page.title = h("h1", { class: "bar-title" }, words("companion"))
     page.banner = h("div", { class: "banner", hidden: true })
@@ -144,17 +144,17 @@ export class Feed {
   }
 
   #paintBanner() {
-    const { status, offlineSince, session, asOf } = this.#live
+    const { status, offlineForMs, session, asOf } = this.#live
     const { banner } = this.#page
     const words = this.#words
-    const isLost = status.phase !== "ended" && offlineSince && Date.now() - offlineSince > BANNER_AFTER_MS
+    const isLost = status.phase !== "ended" && offlineForMs > BANNER_AFTER_MS
     const isExpiring = status.phase === "open" && session.expiringAt
     const key = isLost ? `lost ${asOf}` : isExpiring ? "expiring" : ""
     if (banner.dataset.key === key) return
     banner.dataset.key = key
     banner.hidden = key === ""
     if (isLost) {
-      const time = this.#clock(asOf ?? offlineSince)
+      const time = this.#clock(asOf ?? this.#live.nowMs)
       const old = session.seq > 0 ? h("span", { class: "banner-detail" }, words("as_of", { time })) : null
       fillIn(banner, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, words("reconnecting")), old)
     } else if (isExpiring) {
@@ -168,7 +168,7 @@ export class Feed {
     if (status.phase !== "ended" || this.#page.alarm.firstChild) return
     clearInterval(this.#tick)
     this.#wakeLock?.release?.()
-    fillIn(this.#page.alarm, terminal(status.code, this.session, this.#words, this.#isEmbedded))
+    fillIn(this.#page.alarm, terminal(status.code, this.session, this.#words, { isEmbedded: this.#isEmbedded, hasTaps: this.#live.hasTaps }))
     scrollTo({ top: 0 })
   }
 
@@ -389,6 +389,12 @@ export class Feed {
     this.#buzz()
   }
 
+  #say(event) {
+    if (this.#live.say(event.detail)) return
+    event.preventDefault()
+    this.#news.toast(this.#words("too_long"))
+  }
+
   #pendingAnswer(call) {
     const entry = this.#live.pending(`call:${call.id}`)
     if (!entry) return null
@@ -415,6 +421,7 @@ export class Feed {
     const code = this.#live.refusals.get(about)
     if (!code) return ""
     if (code === "tool_closed") return ""
+    if (code === "body_too_large") return this.#words("too_long")
     return this.#words(code === "revision_conflict" ? "changed_meanwhile" : "not_sent")
   }
 
@@ -538,14 +545,15 @@ function sentenceOf(option) {
   return option.price ? `${option.label}, ${option.price}` : option.label
 }
 
-const ENDS = { 4501: "revoked", 4401: "expired", 4510: "expired", 4504: "expired" }
+const ENDS = { 4501: "revoked", 4401: "away", 4510: "expired", 4504: "expired" }
 
-function terminal(code, session, words, isEmbedded) {
+function terminal(code, session, words, { isEmbedded, hasTaps }) {
   const kind = session.ended ? "ended" : (lookUp(ENDS, code) ?? "refused")
-  const text = lookUp({ ended: "ended_text", revoked: "revoked_text", expired: "expired_text", refused: "scan_again_text" }, kind)
+  const text = lookUp({ ended: "ended_text", revoked: "revoked_text", expired: "expired_text", away: "away_text", refused: "scan_again_text" }, kind)
   return h("section", { class: "terminal" },
     h("h2", {}, words(`${kind}_title`)),
     h("p", {}, words(text)),
+    kind === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
     isEmbedded || kind === "refused" ? null : h("p", { class: "muted" }, words("scan_again_text")),
     isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
 }

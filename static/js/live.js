@@ -1,12 +1,14 @@
 // One session on one screen: the fold, the connection and what a person's taps become. No DOM.
 
 import { lookUp } from "./core/protocol.js"
-import { socketAddress } from "./api.js"
+import { serverClock, socketAddress } from "./api.js"
 import { Connection } from "./connection.js"
 import { apply, emptySession, isCaughtUp, isOpen } from "./core/session.js"
 import { newRequestId, Outbox, paired, views } from "./keep.js"
 
 const SAVE_MS = 500
+/** Closes after which nothing of a session is left for this device. Source: contract section 2. */
+const OVER = new Set([4501, 4504, 4510])
 /** The result of a card that was shown. Source: contract section 4. */
 const SHOWN = '{"status":"shown"}'
 /** What counts as an update a person may have missed. */
@@ -30,9 +32,8 @@ export class Live {
     this.#options = options
     this.session = emptySession()
     this.status = { phase: "connecting", code: null }
-    this.offlineSince = Date.now()
+    this.offlineSince = performance.now()
     this.asOf = null
-    this.offset = 0
     this.refusals = new Map()
     this.#restore()
     this.#outbox = new Outbox(options.storage, options.sessionId ?? "own")
@@ -68,9 +69,14 @@ export class Live {
     this.#connection.stop()
   }
 
-  /** The server's clock, as far as this one knows. */
+  /** The server's clock, as far as this one knows; no step of the phone's own moves it. */
   get nowMs() {
-    return Date.now() + this.offset
+    return serverClock.nowMs
+  }
+
+  /** How long there has been no connection, 0 where there is one. */
+  get offlineForMs() {
+    return this.offlineSince === null ? 0 : performance.now() - this.offlineSince
   }
 
   get isConnected() {
@@ -80,6 +86,11 @@ export class Live {
   /** What waits under `about` for its acknowledgement, or null. */
   pending(about) {
     return this.#outbox.entries.find((entry) => entry.about === about) ?? null
+  }
+
+  /** Whether something a person did is still to be sent. */
+  get hasTaps() {
+    return this.#outbox.entries.length > 0
   }
 
   isMine(answer) {
@@ -147,8 +158,9 @@ export class Live {
     )
   }
 
+  /** Say something instead of speaking; whether it can be sent. */
   say(text) {
-    this.#send({ type: "user_message", text })
+    return this.#send({ type: "user_message", text })
   }
 
   act(command, about = null) {
@@ -167,15 +179,18 @@ export class Live {
 
   #send(command, about = null, next = []) {
     const entry = this.#connection.send(command, about, next)
-    this.#own.add(entry.command.requestId)
+    const { requestId } = entry.command
+    this.#own.add(requestId)
     this.#options.onChange()
+    return this.#outbox.find(requestId) !== null
   }
 
   #hear(message) {
     const before = this.session
     const joined = message.type === "session_joined"
+    const isReplayed = typeof message.seq === "number" && message.seq <= before.horizon
+    if (joined || !isReplayed) serverClock.hear(message.timestamp)
     if (joined) {
-      this.offset = message.timestamp - Date.now()
       this.#missed = 0
       this.#caughtUp = false
     }
@@ -201,11 +216,12 @@ export class Live {
 
   #change(status) {
     if (status.phase === "open") this.offlineSince = null
-    else this.offlineSince ??= Date.now()
+    else this.offlineSince ??= performance.now()
     this.status = status
     if (status.phase === "ended") {
-      this.asOf ??= Date.now()
-      if (this.session.id) paired.forget(this.session.id)
+      this.asOf ??= this.nowMs
+      // Whose token ran out may come back with a new code, and finds all as it was.
+      if (this.session.id && (OVER.has(status.code) || this.session.ended)) paired.forget(this.session.id)
       clearTimeout(this.#saving)
       this.#saving = -1
     } else if (status.phase === "open") this.asOf = null
@@ -229,7 +245,7 @@ export class Live {
     const { session } = this
     const lists = ["state", "calls", "actions"].map((name) => [name, [...lookUp(session, name)]])
     views.save(session.id, {
-      at: this.isConnected ? Date.now() : (this.asOf ?? Date.now()),
+      at: this.isConnected ? this.nowMs : (this.asOf ?? this.nowMs),
       own: [...this.#own].slice(-100),
       session: { ...session, ...Object.fromEntries(lists), presence: [] },
     })

@@ -48,6 +48,7 @@ class Server:
     """The whole application on a real port, which it keeps when it is restarted."""
 
     def __init__(self, data: Path, **settings: Any) -> None:
+        self.data = data
         self._settings = {"data": data, **settings}
         self._runner: web.AppRunner | None = None
         self.port = 0

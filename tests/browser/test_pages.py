@@ -316,6 +316,11 @@ async def test_the_session_manager_makes_names_exports_and_ends(world: World) ->
 
     await desk.get_by_role("button", name="End", exact=True).click()
     await desk.get_by_role("dialog").get_by_role("button", name="End session").click()
+    await expect(desk.get_by_text("ended just now")).to_be_visible()
+    if not await desk.get_by_role("button", name="Erase").is_visible():
+        await desk.get_by_text("More", exact=True).click()
+    await desk.get_by_role("button", name="Erase").click()
+    await desk.get_by_role("dialog").get_by_role("button", name="Erase").click()
     await expect(desk.get_by_text("No session yet")).to_be_visible()
 
 

@@ -72,6 +72,10 @@ class Storage {
   getItem = (key) => this.#items.get(key) ?? null
   setItem = (key, value) => this.#items.set(key, value)
   removeItem = (key) => this.#items.delete(key)
+  key = (at) => [...this.#items.keys()].at(at) ?? null
+  get length() {
+    return this.#items.size
+  }
 }
 
 const JOINED = { type: "session_joined", seq: 0 }
@@ -224,4 +228,41 @@ test("storage that refuses costs no tap while the page lives", () => {
   wire.tell(JOINED)
 
   assert.equal(wire.socket.sent.length, 1)
+})
+
+test("two tabs of one phone are offline, a tap in each, both are closed: each arrives once", () => {
+  const [one, other] = [connect(), connect()]
+  const first = one.send({ type: "user_message", text: "one" }).command
+  const second = other.send({ type: "user_message", text: "other" }, null, [{ type: "user_message", text: "then" }]).command
+  const third = one.send({ type: "user_message", text: "one again" }).command
+  one.stop()
+  other.stop()
+
+  connect()
+  wire.tell(JOINED)
+  assert.deepEqual(wire.socket.sent, [first, second, third])
+  for (const [at, { requestId }] of [first, second, third].entries()) wire.tell({ type: "user_message", seq: at + 1, requestId })
+  assert.deepEqual(wire.socket.sent.slice(3).map(({ text }) => text), ["then"])
+  wire.tell({ type: "user_message", seq: 4, requestId: wire.socket.sent.at(-1).requestId })
+  assert.equal(storage.length, 0)
+})
+
+test("a tab that stays open sends what another left when it comes back", () => {
+  const [one, other] = [connect(), connect()]
+  other.send({ type: "user_message", text: "left behind" })
+  other.stop()
+  wire.sockets[0].onmessage({ data: JSON.stringify(JOINED) })
+
+  assert.deepEqual(wire.sockets[0].sent.map(({ text }) => text), ["left behind"])
+  one.stop()
+})
+
+test("taps that 0.1.0 kept as one list are still sent", () => {
+  const old = [{ command: { type: "user_message", text: "old", requestId: "r1" }, about: null, next: [] }]
+  storage.setItem("companion.outbox.s", JSON.stringify(old))
+  connect()
+  wire.tell(JOINED)
+
+  assert.deepEqual(wire.socket.sent.map(({ text }) => text), ["old"])
+  assert.equal(storage.getItem("companion.outbox.s"), null)
 })

@@ -1,9 +1,10 @@
 // Messages, fragments, codes and the rule of when to come back.
 
 import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
-import { decode, fragmentOf, groupedCode, resultOf, uuidFrom } from "../../static/js/core/protocol.js"
+import { decode, fragmentOf, codeIn, groupedCode, resultOf, uuidFrom } from "../../static/js/core/protocol.js"
 import { delayMs, mayReturn } from "../../static/js/core/reconnect.js"
 
 test("what is no message is no message", () => {
@@ -51,4 +52,20 @@ test("codes up to 4499 come back, later ones do not", () => {
 test("waits grow to eight seconds and are spread over all of it", () => {
   assert.deepEqual([0, 1, 2, 5, 50].map((attempt) => delayMs(attempt, 0.999999)), [249, 499, 999, 7999, 7999])
   assert.equal(delayMs(7, 0), 0)
+})
+
+test("a code is nine digits of any script, whatever stands around them", () => {
+  for (const { text, code } of JSON.parse(readFileSync(new URL("../wire/codes/typed.json", import.meta.url), "utf8"))) {
+    assert.equal(codeIn(text), code, text)
+  }
+})
+
+test("every script's digits mean what Unicode says", () => {
+  for (let code = 0; code < 0x110000; code += 1) {
+    const letter = String.fromCodePoint(code)
+    if (!/\p{Nd}/u.test(letter)) continue
+    // Ten digits of a script stand side by side, from its zero on.
+    const zero = [...Array(10).keys()].find((back) => codeIn(`12345678${String.fromCodePoint(code - back)}`) === "123456780")
+    assert.equal(codeIn(`12345678${letter}`), `12345678${zero}`)
+  }
 })

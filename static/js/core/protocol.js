@@ -171,7 +171,35 @@ export function uuidFrom(text) {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-")
 }
 
-/** Nine digits as people say them: three groups. */
+/** Nine digits as people say them: three groups; of a sentence around them, they alone. */
 export function groupedCode(code) {
-  return String(code).replace(/\D/g, "").slice(0, 9).replace(/(\d{3})(?=\d)/g, "$1 ")
+  const digits = codeIn(code) ?? plainDigits(plainText(code)).replace(/\D/g, "")
+  return digits.slice(0, 9).replace(/(\d{3})(?=\d)/g, "$1 ")
+}
+
+/**
+ * The nine digits somebody typed, pasted or was read, or null: in any script's digits, with
+ * whatever stands between and around them. The twin of `digits_of` in
+ * companion_ws/access/derived.py; tests/wire/codes holds both to the same cases.
+ */
+export function codeIn(text) {
+  const plain = plainDigits(plainText(text))
+  const all = plain.replace(/\D/g, "")
+  if (all.length === 9) return all
+  // In a sentence with other numbers: nine that stand together.
+  const groups = plain.match(/\d(?:[\s\p{Pd}._·/]{0,3}\d)*/gu) ?? []
+  const whole = groups.map((group) => group.replace(/\D/g, "")).filter((digits) => digits.length === 9)
+  return whole.length === 1 ? whole.at(0) : null
+}
+
+/** Every script's digits as 0 to 9, without what cannot be seen. */
+function plainDigits(text) {
+  const value = (digit) => {
+    // The digits of a script stand side by side, from its zero on.
+    const code = digit.codePointAt(0)
+    let before = 0
+    while (before < 100 && /\p{Nd}/u.test(String.fromCodePoint(code - before - 1))) before += 1
+    return String(before % 10)
+  }
+  return text.slice(0, MAX_TEXT).normalize("NFKC").replace(/\p{Cf}/gu, "").replace(/\p{Nd}/gu, value)
 }

@@ -33,8 +33,8 @@ class CompanionCaptions extends HTMLElement {
       event.preventDefault()
       const text = box.value.trim()
       if (text === "") return
-      box.value = ""
-      this.dispatchEvent(new CustomEvent("say", { detail: text }))
+      // What cannot be sent stays where it can be made shorter.
+      if (this.dispatchEvent(new CustomEvent("say", { detail: text, cancelable: true }))) box.value = ""
     } } }, box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
     fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), form)
   }

@@ -3,7 +3,7 @@
 // Properties in: `begin({token, sessionId, onChange})`, `renew()` after somebody joined.
 // Works on any page of an allowed origin: it asks the server it was loaded from.
 
-import { ask } from "../api.js"
+import { ask, serverClock } from "../api.js"
 import { groupedCode } from "../core/protocol.js"
 import { define, fillIn, h } from "../dom.js"
 import { command, copyButton, countdown } from "../desk.js"
@@ -11,6 +11,9 @@ import { command, copyButton, countdown } from "../desk.js"
 /** A scan takes some seconds: the picture is changed while the old ticket still lives. */
 const RENEW_BEFORE_MS = 12_000
 const RETRY_MS = 3000
+const RENEW_AT_MOST_EVERY_MS = 5000
+/** How long the server lets a link live that was asked for without a life of its own. */
+const LINK_LIFE_MS = 60_000
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
 
 export function definePairing() {
@@ -77,7 +80,10 @@ class CompanionPairing extends HTMLElement {
 
   #show(opened, svg) {
     this.#opened = opened
-    this.#receivedAt = Date.now()
+    // A fresh link lives its full minute from now: that too tells the server's time, where a
+    // page of another origin may not read it from the answer's headers.
+    serverClock.hear(opened.url_expires_at - LINK_LIFE_MS, 2000)
+    this.#receivedAt = performance.now()
     // A picture from a data: URL runs no script, whatever it holds; QR codes are plain ASCII.
     this.qr.src = `data:image/svg+xml;base64,${btoa(svg)}`
     this.code.textContent = groupedCode(opened.code)
@@ -112,17 +118,16 @@ class CompanionPairing extends HTMLElement {
 
   #tick() {
     if (!this.#opened) return
-    // What is left counts from the server's own times: clocks differ, durations do not.
-    const sinceAnswer = Date.now() - this.#receivedAt
     const { url_expires_at: urlEnd, code_expires_at: codeEnd } = this.#opened
-    const serverNow = this.#startOf() + sinceAnswer
+    const serverNow = serverClock.nowMs
     this.left.textContent = `Valid for ${countdown(codeEnd - serverNow)}, then replaced by itself`
     const isHidden = document.visibilityState === "hidden"
-    if (!isHidden && Math.min(urlEnd, codeEnd) - serverNow < RENEW_BEFORE_MS) this.renew()
+    if (!isHidden && Math.min(urlEnd, codeEnd) - serverNow < RENEW_BEFORE_MS && this.#mayRenew) this.renew()
   }
 
-  #startOf() {
-    return this.#target.nowMs ? this.#target.nowMs() - (Date.now() - this.#receivedAt) : this.#receivedAt
+  /** Whatever the clocks say, a picture stands for some seconds: somebody may be aiming at it. */
+  get #mayRenew() {
+    return performance.now() - this.#receivedAt > RENEW_AT_MOST_EVERY_MS
   }
 }
 

@@ -1,7 +1,7 @@
 // <companion-question>: a tool call of the agent, answered by tap or keyboard.
 //
 // Properties in: `show(model)` with {view, time, open, pending, receipt, note, words}.
-// Event out: "answer" with the result text.
+// Event out: "answer" with the result text; prevented where it cannot be sent.
 
 import { lookUp } from "../core/protocol.js"
 import { formValues, patternsOf, results } from "../core/questions.js"
@@ -23,8 +23,8 @@ class CompanionQuestion extends HTMLElement {
     const { view, words } = model
     const asking = model.open && ASKING.has(view.kind)
     // What a person has begun to fill in survives whatever else changes.
-    if (asking && view.kind === "form" && this.#form && !model.pending) {
-      this.#form.note.textContent = model.note ?? ""
+    if (asking && view.kind === "form" && this.#form) {
+      this.#form(model)
       return
     }
     refill(this,
@@ -89,16 +89,20 @@ class CompanionQuestion extends HTMLElement {
 
   #fill({ view, pending, words, note }) {
     const inputs = new Map(view.fields.map((field, at) => [field.name, inputOf(field, `${this.#id}-${at}`)]))
-    const remark = h("p", { class: "note", role: "status" }, note ?? "")
-    const send = h("button", { type: "submit", class: "primary", disabled: Boolean(pending) },
-      pending ? pending.text : words("send"))
+    const remark = h("p", { class: "note", role: "status" })
+    const send = h("button", { type: "submit", class: "primary" })
     const form = h("form", { class: "form", novalidate: true, on: { submit: (event) => {
       event.preventDefault()
       this.#submit(view.fields, inputs, words)
     } } },
     view.fields.map((field) => labelled(field, inputs.get(field.name), words)), remark, send)
-    if (pending) for (const input of inputs.values()) input.inert = true
-    this.#form = pending ? null : { note: remark }
+    this.#form = ({ pending: sent, note: told, words: say }) => {
+      remark.textContent = told ?? ""
+      send.disabled = Boolean(sent)
+      send.textContent = sent ? sent.text : say("send")
+      for (const input of inputs.values()) input.inert = Boolean(sent)
+    }
+    this.#form({ pending, note, words })
     return form
   }
 
@@ -108,10 +112,7 @@ class CompanionQuestion extends HTMLElement {
     const { values, wrong } = formValues(fields, entries, patterns)
     for (const [name, input] of inputs) markWrong(input, wrong.includes(name), words)
     if (wrong.length) inputs.get(wrong[0]).field.focus()
-    else {
-      this.#form = null
-      this.#answer(results.submitted(values))
-    }
+    else this.#answer(results.submitted(values))
   }
 
   #answer(result) {

@@ -7,7 +7,7 @@ import { KINDS, LANES } from "../core/trace.js"
 import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
 import { arrange, fillIn, h } from "../dom.js"
 import { defineTimeline } from "../elements/timeline.js"
-import { Outbox } from "../keep.js"
+import { Outbox, readdress } from "../keep.js"
 
 const REFRESH_MS = 3000
 const PAGE = 50
@@ -84,7 +84,7 @@ function begin(given) {
 function keep(name, value) {
   if (value) query.set(name, value)
   else query.delete(name)
-  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`)
+  readdress(`${location.pathname}${String(query) ? `?${query}` : ""}`)
 }
 
 async function refresh() {

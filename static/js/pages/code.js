@@ -1,33 +1,46 @@
 // The form of /c: nine typed digits.
 
-import { groupedCode } from "../core/protocol.js"
+import { codeIn, groupedCode } from "../core/protocol.js"
 import { fillIn, h, icon } from "../dom.js"
 
-/** The form for nine digits; `onCode(code)` resolves, or rejects with a Refusal. */
+/** The form for nine digits; `onCode(code, onAway)` resolves, or rejects with a Refusal. */
 export function codeForm(words, onCode) {
   const box = h("input", {
-    id: "code", type: "text", inputmode: "numeric", autocomplete: "one-time-code", pattern: "[0-9 ]*",
-    maxlength: "13", placeholder: "000 000 000", "aria-describedby": "code-note", autofocus: true,
+    id: "code", type: "text", inputmode: "numeric", autocomplete: "one-time-code",
+    placeholder: "000 000 000", "aria-describedby": "code-note", autofocus: true,
   })
   const note = h("p", { class: "note", id: "code-note", role: "alert" })
   const button = h("button", { type: "submit", class: "primary" }, words("join"))
-  box.addEventListener("input", () => {
+  let hurry = null
+  const tidy = (event) => {
+    // Who composes a character has not written it yet.
+    if (event.isComposing) return
     const atEnd = box.selectionStart === box.value.length
     const digits = groupedCode(box.value)
     if (atEnd && digits !== box.value) box.value = digits
     note.textContent = ""
-  })
+  }
+  box.addEventListener("input", tidy)
+  box.addEventListener("compositionend", tidy)
   const submit = async (event) => {
     event.preventDefault()
-    const code = box.value.replace(/\D/g, "")
-    if (code.length !== 9) return complain("code_short")
+    if (hurry) return hurry()
+    const code = codeIn(box.value)
+    if (code === null) return complain("code_short")
     button.disabled = true
     try {
-      await onCode(code)
+      await onCode(code, (resolve) => {
+        hurry = resolve
+        button.disabled = false
+        button.textContent = words("try_again")
+        fillIn(note, `${words("no_server")} ${words("still_trying")}`)
+      })
     } catch (error) {
-      complain(error.status === 0 ? "no_server" : error.status === 429 ? "code_limited" : "code_wrong")
+      complain(error.status === 429 ? "code_limited" : [400, 403, 404, 410].includes(error.status) ? "code_wrong" : "no_server")
     } finally {
+      hurry = null
       button.disabled = false
+      button.textContent = words("join")
     }
     return undefined
   }

@@ -1,6 +1,6 @@
 // The pairing page: the codes of one session, and who has joined with them.
 
-import { ask, deviceName, socketAddress } from "../api.js"
+import { ask, deviceName, serverClock, socketAddress } from "../api.js"
 import { Connection } from "../connection.js"
 import { apply, emptySession, isPresent } from "../core/session.js"
 import { ago, confirmed, copyButton, signIn, signInForm } from "../desk.js"
@@ -12,7 +12,6 @@ const root = document.getElementById("app")
 const sessionId = location.pathname.split("/").at(-2)
 definePairing()
 let session = emptySession()
-let offset = 0
 let devices = []
 let newest = null
 const rows = new Map()
@@ -35,7 +34,7 @@ function begin(token) {
       h("p", { class: "muted session-id" }, h("span", {}, "Session "), h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
     h("div", {}, page.joined, pairing),
     h("section", { class: "panel" }, h("h2", {}, "Devices in this session"), page.empty, page.list))
-  pairing.begin({ token, sessionId, nowMs: () => Date.now() + offset, onRefused: (error) => refuse(error) })
+  pairing.begin({ token, sessionId, onRefused: (error) => refuse(error) })
   listen(token, page)
   lookAtDevices(token, page)
 }
@@ -64,7 +63,7 @@ function listen(token, page) {
 function hear(message, token, page) {
   const before = session
   session = apply(session, message)
-  if (message.type === "session_joined") offset = message.timestamp - Date.now()
+  if (message.type === "session_joined" || typeof message.seq !== "number") serverClock.hear(message.timestamp)
   if (message.type === "pairing_request") decide(message, token)
   if (message.type === "presence" && message.role === "ui") {
     if (message.event === "joined" && !before.presence.has(message.connection_id)) welcome(message, token, page)
@@ -121,7 +120,7 @@ function paint(token, page) {
 
 function row(device, token, page) {
   const key = device.device_id ?? device.connection_id
-  const state = device.isHere ? "here now" : `last here ${ago(device.last_active_at, Date.now() + offset)}`
+  const state = device.isHere ? "here now" : `last here ${ago(device.last_active_at)}`
   // The row stays the same one: a keyboard or a finger may be on its button.
   const node = rows.get(key) ?? h("li", {},
     h("i", { class: "dot", "aria-hidden": "true" }),

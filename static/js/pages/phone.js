@@ -6,27 +6,32 @@ import { defineCard } from "../elements/card.js"
 import { defineConversation } from "../elements/conversation.js"
 import { ask, deviceName, Refusal } from "../api.js"
 import { Feed } from "../feed.js"
-import { newRequestId, paired, signedIn } from "../keep.js"
+import { newRequestId, paired, readdress, signedIn } from "../keep.js"
 import { choose, directionOf, load } from "../words.js"
 
 /** How often a phone asks whether the owner has said yes. */
 const ASK_AGAIN_MS = 1000
-/** How often a way in is tried while the network blinks: a phone changes from one to another. */
-const MAX_TRIES = 4
+/** A server restarts, a phone changes its network, a proxy has a bad minute. */
+const TRY_FOR_MS = 60_000
+const FIRST_PAUSE_MS = 300
+const LONGEST_PAUSE_MS = 4000
+const ANSWER_MS = 15_000
+/** A pause this long is worth a word. */
+const TELL_AFTER_TRIES = 2
 /** One key per ticket or code: where the answer got lost, the server gives the same seat again. */
 const keys = new Map()
 
 const root = document.getElementById("app")
 const fragment = fragmentOf(location.hash)
 // Before anything else: a secret in the address bar ends up in histories and screenshots.
-if (location.hash) history.replaceState(null, "", location.pathname + location.search)
+if (location.hash) readdress(location.pathname + location.search)
 
 for (const register of [defineCard, defineConversation]) register()
 
 const query = new URLSearchParams(location.search)
 const isEmbedded = query.has("embed")
 document.documentElement.classList.toggle("is-embedded", isEmbedded)
-const wanted = [query.get("lang"), ...navigator.languages]
+const wanted = [query.get("lang"), ...(navigator.languages ?? [navigator.language])]
 const language = await speak([])
 const place = location.pathname.split("/").at(-1)
 
@@ -49,10 +54,13 @@ async function takeScan() {
   show(joining(language.words, fragment.sessionId))
   try {
     const ticket = fragment.value
-    arrive(await enter({ ticket }, (verification) => show(comparing(language.words, verification))))
+    arrive(await enter({ ticket }, {
+      onWait: (verification) => show(comparing(language.words, verification)),
+      onAway: (hurry) => show(stuck(language.words, away(language.words), hurry)),
+    }))
   } catch (error) {
     // Scanned twice with the same phone: it has its seat already.
-    if (known && error.status !== 0) return showSession(fragment.sessionId, known.token)
+    if (known && isUsed(error)) return showSession(fragment.sessionId, known.token)
     show(stuck(language.words, excuse(error, language.words), () => takeScan()))
   }
   return undefined
@@ -61,8 +69,8 @@ async function takeScan() {
 async function showCodeForm() {
   // Who scans never types.
   const { codeForm } = await import("./code.js")
-  show(codeForm(language.words, async (code) => {
-    arrive(await enter({ code }, (verification) => show(comparing(language.words, verification))))
+  show(codeForm(language.words, async (code, onAway) => {
+    arrive(await enter({ code }, { onWait: (verification) => show(comparing(language.words, verification)), onAway }))
   }))
 }
 
@@ -91,7 +99,7 @@ function nothingHere() {
 function showSession(sessionId, token) {
   const kept = new URLSearchParams(query)
   if (sessionId) kept.set("session_id", sessionId)
-  history.replaceState(null, "", `ui?${kept}`)
+  readdress(`ui?${kept}`)
   const page = { root, main: h("main", { class: "page" }) }
   const target = { sessionId, token, device: deviceName(), isEmbedded }
   new Feed(page, target, language, speak).start()
@@ -106,31 +114,54 @@ function show(content) {
 
 /**
  * Trade a ticket or code for a token: `{token, session_id, device_id}`.
- * Where the owner must say yes first, `onWait(verification)` tells what to compare.
+ * Where the owner must say yes first, `onWait(verification)` tells what to compare; while the
+ * server is away, `onAway(hurry)` says so, and `hurry()` tries at once.
  */
-async function enter(proof, onWait) {
+async function enter(proof, { onWait, onAway }) {
   const secret = proof.ticket ?? proof.code
   if (!keys.has(secret)) keys.set(secret, newRequestId())
   const headers = { "Idempotency-Key": keys.get(secret) }
   const body = { ...proof, device: deviceName() }
-  let answer = await insistently(() => ask("POST", "pair", { body, headers }))
+  let answer = await insistently(() => pair({ body, headers }), onAway)
   while (answer.status === 202) {
     const { claim, verification } = answer.body
     onWait(verification)
     await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))
-    answer = await patiently(() => ask("POST", "pair", { body: { claim } }), { claim, verification })
+    answer = await patiently(() => pair({ body: { claim } }), { claim, verification })
   }
   return answer.body
 }
 
-/** Try again where no answer came. */
-async function insistently(attempt) {
+async function pair(request) {
+  const answer = await ask("POST", "pair", { ...request, withinMs: ANSWER_MS })
+  const { token, claim } = answer.body
+  if (typeof (answer.status === 202 ? claim : token) !== "string") throw new Refusal(0, "unreachable", "Not the server's answer.")
+  return answer
+}
+
+/** Whether the server could not be asked, or cannot say now. */
+function isAway(error) {
+  return error.status === 0 || error.status >= 500 || error.status === 408
+}
+
+/** Whether a ticket or code lets nobody in any more; only the server itself can say that. */
+function isUsed(error) {
+  return error.status === 404
+}
+
+/** Try again where no answer of the server came, for a minute. */
+async function insistently(attempt, onAway) {
+  const until = performance.now() + TRY_FOR_MS
   for (let tries = 1; ; tries += 1) {
     try {
       return await attempt()
     } catch (error) {
-      if (error.status !== 0 || tries === MAX_TRIES) throw error
-      await new Promise((resolve) => setTimeout(resolve, 150 * 2 ** tries))
+      if (!isAway(error) || performance.now() > until) throw error
+      await new Promise((resolve) => {
+        setTimeout(resolve, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tries))
+        addEventListener("online", resolve, { once: true })
+        if (tries >= TELL_AFTER_TRIES) onAway(resolve)
+      })
     }
   }
 }
@@ -140,17 +171,23 @@ async function patiently(attempt, body) {
   try {
     return await attempt()
   } catch (error) {
-    if (error instanceof Refusal && (error.status === 0 || error.status >= 500)) return { status: 202, body }
+    if (error instanceof Refusal && isAway(error)) return { status: 202, body }
     throw error
   }
 }
 
 /** What a person reads when `error` kept them out: `{title, text}`. */
 function excuse(error, words) {
-  if (error.status === 0) return { title: words("no_server"), text: "", mayRetry: true }
   if (error.code === "pairing_refused") return { title: words("confirm_refused"), text: words("used_text") }
+  if (isUsed(error) || error.code === "pairing_expired") return { title: words("used_title"), text: words("used_text") }
   if (error.status === 429) return { title: words("code_limited"), text: "", mayRetry: true }
-  return { title: words("used_title"), text: words("used_text") }
+  if (error.status === 400) return { title: words("refused_title"), text: words("scan_again_text") }
+  return { title: words("no_server"), text: "", mayRetry: true }
+}
+
+/** The same while it is tried again without being asked to. */
+function away(words) {
+  return { title: words("no_server"), text: words("still_trying"), mayRetry: true }
 }
 
 /** The page while it joins. */
