@@ -63,6 +63,10 @@ class _ServesByDefault(click.Group):
             except click.Abort:
                 say("Aborted!", err=True)
                 code = 1
+            except SystemExit:
+                if type(sys.stdout).__name__ != "PacifyFlushWrapper":
+                    raise
+                raise OutputClosed from None  # click's own words for it, when it printed help
             with closing_quietly():
                 sys.stdout.flush()
         except OutputClosed:

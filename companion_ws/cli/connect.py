@@ -60,7 +60,7 @@ def connect(
     where = url or running_url(config)
     with sentences():
         token = token or local_token(config)
-    run(_connect(where, token, parameters, certificate_at(where, config)))
+    run(_connect(where, token, parameters, certificate_at(where, config)), stays=True)
 
 
 async def _connect(

@@ -57,7 +57,7 @@ def demo(
             "tools": "companion_ws.examples.shipping",
         }
         config = config_of(settings, {})
-        run(_demo(config, pace_s, once=once, any_port=not chosen))
+        run(_demo(config, pace_s, once=once, any_port=not chosen), stays=True)
 
 
 async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) -> int:

@@ -158,7 +158,7 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
                     else:
                         say(summary(record))
 
-    run(work())
+    run(work(), stays=True)
 
 
 @click.command()
@@ -193,7 +193,7 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
                     if not keep:
                         return
 
-    run(work())
+    run(work(), stays=True)
 
 
 def summary(record: dict[str, Any]) -> str:

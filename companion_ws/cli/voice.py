@@ -78,7 +78,7 @@ def fake_elevenlabs(host: str, port: int, variables: tuple[str, ...], requires_a
     Prints what clients send, one JSON line each. Lines on stdin go to the newest
     conversation: {"call": NAME, "parameters": {…}}, {"say": TEXT}, {"hear": TEXT}, {"end": true}.
     """
-    run(_fake(host, port, variables, requires_auth))
+    run(_fake(host, port, variables, requires_auth), stays=True)
 
 
 async def _fake(host: str, port: int, variables: tuple[str, ...], requires_auth: bool) -> None:
@@ -168,7 +168,7 @@ def replay(
         token = token or local_token(config)
     where = url or running_url(config)
     player = Replay(where, token, session_id, ssl=certificate_at(where, config))
-    run(_replay(records, player, speed, check))
+    run(_replay(records, player, speed, check), stays=True)
 
 
 async def _replay(
