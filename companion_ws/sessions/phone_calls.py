@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from companion_ws.core.errors import TooManyRequests
-from companion_ws.database import Database, Statement
+from companion_ws.core.errors import TooManyRequests, Unavailable
+from companion_ws.database import Database, Statement, Unit
 
 SILENCE_S: Final = 15 * 60.0
 """A call nothing is heard of for so long is over: not every end is told."""
@@ -61,10 +61,7 @@ class PhoneCalls:
     @property
     def count(self) -> int:
         """How many calls are under way."""
-        silent = [session_id for session_id in self._heard_s if not self.is_live(session_id)]
-        for session_id in silent:
-            del self._heard_s[session_id]
-        return len(self._heard_s) + self._arriving
+        return sum(map(self.is_live, self._heard_s)) + self._arriving
 
     def is_live(self, session_id: str) -> bool:
         """Whether a call is under way in this session."""
@@ -78,6 +75,7 @@ class PhoneCalls:
         Raises:
             TooManyRequests: as many are under way as the limit allows.
         """
+        self._let_go_of_silent()
         if self._limit and self.count >= self._limit:
             raise TooManyRequests(
                 f"{self._limit} telephone calls are under way, which is the limit.",
@@ -95,17 +93,17 @@ class PhoneCalls:
         self.heard_first(session_id)
         if goes_on:
             return
-        at_ms = self._now_ms()
-        await self._database.transact(
-            [
-                Statement(
-                    "INSERT INTO phone_calls (session_id, began_at_ms)"
-                    " SELECT session_id, ? FROM sessions WHERE session_id = ?"
-                    " ON CONFLICT (session_id) DO UPDATE SET began_at_ms = excluded.began_at_ms",
-                    (at_ms, session_id),
-                )
-            ]
+        begun = Statement(
+            "INSERT INTO phone_calls (session_id, began_at_ms)"
+            " SELECT session_id, ? FROM sessions WHERE session_id = ?"
+            " ON CONFLICT (session_id) DO UPDATE SET began_at_ms = excluded.began_at_ms",
+            (self._now_ms(), session_id),
         )
+        try:
+            await self._database.transact([begun])
+        except BaseException:
+            self.forget(session_id)  # nobody was told of it, so it holds no place
+            raise
 
     async def began_at_ms(self, session_id: str) -> int:
         """Return when the newest call of this session began; 0 where none is known."""
@@ -139,6 +137,16 @@ class PhoneCalls:
         await self._database.transact(
             [Statement("DELETE FROM phone_calls WHERE session_id = ?", (session_id,))]
         )
+
+    def _let_go_of_silent(self) -> None:
+        """Forget calls that are over by silence, on the disk too: a restart must not revive them."""
+        silent = [session_id for session_id in self._heard_s if not self.is_live(session_id)]
+        for session_id in silent:
+            self.forget(session_id)
+            unit = Unit()
+            unit.add("DELETE FROM phone_calls WHERE session_id = ?", (session_id,))
+            with suppress(Unavailable):
+                self._database.write(unit)
 
     def forget(self, session_id: str) -> None:
         """The session is over, and a call in it."""

@@ -149,7 +149,10 @@ class Webhooks:
 
     async def _begin(self, binding: Binding, body: dict[str, Any]) -> Variables:
         async with self._arriving:
-            found = await self._find(binding) or await self._of_caller(binding, begins=True)
+            found = await self._find(binding)
+            if found is not None and await self._is_anothers(found.session_id, binding):
+                found = None
+            found = found or await self._of_caller(binding, begins=True)
             summary = await self._on_the_line(found, binding, body)
         state = await self._sessions.get_session_state(summary.session_id) if found else {}
         opened = await self._pairing.open(
@@ -322,6 +325,17 @@ class Webhooks:
         known = await self._sessions.leads_to(session_id, since_ms)
         claimed = {ref for kind, ref in known if kind == "conversation"}
         return None if claimed - {conversation_id} else summary
+
+    async def _is_anothers(self, session_id: str, binding: Binding) -> bool:
+        """Whether a call with other ids is under way there: two calls never share a session."""
+        if not self._calls.is_live(session_id):
+            return False
+        since_ms = await self._calls.began_at_ms(session_id)
+        known = await self._sessions.leads_to(session_id, since_ms)
+        told = [("conversation", binding.conversation_id), ("call", binding.call_sid)]
+        told = [(kind, ref) for kind, ref in told if ref]
+        kinds = {kind for kind, _ in known}
+        return not known & set(told) and any(kind in kinds for kind, _ in told)
 
     async def _of_caller(self, binding: Binding, *, begins: bool) -> Summary | None:
         """Return the session of who calls: where a call begins, one in which none is under way.

@@ -221,6 +221,19 @@ async def test_a_late_end_of_the_first_call_does_not_end_the_second_in_its_sessi
         assert calls.is_live(session_of(second))
 
 
+async def test_a_call_that_fell_silent_is_not_revived_by_a_restart(
+    companion_server: CompanionServer,
+) -> None:
+    calls = companion_server.sessions.calls
+    async with no_end_is_told(calling(companion_server, caller_id="")):
+        now_s = calls.clock_s()
+        calls.clock_s = lambda: now_s + 16 * 60
+    async with no_end_is_told(calling(companion_server, caller_id="")):
+        await companion_server.stop()
+        await companion_server.start()
+        assert companion_server.sessions.calls.count == 1
+
+
 async def test_what_is_said_keeps_a_call_alive(companion_server: CompanionServer) -> None:
     calls = companion_server.sessions.calls
     async with calling(companion_server) as call:
@@ -305,7 +318,10 @@ async def test_a_call_in_a_users_own_session_keeps_it_from_making_room() -> None
             path = f"{server.url}/elevenlabs/init"
             async with http.post(path, json={"call_sid": call.call_sid}, headers=headers) as answer:
                 variables = (await answer.json())["dynamic_variables"]
+            async with http.post(path, json={"call_sid": "CA2"}, headers=headers) as answer:
+                others = (await answer.json())["dynamic_variables"]
         assert variables["companion_session_id"] == mine.session_id
+        assert others["companion_session_id"] != mine.session_id, "two calls never share"
         for _ in range(3):
             await server.sessions.create("alice")
         assert await server.sessions.summary(mine.session_id) is not None
