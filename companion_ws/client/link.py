@@ -127,7 +127,7 @@ class Link:
                 )
         except aiohttp.WSServerHandshakeError as error:
             self.has_met_anybody = True
-            return error.status, f"the server answered the handshake with HTTP {error.status}"
+            return error.status, _no_socket(error.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return None, f"{self._url} cannot be reached ({error or type(error).__name__})"
         self.has_met_anybody = True
@@ -182,3 +182,10 @@ class Link:
             except (aiohttp.ClientError, OSError):
                 return  # The reading side sees the end, too, and tells why.
             self._outgoing.wrote(command)
+
+
+def _no_socket(status: int) -> str:
+    told = f"the handshake was answered with HTTP {status}"
+    # So answers this server, asked without `Upgrade`, and so do proxies that know no sockets.
+    hint = ": is there a proxy that strips `Upgrade`?" if status in (200, 400, 426) else ""
+    return told + hint

@@ -93,11 +93,11 @@ beforeEach(() => {
   position = { after: 0, epoch: null }
 })
 
-function connect(onMessage = () => {}) {
+function connect(query = {}, token = "cwd_t", onMessage = () => {}) {
   const connection = new Connection({
     address: "ws://companion.test/ws",
-    token: "cwd_t",
-    query: { session_id: "s", role: "ui", device: "Pixel 7", tools: "" },
+    token,
+    query: { session_id: "s", role: "ui", device: "Pixel 7", tools: "", ...query },
     position: () => position,
     outbox: new Outbox(storage, "s"),
     onMessage,
@@ -196,7 +196,7 @@ test("an ended session and a revoked device stop trying", () => {
 })
 
 test("it resumes from the last record seen, in the log it was seen in", () => {
-  connect(() => {
+  connect({}, "cwd_t", () => {
     position = { after: 7, epoch: "e1" }
   })
   wire.tell(JOINED)
@@ -265,4 +265,69 @@ test("taps that 0.1.0 kept as one list are still sent", () => {
 
   assert.deepEqual(wire.socket.sent.map(({ text }) => text), ["old"])
   assert.equal(storage.getItem("companion.outbox.s"), null)
+})
+
+test("a message that is too large costs itself alone, and the seat is kept", () => {
+  const connection = connect()
+  wire.tell({ ...JOINED, limits: { message_bytes: 200 } })
+  connection.send({ type: "user_message", text: "ä".repeat(100) }, "form")
+  assert.deepEqual(wire.socket.sent, [])
+  assert.deepEqual(refused, [["form", "body_too_large"]])
+
+  wire.tell(JOINED) // an older server says no limit, and closes
+  connection.send({ type: "user_message", text: "x".repeat(100) }, "long")
+  const { command } = connection.send({ type: "user_message", text: "short" })
+  wire.drop(1009)
+  wire.pass(1000)
+  wire.tell(JOINED)
+  assert.deepEqual(refused.at(-1), ["long", "body_too_large"])
+  assert.deepEqual(wire.socket.sent, [command])
+  assert.equal(phases.at(-1), "open")
+})
+
+test("what was refused is said again before what was said after it", () => {
+  const connection = connect({ ordered: "1" })
+  wire.tell(JOINED)
+  const said = ["a", "b", "c"].map((text) => connection.send({ type: "user_message", text }).command)
+  wire.tell({ ...said[0], seq: 1 })
+  const error = { type: "error", code: "too_many_requests", retry_after_ms: 500 }
+  wire.tell({ ...error, requestId: said[1].requestId })
+  const { command: last } = connection.send({ type: "user_message", text: "d" })
+  wire.tell({ ...error, requestId: said[2].requestId })
+  wire.pass(600)
+  const ping = wire.socket.sent.at(-1)
+  assert.deepEqual([ping.type, ping.resume], ["ping", true])
+  assert.equal(wire.socket.sent.length, 4)
+  wire.tell({ type: "pong", requestId: ping.requestId })
+  wire.pass(2000)
+
+  assert.deepEqual(wire.socket.sent.slice(4), [said[1], said[2], last])
+})
+
+test("an answer under another requestId settles the call it is about", () => {
+  const connection = connect()
+  wire.tell(JOINED)
+  const call = { tool_name: "t", tool_call_id: "c1", parameters: {} }
+  connection.send({ type: "client_tool_call", client_tool_call: call })
+  wire.tell({ type: "client_tool_call", client_tool_call: call, requestId: "of the first", seq: 3, duplicate: true })
+  wire.drop()
+  wire.pass(1000)
+  wire.tell(JOINED)
+
+  assert.deepEqual(wire.socket.sent, [])
+})
+
+test("a function gives the token, and another one when that has expired", async () => {
+  const tokens = ["cwd_old", "cwd_new"]
+  const settled = () => new Promise((resolve) => setImmediate(resolve))
+  connect({}, async () => tokens.shift())
+  await settled()
+  assert.equal(wire.socket.protocols[1], "bearer.cwd_old")
+  wire.tell(JOINED)
+  wire.drop(4401)
+  wire.pass(1000)
+  await settled()
+
+  assert.equal(wire.socket.protocols[1], "bearer.cwd_new")
+  assert.ok(!phases.some((phase) => phase.startsWith("ended")))
 })
