@@ -4,7 +4,7 @@ The time of day steps: somebody sets it, or the network does. What runs (deadlin
 expiry, ways in) is measured by a clock that does not, and that counts the time
 a machine sleeps. Both begin together, so that what was stored before the start
 means something; they part where the time of day is set, and `shown_ms`
-translates. Source: house.md, rule 15.
+translates.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _secret(text: str, default: str | None = None) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a server can be told. Source: contract sections 1 and 7.
+    """Everything a server can be told. Source: docs/operations.md.
 
     Raises:
         ValueError: a value makes no sense; the sentence says which and what would.
@@ -228,5 +228,5 @@ class Config:
 
     @property
     def is_proxied(self) -> bool:
-        """Whether a proxy or tunnel makes every caller look local. Source: contract section 5."""
+        """Whether a proxy or tunnel makes every caller look local. Source: docs/http.md."""
         return bool(self.trust_proxy or self.tunnel)

@@ -366,7 +366,7 @@ class Database:
         self._migrate()
 
     def _connect(self) -> None:
-        # The folder's files are ours alone whatever the umask (contract section 1).
+        # The folder's files are ours alone whatever the umask (docs/operations.md).
         if self._files:
             self._check_files()  # Never begin an empty one in the place of one that went.
         elif not self._path.exists():

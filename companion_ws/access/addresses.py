@@ -216,7 +216,7 @@ class Addresses:
         return name in self._machine_addresses() or name == self._route_address()
 
     def answers_host(self, host: str) -> bool:
-        """Return whether a `Host` header names us. Source: contract section 2."""
+        """Return whether a `Host` header names us. Source: docs/protocol.md."""
         name = host_name(host)
         if name is None:
             return False

@@ -50,7 +50,7 @@ class HeadlessScreen:
         return None
 
     async def _take_quote(self, data: Any) -> Message | None:
-        """Tap a quote: its state key is set, and the person says so. Source: contract section 4."""
+        """Tap a quote: its state key is set, and the person says so. Source: docs/protocol.md."""
         if not isinstance(data, dict) or not isinstance(data.get("select"), str):
             return None
         for quote in data.get("quotes", []):

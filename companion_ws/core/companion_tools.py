@@ -1,7 +1,7 @@
 """The tools the CompanionUI answers with no code of the agent's author: one list for all.
 
 Python, JavaScript (static/js/core/protocol.js) and docs/protocol.md are held to it by
-tests/wire/companion_tools/list.json. Source: contract section 4.
+tests/wire/companion_tools/list.json. Source: docs/protocol.md.
 """
 
 from __future__ import annotations

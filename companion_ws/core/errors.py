@@ -14,7 +14,7 @@ class CompanionError(Exception):
     fields of the error message, for instance `{"retry_after_ms": 120}`.
 
     Close codes 4000 to 4499 mean "come back", 4500 to 4999 "the same attempt
-    would fail the same way". Source: contract section 2.
+    would fail the same way". Source: docs/protocol.md.
     """
 
     code: ClassVar[str] = "internal"

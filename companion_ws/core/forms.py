@@ -5,7 +5,7 @@ deep), `enum`, `oneOf` and `anyOf` of `const`s, `minLength`, `maxLength`, `patte
 patterns.py), `format` (date, time, date-time, email, uri), `minimum`, `maximum`,
 `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `minItems`, `maxItems`,
 `uniqueItems` and `additionalProperties: false`. What is beyond that is not checked: the
-CompanionUI cannot ask it either. Source: contract section 4.
+CompanionUI cannot ask it either. Source: docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Rules of this file:
 2. ElevenLabs' nesting and the flat form are both read; what leaves is nested.
 3. Unknown fields are ignored, wrong ones refused with a sentence.
 
-Source: contract sections 2 and 7.
+Source: docs/protocol.md and docs/operations.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_TIMEOUT_MS: Final = 18_000
 Json = Any
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
-"""Of the state. Source: contract section 7."""
+"""Of the state. Source: docs/operations.md."""
 Kinds = dict[str, type]
 Revision = Annotated[int, Meta(ge=0)]
 

@@ -7,7 +7,7 @@ Rules of this file:
 3. A state value is kept as the JSON text it was stored as, so that a snapshot
    repeats it byte for byte.
 
-Source: contract sections 2 to 4.
+Source: docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A call of a *server tool* waits until the tool returns. A call the *screens*
 answer waits until one does; when none can, or none does in time, the agent is
 released with a sentence it can speak while the question stays open, so that a
-late answer still counts. Source: contract section 4.
+late answer still counts. Source: docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def content_hash(tool_name: str, parameters: dict[str, Any]) -> bytes:
     """Return what two calls share exactly if they ask the same.
 
     Parameters are compared as JSON values: the order of keys does not count, and
-    1 equals 1.0. Source: contract section 4.
+    1 equals 1.0. Source: docs/protocol.md.
 
     >>> content_hash("t", {"a": 1, "b": [2.0]}) == content_hash("t", {"b": [2], "a": 1.0})
     True

@@ -25,7 +25,7 @@ TURNS: Final = 5
 HEARTBEAT_S: Final = 10.0
 """A connection that has been silent for this long is asked for a sign of life."""
 ANSWER_S: Final = 4.5
-"""How long a peer has for it: a dead one is gone within 16 s (contract section 7)."""
+"""How long a peer has for it: a dead one is gone within 16 s (docs/operations.md)."""
 MAX_AHEAD: Final = 256
 MAX_AHEAD_BYTES: Final = 512 * 1024
 """Commands of one connection that may be accepted and not yet stored."""

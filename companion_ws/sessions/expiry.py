@@ -2,8 +2,8 @@
 
 All of it goes by the clock that runs: setting the time of day changes nothing.
 A start gives everybody time, and so does a while in which the machine slept or
-the process stood still: nothing expires for two minutes then. Source: contract
-section 3, house.md "What is due".
+the process stood still: nothing expires for two minutes then. Source:
+docs/sessions.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 With the limits as they are everything fits. Where somebody has raised them, the newest
 of each list is carried, and `left_out` counts what is not; the state can be asked for by
-`state_get`, records by `GET /sessions/{id}/records`. Source: contract section 7.
+`state_get`, records by `GET /sessions/{id}/records`. Source: docs/operations.md.
 """
 
 from __future__ import annotations

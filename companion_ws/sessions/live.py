@@ -9,7 +9,7 @@ Rules of this file:
 3. The disk has the last word. A refused commit throws memory away: the whole
    line is answered `unavailable`, the tip is read anew, nothing is undone by hand.
 
-Source: house.md "The line".
+Source: docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -632,7 +632,7 @@ class Live:
         self.tell(body, but=connection)
 
     def _recovery(self, after: int | None, epoch: str | None) -> str:
-        """Source: contract section 2, "recovery"."""
+        """Source: docs/protocol.md, "recovery"."""
         if after is None:
             return "none"
         if after == 0:

@@ -3,7 +3,6 @@
 Nothing here awaits. aiohttp's own drain is never used: a sender cancelled in
 it poisons the socket for all others. What a loop tick produced leaves in one
 write, and whoever does not read is cut off alone.
-Source: research/security-reliability.md sections 0.1, 0.2 and 2.4.
 """
 
 from __future__ import annotations

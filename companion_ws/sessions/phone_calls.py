@@ -3,7 +3,7 @@
 A call is under way from its initiation to its post-call webhook, the end of its session,
 or SILENCE_S without a tool call, a transcript or a poll. A session has one at most. Its
 sessions and connections are bounded by the number of calls, not by their owner's limits.
-Source: contract section 7.
+Source: docs/operations.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calls on their way to an answer: by a server tool, by a screen, or by saying why not.
 
-Source: contract section 4.
+Source: docs/protocol.md.
 """
 
 from __future__ import annotations

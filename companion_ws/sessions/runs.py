@@ -2,7 +2,7 @@
 
 A tool is its author's code. It may raise anything (`sys.exit()` raises too),
 hang, or refuse to be cancelled; the agent gets one outcome in time all the same.
-Source: contract section 4.
+Source: docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A tool is a plain or async function marked `@tool`. Its first parameter is the
 `ToolCall`; the others come from the call's `parameters`, checked against their
 annotations, and what is not asked for is left out. What it returns becomes the
-result. Source: contract sections 4 and 6.
+result. Source: docs/protocol.md and docs/clients.md.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from .inbox import WAIT_S, Inbox
 
 RESPONSE_TIMEOUT_S: Final = 20.0
-"""What a client tool at ElevenLabs waits by default. Source: research/voice-agents.md 1.4."""
+"""What a client tool at ElevenLabs waits by default."""
 POLICY_VIOLATION: Final = 1008
 _FIRST_MESSAGE_S: Final = 10.0
 

@@ -35,7 +35,7 @@ class FakeElevenLabs:
     `requires_auth` refuses a socket that brings no signed URL; `api_key`, if
     given, is the only one signed URLs are handed out for.
 
-    Source: research/voice-agents.md sections 1.1 to 1.8.
+    What it knows of the protocol is ElevenLabs' public AsyncAPI and OpenAPI documents.
     """
 
     def __init__(

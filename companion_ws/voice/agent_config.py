@@ -1,7 +1,4 @@
-"""What to paste into an agent at ElevenLabs: its tools, its variables and what it must know.
-
-Source: research/voice-agents.md sections 1.4, 2.2 and 2.3.
-"""
+"""What to paste into an agent at ElevenLabs: its tools, its variables and what it must know."""
 
 from __future__ import annotations
 

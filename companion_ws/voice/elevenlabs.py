@@ -9,7 +9,7 @@ Rules of this file:
 3. What the screens say waits until the conversation is there. Nothing is dropped
    but an update that a newer one with the same `context_id` replaces.
 
-Source: contract section 6; research/voice-agents.md sections 1.3 to 1.5 and 6.
+Source: docs/voice.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ElevenLabs' webhooks say about a telephone call, read and answered in our words.
 
 Nothing here asks or stores: requests in, values out. Every field of theirs is
-optional. Source: research/voice-agents.md sections 2.1 to 2.7.
+optional.
 """
 
 from __future__ import annotations

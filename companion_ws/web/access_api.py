@@ -59,7 +59,7 @@ audit = structlog.get_logger("companion_ws.audit")
 
 
 class AccessApi:
-    """Answers the routes of contract section 5 that let somebody in or out."""
+    """Answers the routes of docs/http.md that let somebody in or out."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from companion_ws.access.limits import source_of
 from companion_ws.core.errors import BadRequest, BodyTooLarge, Unavailable
 
 BODY_S: Final = 10.0
-"""How long a body may take to arrive. Source: contract section 7."""
+"""How long a body may take to arrive. Source: docs/operations.md."""
 SMALL_BYTES: Final = 64 * 1024
 SMALL_PLACES: Final = 256
 """Bodies of strangers at once: 16 MiB."""

@@ -1,7 +1,4 @@
-"""The headers every answer carries, errors and refused handshakes included.
-
-Source: research/security-reliability.md section 1.9.
-"""
+"""The headers every answer carries, errors and refused handshakes included."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ NO_BRAND: Final = Brand()
 
 
 class Pages:
-    """Static shells: the same bytes for every session, user and token. Source: contract section 5.
+    """Static shells: the same bytes for every session, user and token. Source: docs/http.md.
 
     Only files that lay in `static` (by default our own) when the server started are ever served; each
     is prepared once, and once more when it has changed since.

@@ -36,7 +36,7 @@ from companion_ws.web.joining import Join
 from companion_ws.web.websocket import WebSocket
 
 EXPIRING_S: Final = 300.0
-"""How long before its end a session token is told to renew. Source: contract section 2."""
+"""How long before its end a session token is told to renew. Source: docs/protocol.md."""
 CLOSE_S: Final = 1.5
 """How long a peer has to answer our close frame."""
 PACE_S: Final = 0.005
@@ -240,7 +240,7 @@ class Visit:
     def _has_no_room(self) -> bool:
         """Whether the disk should catch up first, or the peer read what it caused.
 
-        Source: house.md "The line", rule 7.
+        Source: docs/architecture.md.
         """
         connection = self.connection
         return (
@@ -340,7 +340,7 @@ class Visit:
                 self._live.session_id, command.pairing_id, command.allow
             )
         except NotFound as error:
-            # The protocol has no word of its own for it. Source: contract section 2, errors.
+            # The protocol has no word of its own for it. Source: docs/protocol.md, errors.
             raise InvalidMessage(error.message) from None
 
     def _watch_token(self) -> None:

@@ -16,7 +16,7 @@ Rules of this file:
 1. A peer that sends many messages in one piece gets MESSAGES_A_TURN of them
    read, then everybody else's turn comes.
 2. A connection that is over refers to nobody: `take` is dropped with it, so
-   that the collector finds no cycle. Source: house.md, rule 12.
+   that the collector finds no cycle.
 """
 
 from __future__ import annotations

@@ -451,7 +451,7 @@ export class Feed {
     if (missed > 0) this.#news.toast(this.#words("n_missed", { n: missed }))
   }
 
-  /** The agent's four commands. Source: contract section 2, `screen_command`. */
+  /** The agent's four commands. Source: docs/protocol.md, `screen_command`. */
   #obey(message) {
     if (message.type !== "screen_command") return
     const { name, target, text } = message

@@ -7,9 +7,9 @@ import { apply, emptySession, isCaughtUp, isOpen } from "./core/session.js"
 import { newRequestId, Outbox, paired, views } from "./keep.js"
 
 const SAVE_MS = 500
-/** Closes after which nothing of a session is left for this device. Source: contract section 2. */
+/** Closes after which nothing of a session is left for this device. Source: docs/protocol.md. */
 const OVER = new Set([4501, 4504, 4510])
-/** The result of a card that was shown. Source: contract section 4. */
+/** The result of a card that was shown. Source: docs/protocol.md. */
 const SHOWN = '{"status":"shown"}'
 /** What counts as an update a person may have missed. */
 const VISIBLE = new Set(["contextual_update", "client_tool_call"])

@@ -49,7 +49,7 @@ export function receiptOf(call, view, about, mine) {
   }
 }
 
-/** The result text of a tap: what goes back to the agent as JSON. Source: contract section 4. */
+/** The result text of a tap: what goes back to the agent as JSON. Source: docs/protocol.md. */
 export const results = {
   shown: () => JSON.stringify({ status: "shown" }),
   chosen: (option) => JSON.stringify({ status: "chosen", id: option.id, label: option.label }),

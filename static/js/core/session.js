@@ -5,7 +5,7 @@
 
 import { callOf, correctionIn, isPlain, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
 
-/** A question closes by itself this long after it was asked. Source: contract section 4. */
+/** A question closes by itself this long after it was asked. Source: docs/protocol.md. */
 export const QUESTION_LIFE_MS = 600_000
 /** As many as the server hands to one who joins late. */
 export const MAX_CARDS = 20
