@@ -78,17 +78,16 @@ class Batch:
             self._frames = b"".join(parts)
         return self._frames
 
-    @property
-    def events(self) -> bytes:
-        """Server-sent events; `id` is the seq of a record."""
+    def events(self, epoch: str) -> bytes:
+        """Server-sent events; `id` is the log's epoch and the seq of a record."""
         if self._events is None:
-            self._events = b"".join([event(seq, body) for seq, body in self.messages])
+            self._events = b"".join([event(epoch, seq, body) for seq, body in self.messages])
         return self._events
 
 
-def event(seq: int | None, body: bytes) -> bytes:
+def event(epoch: str, seq: int | None, body: bytes) -> bytes:
     """Return one server-sent event. JSON text holds no line break, so one data line is enough."""
-    head = b"" if seq is None else b"id: %d\n" % seq
+    head = b"" if seq is None else b"id: %b:%d\n" % (epoch.encode(), seq)
     return head + b"data: " + body + b"\n\n"
 
 
@@ -97,7 +96,7 @@ class Outbox:
 
     `on_slow` is called when more than the bound is left unread after a burst's time, at
     once for several times the bound, and when nothing moves for STALL_S, in a replay for
-    REPLAY_STALL_S.
+    REPLAY_STALL_S. `events_of` is the epoch of the log where events are sent and not frames.
     """
 
     def __init__(
@@ -106,13 +105,13 @@ class Outbox:
         limit_bytes: int,
         on_slow: Callable[[str], None],
         *,
-        as_events: bool = False,
+        events_of: str | None = None,
         soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._transport = transport
         self._limit_bytes = limit_bytes
         self._on_slow = on_slow
-        self._as_events = as_events
+        self._events_of = events_of
         self._pending: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._soon = soon if soon is not None else self._loop.call_soon
@@ -150,7 +149,7 @@ class Outbox:
         """
         if self.is_closed:
             return
-        data = batch.events if self._as_events else batch.frames
+        data = batch.frames if self._events_of is None else batch.events(self._events_of)
         self._queue(data)
         if is_exempt:
             self._exempt += len(data)
@@ -188,7 +187,7 @@ class Outbox:
         self.is_closed = True
         if self._transport.is_closing():
             return
-        if not self._as_events:
+        if self._events_of is None:
             self._transport.write(close_frame(code, reason))
             self._loop.call_later(CLOSE_S, self.abort)
         else:
@@ -231,7 +230,7 @@ class Outbox:
         self._pending.clear()
         if self._transport.is_closing():
             return
-        if self._as_events:
+        if self._events_of is not None:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._allowance and not self._transport.get_write_buffer_size():
             self._allowance = 0
@@ -239,7 +238,7 @@ class Outbox:
         self._exempt = 0
         self._transport.write(data)
         self._written += len(data)
-        if self._as_events:
+        if self._events_of is not None:
             self._written_at = self._loop.time()
         if self._limit_bytes:
             self._check_bound(self._transport.get_write_buffer_size())

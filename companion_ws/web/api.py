@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any, Final
@@ -33,6 +32,7 @@ from companion_ws.core.session import Sender
 from companion_ws.logs import shown_path
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web import pieces
+from companion_ws.web.conditions import Condition
 from companion_ws.web.idempotency import Idempotency, Store
 from companion_ws.web.middleware import CLAIMS, read_json, read_named
 from companion_ws.web.routes import ADMIN, MEMBER, OWNER, USER, Route
@@ -60,6 +60,8 @@ audit = structlog.get_logger("companion_ws.audit")
 MAX_PAGE: Final = 1000
 MAX_REMEMBERED_BYTES: Final = 1024
 """Of an answer that is no record, so that a repeat may be told the same."""
+MOST_LOOKS: Final = 20
+"""How often a change is tried whose condition others keep meeting by changes of their own."""
 _UNRECORDED: Final = ("ping", "token_renew", "pairing_answer")
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
@@ -216,27 +218,31 @@ class Api:
         if entry is None:
             raise NotFound("There is no such key.")
         etag = f'"{entry[1]}"'
-        if etag in _etags(request.headers.get("If-None-Match")):
+        condition = Condition.of(request.headers)
+        if condition is not None and not condition.holds(entry[1]):
+            if not condition.matches(entry[1]):
+                raise PreconditionFailed(
+                    f"The key has revision {entry[1]}.",
+                    key=request.match_info["key"], value=msgspec.Raw(entry[0]), revision=entry[1],
+                )  # fmt: skip
             return web.Response(status=304, headers={"ETag": etag})
         return _json(raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
         self._check_rate(request)
         value, key = await read_json(request), request.match_info["key"]
-        expected = await self._expected(request, key)
-        record = await self._change(
-            request, {"type": "state_update", "key": key, "value": value, **expected}
-        )
+        record = await self._change(request, {"type": "state_update", "key": key, "value": value})
         shown = {key: {"value": record["value"], "revision": record["revision"]}}
         return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
 
     async def delete_key(self, request: web.Request) -> web.Response:
         self._check_rate(request)
         key = request.match_info["key"]
-        expected = await self._expected(request, key)
-        if not expected and await self._entry(request, key) is None:
+        condition = Condition.of(request.headers)
+        is_allowed = condition is None or condition.holds(0)
+        if is_allowed and await self._entry(request, key) is None:
             raise NotFound("There is no such key.")
-        await self._change(request, {"type": "state_delete", "key": key, **expected})
+        await self._change(request, {"type": "state_delete", "key": key})
         return web.Response(status=204)
 
     async def _entry(self, request: web.Request, key: str) -> tuple[bytes, int] | None:
@@ -244,30 +250,24 @@ class Api:
         states = await self._sessions.store.states([summary.session_id])
         return states[summary.session_id].get(key)
 
-    async def _expected(self, request: web.Request, key: str) -> dict[str, int]:
-        """Return the precondition of a change as the protocol has it."""
-        if request.headers.get("If-None-Match", "").strip() == "*":
-            return {"if_revision": 0}
-        wanted = request.headers.get("If-Match", "").strip()
-        if not wanted:
-            return {}
-        tags = ["*"] if wanted == "*" else _tags(wanted)
-        if len(tags) == 1 and re.fullmatch("[1-9][0-9]{0,14}", tags[0]):
-            return {"if_revision": int(tags[0])}
-        entry = await self._entry(request, key)
-        value, revision = (None, 0) if entry is None else (msgspec.Raw(entry[0]), entry[1])
-        if entry is None or ("*" not in tags and str(revision) not in tags):
-            raise PreconditionFailed(
-                f"The key has revision {revision}.", key=key, value=value, revision=revision
-            )
-        # Whoever changes it between this look and the change is noticed by the change.
-        return {} if "*" in tags else {"if_revision": revision}
-
     async def _change(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
-        try:
+        """Change a key if what the headers ask for holds in the step in which it is changed."""
+        condition = Condition.of(request.headers)
+        if condition is None:
             return await self._submit(request, message)
-        except RevisionConflict as conflict:
-            raise PreconditionFailed(conflict.message, **conflict.details) from conflict
+        entry = await self._entry(request, message["key"])
+        value, revision = (None, 0) if entry is None else (msgspec.Raw(entry[0]), entry[1])
+        for _ in range(MOST_LOOKS):
+            if not condition.holds(revision):
+                break
+            try:
+                return await self._submit(request, {**message, "if_revision": revision})
+            except RevisionConflict as conflict:
+                # Somebody was faster: what is there now may fit all the same.
+                value, revision = conflict.details["value"], conflict.details["revision"]
+        raise PreconditionFailed(
+            f"The key has revision {revision}.", key=message["key"], value=value, revision=revision
+        )
 
     # Messages.
 
@@ -501,14 +501,3 @@ def _cursor(text: str) -> tuple[int, str] | None:
         return msgspec.json.decode(raw, type=tuple[int, str])
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise BadRequest("cursor is the `next` of an earlier answer.") from None
-
-
-def _etags(header: str | None) -> list[str]:
-    return [part.strip().removeprefix("W/") for part in (header or "").split(",")]
-
-
-def _tags(header: str) -> list[str]:
-    tags = [re.fullmatch(r'(?:W/)?"([^"]*)"', part.strip()) for part in header.split(",")]
-    if None in tags:
-        raise BadRequest('If-Match is the ETag of an earlier answer, for instance "12".')
-    return [tag[1] for tag in tags if tag is not None]

@@ -249,7 +249,10 @@ class Guard:
         raise NotFound("There is nothing here.")
 
     def _authenticated(self, request: web.Request, route: Route) -> Credential:
-        credential = self._tokens.show(_bearer(request))
+        ticketed = route.ticket(request) if route.ticket is not None else None
+        if ticketed is not None and _authorization(request):
+            raise BadRequest("Send a token or a ticket, not both.")
+        credential = self._tokens.show(ticketed or _bearer(request))
         if credential.claims.kind not in route.who:
             credential.let_go()
             raise Forbidden("This token may not use this route.")

@@ -53,5 +53,7 @@ class Route:
     vouch: Callable[[web.Request], bool] | None = None
     excuse: Callable[[str], web.Response] | None = None
     """What a request that `vouch` let in is answered where it is refused, or fails; given why."""
+    ticket: Callable[[web.Request], str | None] | None = None
+    """Returns the token that a request's ticket stands for, where the route takes tickets."""
     refusals: tuple[str, ...] = ("application/problem+json",)
     """What a refusal may come as."""

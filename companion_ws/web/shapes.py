@@ -96,6 +96,17 @@ class Reading(Struct, kw_only=True):
     ] = "observer"
     device: Annotated[str, Meta(description="of a stream: a label for people")] = ""
     tools: Annotated[str, Meta(description="of a stream: tools it answers, with commas")] = ""
+    ticket: Annotated[
+        str, Meta(description="of a stream, once, instead of a token: see stream-tickets")
+    ] = ""
+
+
+class StreamTicket(Struct):
+    """Opens one event stream, within a minute."""
+
+    ticket: str
+    expires_at: int
+
 
 
 class Message(Struct, kw_only=True):
@@ -157,6 +168,11 @@ class Records(Struct):
 
     records: list[dict[str, Any]]
     first_seq: Annotated[int, Meta(description="the oldest record kept")] | None
+    epoch: Annotated[str, Meta(description="of this log; a restored backup has another")]
+    recovery: Annotated[
+        Literal["replay", "snapshot"],
+        Meta(description="`snapshot`: `after` was seen in another log, nothing is replayed"),
+    ]
     next: int | None
     rendered: list[RenderedShown]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,9 +32,10 @@ from companion_ws.sessions.sessions import Sessions
 from companion_ws.web import pieces
 from companion_ws.web.api import member
 from companion_ws.web.joining import Join, Role, check_room, read_join, role_of
-from companion_ws.web.middleware import CLAIMS
+from companion_ws.web.middleware import CLAIMS, CREDENTIAL
 from companion_ws.web.routes import MEMBER, Route
-from companion_ws.web.shapes import Reading, Records, query_of
+from companion_ws.web.shapes import Reading, Records, StreamTicket, query_of
+from companion_ws.web.stream_tickets import StreamTickets
 from companion_ws.web.visit import EXPIRING_S, trail
 
 MAX_PAGE: Final = 1000
@@ -55,26 +57,56 @@ class Stream:
         self._config = config
         self._new_id = new_id
         self._token_left_s = token_left_s
+        self._tickets = StreamTickets(sessions.clock.running_ms)
 
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
                   summary="Read records, or follow them as server-sent events",
-                  query=Reading, answer=Records),
+                  query=Reading, answer=Records, ticket=self._redeemed),
+            Route("POST", "/sessions/{session_id}/stream-tickets", MEMBER, self.ticket,
+                  summary="Make a ticket for one event stream", answer=StreamTicket, status=201),
         ]
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """Answer with a ticket for an `EventSource`, which can send no token."""
+        summary = await member(self._sessions, request)
+        if summary.ended_at_ms is not None:
+            raise SessionEnded("The session has ended.")
+        text, expires_ms = self._tickets.make(summary.session_id, request[CREDENTIAL].text)
+        body = encode({"ticket": text, "expires_at": self._sessions.clock.shown_ms(expires_ms)})
+        return web.Response(body=body, status=201, content_type="application/json")
+
+    def _redeemed(self, request: web.Request) -> str | None:
+        """Return the token that the ticket of a stream's request stands for; None without one."""
+        text = request.query.get("ticket")
+        if not text or request.method != "GET" or not _wants_events(request):
+            return None  # Nothing but a stream uses a ticket up.
+        return self._tickets.redeem(request.match_info["session_id"], text)
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         summary = await member(self._sessions, request)
-        if "text/event-stream" in request.headers.get("Accept", "").lower():
+        if _wants_events(request):
             return await self._follow(request, summary.session_id)
         reading = query_of(request.query, Reading)
         after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
+        epoch = self._sessions.store.epoch
+        if after and reading.epoch not in ("", epoch):
+            # Seqs of another log: what they stand for here are other records.
+            page: dict[str, Any] = {"first_seq": await self._sessions.store.first_seq(summary.session_id),
+                    "epoch": epoch, "recovery": "snapshot", "records": [], "next": None,
+                    "rendered": []}  # fmt: skip
+            return web.Response(body=encode(page), content_type="application/json")
         return await pieces.send(request, self._page(summary.session_id, after, limit))
 
     async def _page(self, session_id: str, after: int, limit: int) -> pieces.Pieces:
         store, last, count = self._sessions.store, after, 0
-        first_seq = await store.first_seq(session_id)
-        opening = encode({"first_seq": first_seq})[:-1] + b',"records":['
+        head = {
+            "first_seq": await store.first_seq(session_id),
+            "epoch": store.epoch,
+            "recovery": "replay",
+        }
+        opening = encode(head)[:-1] + b',"records":['
         async for seq, body in store.each_record(session_id, after, limit):
             yield opening + body
             opening, last, count = b",", seq, count + 1
@@ -84,11 +116,13 @@ class Stream:
         yield end if count else opening + end
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
-        after = _last_event(request.headers.get("Last-Event-ID"))
-        reading = query_of(request.query, Reading)
-        if after is None:
-            after = None if reading.after is UNSET else reading.after
-        join = replace(read_join(request), after=after)
+        reading, join = query_of(request.query, Reading), read_join(request)
+        seen = _last_event(request.headers.get("Last-Event-ID"))
+        if seen is not None:
+            # Newer than the query, which a browser repeats as it was.
+            join = replace(join, epoch=seen[0] or join.epoch, after=seen[1])
+        else:
+            join = replace(join, after=None if reading.after is UNSET else reading.after)
         claims = request[CLAIMS]
         role = role_of(claims, join.role) if join.role not in (None, "observer") else "observer"
         live = await self._sessions.open(session_id)
@@ -153,7 +187,7 @@ class Stream:
             transport,
             self._config.limit_outbox_bytes,
             lambda why: self._sessions.connections.slow(connection, why),
-            as_events=True,
+            events_of=self._sessions.store.epoch,
         )
         connection = Connection(
             connection_id=self._new_id(),
@@ -213,9 +247,15 @@ class Stream:
             trail(self._sessions, connection, "dropped")
 
 
-def _last_event(text: str | None) -> int | None:
+def _wants_events(request: web.Request) -> bool:
+    return "text/event-stream" in request.headers.get("Accept", "").lower()
+
+
+def _last_event(text: str | None) -> tuple[str | None, int] | None:
+    """Return epoch and seq of the last event seen; servers before 0.2 gave the seq alone."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:
-        raise BadRequest("Last-Event-ID is a seq: a whole number from 0.")
-    return int(text)
+    found = re.fullmatch(r"(?:([0-9A-Za-z_-]{1,64}):)?([0-9]{1,15})", text)
+    if found is None:
+        raise BadRequest("Last-Event-ID is the `id` of an event: the log's epoch and a seq.")
+    return found[1], int(found[2])

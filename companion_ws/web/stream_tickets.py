@@ -1,0 +1,69 @@
+"""Tickets that open one event stream: a browser's `EventSource` can send no token.
+
+A ticket stands for the token it was made with, which is looked at again when the
+ticket is used and as long as the stream goes on. It is kept in memory alone: it lives
+for a minute, and whoever finds it gone after a restart asks for another.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from companion_ws.core.errors import Unauthenticated
+
+TICKET_S: Final = 60.0
+MOST_PER_SESSION: Final = 100
+MOST: Final = 10_000
+"""Tickets that may be unused; the oldest makes room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    session_id: str
+    token: str
+    expires_ms: int
+
+
+class StreamTickets:
+    """Unused tickets, by the hash of their text."""
+
+    def __init__(self, running_ms: Callable[[], int]) -> None:
+        self._running_ms = running_ms
+        self._tickets: dict[bytes, _Ticket] = {}
+
+    def make(self, session_id: str, token: str) -> tuple[str, int]:
+        """Return a ticket for one stream of this session, and when it expires."""
+        now_ms = self._running_ms()
+        for key in [key for key, each in self._tickets.items() if each.expires_ms <= now_ms]:
+            del self._tickets[key]
+        own = [key for key, each in self._tickets.items() if each.session_id == session_id]
+        if len(own) >= MOST_PER_SESSION:
+            del self._tickets[own[0]]
+        elif len(self._tickets) >= MOST:
+            del self._tickets[next(iter(self._tickets))]
+        text = secrets.token_urlsafe(16)
+        expires_ms = now_ms + int(TICKET_S * 1000)
+        self._tickets[_key(text)] = _Ticket(session_id, token, expires_ms)
+        return text, expires_ms
+
+    def redeem(self, session_id: str, text: str) -> str:
+        """Return the token that a ticket stands for, once.
+
+        Raises:
+            Unauthenticated: used, expired, of another session, or never made: nobody learns which.
+        """
+        ticket = self._tickets.get(_key(text))
+        if ticket is None or ticket.session_id != session_id:
+            raise Unauthenticated("This ticket is not valid; ask for another.")
+        del self._tickets[_key(text)]
+        if ticket.expires_ms <= self._running_ms():
+            raise Unauthenticated("This ticket is not valid; ask for another.")
+        return ticket.token
+
+
+def _key(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
