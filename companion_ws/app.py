@@ -149,7 +149,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         Health(database, metrics, instance),
         Webhooks(sessions, pulled, tokens, pairing, database, config),
         McpRoute(sessions, pulled, rates),
-        Pages(_brand(config)),
+        Pages(brand_of(config)),
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
     documents = Documents(routes, addresses.public_url)
@@ -198,7 +198,12 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     return app
 
 
-def _brand(config: Config) -> Brand:
+def brand_of(config: Config) -> Brand:
+    """Return how the pages look.
+
+    Raises:
+        ValueError: what the settings say is no colour, no font list or no picture.
+    """
     return Brand(
         accent=config.brand_accent,
         radius_px=config.brand_radius,

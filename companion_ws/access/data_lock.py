@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import structlog
 
-from companion_ws.access.keys import StartRefused, prepare_data_folder
+from companion_ws.access.keys import StartRefused, prepare_data_folder, why_not
 
 LOCK_WAIT_S: Final = 2.0
 """A verb may hold the lock for a moment; a server keeps it."""
@@ -137,12 +137,19 @@ class DataLock:
             descriptor = os.open(path, flags, 0o600)
             os.fchmod(descriptor, 0o600)
         except OSError as error:
-            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
+            raise StartRefused(f"{path} cannot be used: {why_not(error)}.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError as error:
+            os.close(descriptor)
+            raise StartRefused(
+                f"The file system of {self._data} knows no locks ({error.strerror}), as some network"
+                " drives do not: two servers could write there at once. Choose a folder on a"
+                " disk of this machine with --data."
+            ) from error
         self._descriptor = descriptor
         return True
 

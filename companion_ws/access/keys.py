@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import secrets
@@ -21,6 +22,16 @@ PRIVATE_FILES: Final = ("companion.db", "companion.db-wal", "companion.db-shm")
 
 class StartRefused(Exception):
     """Starting would be unsafe; the message says why and what to do about it."""
+
+
+def why_not(error: OSError) -> str:
+    """Return what the system says of a file, and the way out where there is a common one."""
+    said = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{said}. Make room there, or choose another folder with --data"
+    if error.errno == errno.EROFS:
+        return f"{said}. Choose a folder that can be written with --data"
+    return said
 
 
 class NotOurs(StartRefused):
@@ -47,7 +58,7 @@ def prepare_data_folder(data: Path) -> None:
         if stat.S_IMODE(found.st_mode) != 0o700:
             data.chmod(0o700)
     except OSError as error:
-        raise StartRefused(f"{data} cannot be used as data folder: {error.strerror}.") from error
+        raise StartRefused(f"{data} cannot be used as data folder: {why_not(error)}.") from error
     for name in ("secret.key", "lock", *PRIVATE_FILES):
         try:
             found = (data / name).lstat()
@@ -135,7 +146,7 @@ class Keys:
                 "a new one is made and everybody signs in again."
             ) from None
         except OSError as error:
-            raise StartRefused(f"{path} cannot be used: {error.strerror}.") from error
+            raise StartRefused(f"{path} cannot be used: {why_not(error)}.") from error
 
     @property
     def all(self) -> tuple[bytes, ...]:
@@ -196,11 +207,15 @@ def _read(path: Path) -> bytes:
 def _create(path: Path, keys: Sequence[bytes]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(b"\n".join(keys) + b"\n")
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(b"\n".join(keys) + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)  # half a key would be taken for a lost one
+        raise
     _sync_folder(path.parent)
 
 

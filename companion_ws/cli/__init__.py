@@ -64,7 +64,7 @@ class _ServesByDefault(click.Group):
                 say("Aborted!", err=True)
                 code = 1
             except SystemExit:
-                if type(sys.stdout).__name__ != "PacifyFlushWrapper":
+                if "PacifyFlushWrapper" not in type(sys.stdout).__name__:
                     raise
                 raise OutputClosed from None  # click's own words for it, when it printed help
             with closing_quietly():

@@ -57,6 +57,11 @@ async def listening(
         await lock.acquire()
         RunningServer.remove(config.data)
         tls = _tls(config)
+        if Addresses(config).needs_admin_port and config.port and config.port == config.admin_port:
+            raise StartRefused(
+                f"--port and --admin-port are both {config.port}: behind a proxy or a tunnel admin"
+                " routes need a port of their own. Choose another with --admin-port."
+            )
         main = _bind(config.host, config.port, "--port")
         for held in main:
             stack.enter_context(held)

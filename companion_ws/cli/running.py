@@ -19,7 +19,7 @@ import click
 
 from companion_ws import logs
 from companion_ws.access.data_lock import DataInUse
-from companion_ws.access.keys import StartRefused
+from companion_ws.access.keys import StartRefused, why_not
 from companion_ws.cli.terminal import OutputClosed
 from companion_ws.client import CompanionClosed
 from companion_ws.core.errors import CompanionError
@@ -120,7 +120,7 @@ def sentences() -> Iterator[None]:
 
 
 def _os_sentence(error: OSError) -> str:
-    what = error.strerror or str(error)
+    what = why_not(error)
     return f"{error.filename}: {what}." if error.filename else f"{what}."
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import click
 
 from companion_ws import logs
+from companion_ws.app import brand_of
 from companion_ws.cli.listening import listening
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.running import find_modules_here, finish
@@ -51,6 +52,10 @@ def serve(**values: Any) -> None:
     config = config_of(values)
     if config.tools is not None:
         find_modules_here()
+    try:
+        brand_of(config)
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
     stop = Stop()
     logs.set_up(config.log_format, client=CLIENT)
     collect_seldom()

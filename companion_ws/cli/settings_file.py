@@ -69,7 +69,7 @@ def _text(path: Path, *, may_be_missing: bool) -> str:
             if found.st_uid not in (os.geteuid(), 0):
                 raise StartRefused(f"{path} belongs to another account, which could change it.")
             return file.read().decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if may_be_missing:
             return ""
         raise click.UsageError(f"There is no settings file {path}.") from None

@@ -35,6 +35,8 @@ _INDENT: Final = re.compile(rb"^ +", re.MULTILINE)
 """What stands before a line of code; no text of ours goes over two lines."""
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _FONT: Final = re.compile(r"[\w ,'\"-]{1,200}")
+_PICTURES: Final = {".png": b"\x89PNG\r\n", ".svg": b"<svg", ".webp": b"WEBP"}
+"""By a file's ending, what stands in each picture of that kind."""
 _DARK_INK: Final = "#0b0f0d"
 _READABLE: Final = 0.179
 """Luminance from which black text has more contrast on a colour than white. Source: WCAG 2.2."""
@@ -64,8 +66,10 @@ class Brand:
             raise ValueError(f"{self.accent!r} is no colour; write for instance #0d6b57")
         if self.font is not None and _FONT.fullmatch(self.font) is None:
             raise ValueError(f"{self.font!r} is no list of fonts")
-        if self.logo is not None and self.logo.suffix not in (".png", ".svg", ".webp"):
-            raise ValueError(f"{self.logo} is no PNG, SVG or WebP")
+        if self.radius_px is not None and self.radius_px < 0:
+            raise ValueError(f"A radius of {self.radius_px} px is less than none")
+        if self.logo is not None:
+            _check_picture(self.logo)
 
     def css(self) -> str:
         """Return the rules that set our tokens to the brand's; empty without a brand."""
@@ -91,6 +95,19 @@ class Brand:
 
 
 NO_BRAND: Final = Brand()
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse what would be no picture when the first page asks for it."""
+    mark = _PICTURES.get(path.suffix)
+    if mark is None:
+        raise ValueError(f"{path} is no PNG, SVG or WebP")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"The logo {path} cannot be read: {error.strerror}") from None
+    if mark not in content:
+        raise ValueError(f"{path} is no picture of its kind ({path.suffix[1:].upper()})")
 
 
 class Pages:

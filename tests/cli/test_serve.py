@@ -148,14 +148,25 @@ def taken_port() -> Iterator[int]:
         (["--port", "0", "--tunnel", "no-such-program {url}"], "tunnel"),
         (["--port", "0", "--tunnel", "true {url}"], "no https URL"),
         (["--port", "70000"], "70000"),
+        (["--brand-logo", "nope.svg"], "nope.svg cannot be read: No such file"),
+        (["--brand-logo", "/dev/null"], "is no PNG, SVG or WebP"),
+        (["--brand-logo", "{text}.png"], "is no picture of its kind (PNG)"),
+        (["--brand-accent", "red"], "'red' is no colour"),
+        (["--brand-font", "x;}}"], "is no list of fonts"),
+        (["--brand-radius", "-1"], "-1"),
+        (["--admin-port", "8123", "--port", "8123", "--trust-proxy", "10.0.0.1"], "--admin-port"),
         (["--no-such-flag"], "--no-such-flag"),
     ],
 )
 def test_a_failed_start_says_why_in_one_sentence(
-    arguments: list[str], sentence: str, program: Program, taken_port: int
+    arguments: list[str], sentence: str, program: Program, taken_port: int, tmp_path: Path
 ) -> None:
-    given = [argument.format(taken=taken_port, url="{url}") for argument in arguments]
+    text = tmp_path / "text"
+    text.with_suffix(".png").write_text("no picture")
+    given = [a.format(taken=taken_port, url="{url}", text=text) for a in arguments]
     failed = program.run("serve", *given)
+    if "brand" in arguments[0]:
+        assert failed.returncode == 2
 
     assert failed.returncode != 0
     *_, last = failed.stderr.splitlines()
