@@ -1,12 +1,15 @@
-"""What strangers cost: `python -m benchmarks.access` prints times and memory, and asserts nothing.
+"""What strangers and members cost: `python -m benchmarks.access` measures it.
 
-A server in a process of its own; beside the targets of the research (SEC-7, 13, 19, 20).
+A server in a process of its own. First times and memory beside the targets of the research
+(SEC-7, 13, 19, 20), which assert nothing; then the budgets of SECURITY.md, one row each, and
+exit status 1 where one is over. `--budgets` measures those alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import statistics
 import sys
@@ -18,8 +21,10 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.budgets import HEAD, ROWS, WEBHOOK_SECRET, Row
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
+from companion_ws.web.accepting import raise_descriptor_limit
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOD_S = 10.0
@@ -28,16 +33,17 @@ FLOOD_S = 10.0
 class Server:
     """`run.py serve` on a free port; its memory is read from /proc."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *flags: str) -> None:
         self._data = data
+        self._flags = flags
         self.url = ""
 
     async def __aenter__(self) -> Server:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(ROOT / "run.py"), "serve", "--port", "0"),
-            *("--data", str(self._data), "--limit-connections-per-user", "0"),
-            *("--limit-connections-per-session", "0", "--limit-messages-per-s", "0"),
+            *("--data", str(self._data), *self._flags),
             cwd=ROOT,
+            env={**os.environ, "COMPANION_ELEVENLABS_WEBHOOK_SECRET": WEBHOOK_SECRET},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
@@ -61,6 +67,20 @@ class Server:
 
     def token(self, kind: Any, user: str) -> str:
         return Tokens(Keys.load(self._data)).issue(kind, user, 3600)[0]
+
+    @property
+    def disk_mib(self) -> float:
+        return sum(file.stat().st_size for file in self._data.iterdir() if file.exists()) / 2**20
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    @property
+    def processor_s(self) -> float:
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def memory_mib(self) -> float:
@@ -173,17 +193,42 @@ async def signed_out(server: Server, http: aiohttp.ClientSession) -> None:
     print(f"1,000 sockets of a user signed out after {took_s:.2f} s (target 1)")
 
 
-async def main() -> None:
+UNLIMITED = (
+    "--limit-connections-per-user=0", "--limit-connections-per-session=0",
+    "--limit-messages-per-s=0",
+)  # fmt: skip
+
+
+async def targets(http: aiohttp.ClientSession) -> None:
+    """The steps of this file."""
     steps: tuple[Callable[[Server, aiohttp.ClientSession], Awaitable[None]], ...] = (
         alike, signed_out, dripping, flood,
     )
-    connector = aiohttp.TCPConnector(limit=0)
     with tempfile.TemporaryDirectory() as folder:
-        async with Server(Path(folder) / "data") as server:
-            async with aiohttp.ClientSession(connector=connector) as http:
-                for step in steps:
-                    await step(server, http)
+        async with Server(Path(folder) / "data", *UNLIMITED) as server:
+            for step in steps:
+                await step(server, http)
+
+
+async def budgets(http: aiohttp.ClientSession) -> list[Row]:
+    """The rows of budgets.py, each on a server of its own with the limits it ships with."""
+    print(HEAD)
+    rows = []
+    for measure in ROWS:
+        with tempfile.TemporaryDirectory() as folder:
+            async with Server(Path(folder) / "data") as server:
+                rows.append(await measure(server, http))
+    return rows
+
+
+async def main() -> int:
+    raise_descriptor_limit()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        if "--budgets" not in sys.argv:
+            await targets(http)
+        return int(any(row.over for row in await budgets(http)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

@@ -21,7 +21,7 @@ from aiohttp import web
 
 RESERVE: Final = 64
 """Descriptors kept for files, the database and calls to others; an eighth where few are allowed."""
-AT_ONCE: Final = 64
+AT_ONCE: Final = 16
 """Connections taken in one turn of the loop; whoever is inside has the next."""
 LOOK_S: Final = 0.05
 """How often to look whether descriptors are free again."""

@@ -26,6 +26,8 @@ SMALL_PLACES: Final = 256
 """Bodies of strangers at once: 16 MiB."""
 LARGE_PLACES: Final = 8
 """Of those the ones above 64 KiB, whatever their route allows: a post-call webhook's 4 MiB."""
+MOST_UNPACKED: Final = 20
+"""A zipped body of a stranger above 64 KiB may be this many times what was sent; text is ten."""
 GIVEN_UP: Final = "Too many requests at once; try again."
 
 
@@ -51,6 +53,9 @@ class Places:
 
     def __len__(self) -> int:
         return len(self._taken)
+
+    def __contains__(self, place: _Place) -> bool:
+        return place in self._taken
 
     def take(self, place: _Place) -> None:
         if len(self._taken) >= self._most:
@@ -122,12 +127,20 @@ class Bodies:
     ) -> bytearray | None:
         """Return the body unpacked, None as soon as it is too large."""
         body = bytearray()
-        is_small = True
-        while chunk := await request.content.readany():
-            body += chunk
-            if len(body) > most:
-                return None
-            if place is not None and is_small and len(body) > SMALL_BYTES:
-                is_small = False
-                self.large.take(place)
+        try:
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > most:
+                    return None
+                if place is not None and len(body) > SMALL_BYTES:
+                    if place not in self.large:
+                        self.large.take(place)
+                    if len(body) > MOST_UNPACKED * (request.content.total_compressed_bytes or most):
+                        return None
+                    # What is there already is read without a wait: others have their turn here.
+                    await asyncio.sleep(0)
+        except BaseException:
+            # The error's trace holds this frame, for as long as nobody collects garbage.
+            body.clear()
+            raise
         return body

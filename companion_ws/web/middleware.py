@@ -141,6 +141,8 @@ class Guard:
         if request.can_read_body and not request.content.is_eof():
             # What was not read would be read as the next request's beginning, or for ever.
             response.force_close()
+            if hdrs.CONTENT_ENCODING in request.headers and hasattr(request.protocol, "leave_body"):
+                request.protocol.leave_body()
         return response
 
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -27,6 +27,8 @@ _TYPES: Final = {
     ".ts": "text/plain",
     ".webp": "image/webp",
 }
+LOOK_S: Final = 1.0
+"""How often a file is asked whether it has changed, however many people want it."""
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
@@ -114,7 +116,7 @@ class Pages:
     """Static shells: the same bytes for every session, user and token. Source: docs/http.md.
 
     Only files that lay in `static` (by default our own) when the server started are ever served; each
-    is prepared once, and once more when it has changed since.
+    is prepared once, and once more within a second when it has changed since.
     """
 
     def __init__(self, brand: Brand = NO_BRAND, static: Path | None = None) -> None:
@@ -126,6 +128,7 @@ class Pages:
             if path.is_file() and path.suffix in _TYPES
         }
         self._read: dict[Path, tuple[int, Prepared]] = {}
+        self._looked_at_s: dict[Path, float] = {}
 
     def routes(self) -> list[Route]:
         """Every page and file, none of which needs a token."""
@@ -181,20 +184,22 @@ class Pages:
     async def _sent(
         self, request: web.Request, path: Path, cache_control: str, extra: str = ""
     ) -> web.StreamResponse:
-        prepared = await asyncio.to_thread(self._prepared, path, extra)
-        return respond(request, prepared, cache_control)
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_at_s.get(path, -LOOK_S) >= LOOK_S:
+            await asyncio.to_thread(self._prepare, path, extra)
+            self._looked_at_s[path] = now_s
+        return respond(request, self._read[path][1], cache_control)
 
-    def _prepared(self, path: Path, extra: str) -> Prepared:
+    def _prepare(self, path: Path, extra: str) -> None:
         known = self._read.get(path)
         try:
             changed_ns = path.stat().st_mtime_ns
             if known is None or known[0] != changed_ns:
-                known = self._read[path] = (changed_ns, _load(path, extra))
+                self._read[path] = (changed_ns, _load(path, extra))
         except OSError:
             # Taken away since the start, or no descriptor is left: what was read is still good.
             if known is None:
                 raise NotFound("There is no such file any more.") from None
-        return known[1]
 
 
 def _load(path: Path, extra: str) -> Prepared:

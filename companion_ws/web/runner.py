@@ -87,6 +87,10 @@ class _DiscreetProtocol(RequestHandler):
             # asyncio's own sockets read 256 KiB at once; TLS and uvloop have bounds of their own.
             transport.max_size = READ_BYTES
 
+    def leave_body(self) -> None:
+        """Read no more of a body that is refused: unpacking it only to forget it has a price."""
+        self._lingering_time = 0.0
+
     def handle_error(
         self,
         request: web.BaseRequest,
