@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
+from matrix import MESSAGES, body_of
 from running import WAIT_S, Running
 
+from companion_ws.app import ROUTES
 from companion_ws.web import mcp_route
 
 SOON_S = 5.0
@@ -330,3 +334,125 @@ async def test_a_batch_that_has_taken_its_time_answers_what_is_left(
     assert answer.status == 200
     assert answer.body[0]["result"] == {}
     assert [one["error"]["code"] for one in answer.body[1:]] == [-32003, -32003]
+
+
+# Every route and every message, with each kind of token, in each way it can be revoked.
+
+
+def rows_of(server: Running) -> dict[str, list[Any]]:
+    """Return all that a request could have left in the database."""
+    tables = {
+        "sessions": "session_id, user, title, language, ended_at_ms, seq",
+        "records": "session_id, seq",
+        "state": "session_id, key, revision",
+        "tokens": "token_id",
+        "pairings": "pairing_id, used_at_ms",
+        "codes": "session_id, nonce",
+        "devices": "device_id, revoked_at_ms",
+        "claims": "pairing_id, allowed",
+        "sign_ins": "ticket_hash",
+        "answers": "scope",
+        "revocations": "kind, ref",
+    }
+    with closing(sqlite3.connect(f"file:{server.config.database_path}?mode=ro", uri=True)) as base:
+        return {
+            table: sorted(base.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)
+            for table, columns in tables.items()
+        }
+
+
+async def credential_of(premises: Premises, kind: str, way: str) -> tuple[str, Revoke]:
+    """Return a token of a kind, and what revokes it."""
+    if kind == "session" and way == "id":
+        made = await premises.server.http(
+            "POST", f"/sessions/{premises.session_id}/tokens", {"role": "agent"}
+        )
+        path = f"/sessions/{premises.session_id}/tokens/{made.body['id']}"
+        return made.body["token"], lambda: premises.must("DELETE", path)
+    if kind == "session" and way in ("device", "parent"):
+        return await way_of(premises, way)
+    if kind == "session":
+        _, revoke = await way_of(premises, way)
+        return await premises.child_of(premises.server.token()), revoke
+    user = "shop" if kind == "service" else "alice"
+    token, token_id = await premises.issued(user, kind)
+    match way:
+        case "id":
+            return token, lambda: premises.must("DELETE", f"/tokens/{token_id}")
+        case "user":
+            return token, lambda: premises.must("DELETE", f"/tokens?user={user}")
+        case "erased":
+            other = premises.server.token(user)
+            return token, lambda: premises.must("DELETE", "/me", token=other)
+    return token, lambda: premises.must("POST", "/keys", {"compromise": True})
+
+
+WALKS = [
+    *(("user", way) for way in ("id", "user", "erased", "key")),
+    *(("admin", way) for way in ("id", "user", "erased", "key")),
+    *(("service", way) for way in ("id", "user", "erased", "key")),
+    *(("session", way) for way in WAYS),
+]
+
+
+@pytest.mark.parametrize(("kind", "way"), WALKS)
+async def test_no_route_does_anything_for_who_is_out_before_the_body_came(
+    server: Running, kind: str, way: str
+) -> None:
+    premises = await Premises.of(server)
+    shop = server.token("shop", "service")
+    session_id = premises.session_id
+    if kind == "service":
+        session_id = await server.new_session(shop, user="alice")
+    await server.http("PUT", f"/sessions/{session_id}/state/k", 1, token=premises.admin)
+    token, revoke = await credential_of(premises, kind, way)
+    under: dict[str, Under] = {}
+    assert server.app is not None
+    for route in server.app[ROUTES]:
+        name = f"{route.method} {re.sub(r':[^}]*', '', route.path)}"
+        if kind not in route.who or route.method == "GET":
+            continue
+        path = route.path.replace("{session_id}", session_id).replace("{key:.+}", "k")
+        path = re.sub(r"\{\w+\}", "x", path)
+        query = "?user=bob" if name == "DELETE /tokens" else ""
+        header = f"X-Companion-Session: {session_id}"
+        under[name] = await Under.way(
+            server, route.method, path + query, token, body_of(name), header
+        )
+    assert len(under) >= {"session": 4, "service": 11, "user": 13, "admin": 18}[kind]
+
+    await revoke()
+    before = rows_of(server)
+    statuses = {name: await one.status(body_of(name)) for name, one in under.items()}
+
+    assert set(statuses.values()) == {401}, statuses
+    assert rows_of(server) == before
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_message_does_anything_for_who_is_out_before_it_came(
+    start: Any, way: str
+) -> None:
+    server = await start(limit_connections_per_session=0, limit_connections_per_user=0)
+    premises = await Premises.of(server)
+    token, revoke = await way_of(premises, way)
+    path = f"/sessions/{premises.session_id}/messages"
+    if way not in ("device", "parent"):
+        path += "?role=agent"
+    bodies = {name: json.dumps({"type": name, **fields}).encode()
+              for name, (_, fields) in MESSAGES.items()}  # fmt: skip
+    under = {name: await Under.way(server, "POST", path, token, body)
+             for name, body in bodies.items()}  # fmt: skip
+    sockets = [await server.join(token, session_id=premises.session_id) for _ in MESSAGES]
+
+    await revoke()
+    before = rows_of(server)
+    for socket_, (name, (_, fields)) in zip(sockets, MESSAGES.items(), strict=True):
+        with suppress(ConnectionError, aiohttp.ClientError):
+            await socket_.send(name, **fields)
+
+    assert {await one.status(bodies[name]) for name, one in under.items()} == {401}
+    async with asyncio.timeout(SOON_S):
+        assert {await one.close_code() for one in sockets} <= {4501, 4510}
+    assert {m["type"] for one in sockets for m in one.heard} <= {"session_joined", "presence"}
+    assert rows_of(server) == before
