@@ -119,6 +119,8 @@ def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
     types = [kind for route in routes for kind in (route.body, route.answer) if _is_struct(kind)]
     types += [kind for route in routes for kind in _inner(route.answer)]
     _, schemas = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
+    for name in {route.body.__name__ for route in routes if _is_struct(route.body)}:
+        _let_be_null(schemas[name])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = _REGEX.sub(r"{\1}", route.path)
@@ -169,11 +171,29 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = [{"token": []}]
         operation["description"] = f"For tokens of kind {', '.join(sorted(route.who))}."
     if route.body is not None:
+        schema = _schema(route.body)
+        if _is_struct(route.body) and not any(
+            field.required for field in msgspec.structs.fields(route.body)
+        ):
+            schema = _or_null(schema)
         operation["requestBody"] = {
             "required": False,
-            "content": {"application/json": {"schema": _schema(route.body)}},
+            "content": {"application/json": {"schema": schema}},
         }
     return operation
+
+
+def _let_be_null(schema: dict[str, Any]) -> None:
+    """Say of an object's fields that may be left out that null is the same."""
+    for name, part in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()):
+            schema["properties"][name] = _or_null(part)
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if not schema or {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _operation_id(route: Route) -> str:
@@ -194,15 +214,9 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     _, schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
     properties = schemas[route.query.__name__]["properties"]
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)}
+        {"name": name, "in": "query", "required": False, "schema": _or_null(schema)}
         for name, schema in properties.items()
     ]
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is absent, never null."""
-    choices = [part for part in schema.get("anyOf", []) if part.get("type") != "null"]
-    return choices[0] if choices else {k: v for k, v in schema.items() if k != "default"}
 
 
 def _answer(route: Route) -> dict[str, Any]:
@@ -231,6 +245,8 @@ def asyncapi(public_url: str) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         list(COMMANDS.values()), ref_template=_REF
     )
+    for schema in schemas.values():
+        _let_be_null(schema)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "companion-ws", "version": __version__},
