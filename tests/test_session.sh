@@ -1,12 +1,16 @@
 #!/bin/sh
-# Walks through a session from the terminal, as the session tracking guide does:
-# one connection makes (or joins) a session, sends an update and sets state; a second
-# one joins it by id, sees the state, and is sent what it missed.
+# A session from the terminal, as the session tracking guide has it: joins a session (or
+# makes one), prints each message as one JSON line, and sends each line that is typed or
+# piped into it. It stays until Ctrl-C; at the end of a pipe, until all is answered.
 #
 #   tests/test_session.sh [--session-id ID] [any option of `companion-ws connect`]
 #
+# With nothing to read (</dev/null) it walks through the guide by itself: one connection
+# makes (or joins) a session, sends an update and sets state; a second one joins it by
+# id, sees the state, and is sent what it missed. Leaves with 0 when all is well.
+#
 # Needs a running server (companion-ws), and nothing else; COMPANION_WS names another
-# program to use. Leaves with 0 when all is well.
+# program to use.
 set -eu
 
 session_id=""
@@ -24,6 +28,11 @@ elif command -v companion-ws >/dev/null; then
     companion="companion-ws"
 else
     companion="python3 $here/run.py"
+fi
+
+if [ -t 0 ] || [ -p /dev/stdin ] || [ -S /dev/stdin ] || [ -s /dev/stdin ]; then
+    # shellcheck disable=SC2086 # COMPANION_WS may be a program and its arguments
+    exec $companion connect ${session_id:+--session-id "$session_id"} "$@"
 fi
 
 say() { printf '\n== %s\n' "$1"; }

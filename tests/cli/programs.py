@@ -56,10 +56,12 @@ class Program:
 class Running:
     """A program that stays: its output line by line, as it comes."""
 
+    command: tuple[str, ...] = (sys.executable, str(RUN))
+
     def __init__(self, *arguments: str, data: Path, **environment: str) -> None:
         environment.setdefault("COMPANION_DATA", str(data))
         self.process = subprocess.Popen(
-            [sys.executable, str(RUN), *arguments],
+            [*self.command, *arguments],
             env=clean_environment(**environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

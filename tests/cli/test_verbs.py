@@ -443,6 +443,7 @@ def test_the_guides_script_walks_through_a_session(program: Program, server: Ser
                 COMPANION_DATA=str(program.data), COMPANION_WS=f"{sys.executable} run.py"
             ),
             cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -456,3 +457,25 @@ def test_the_guides_script_walks_through_a_session(program: Program, server: Ser
     assert again.returncode == 0
     assert again.stdout.rsplit(maxsplit=1)[-1] == session_id
     assert "is not available" in script("--session-id", "unknown").stdout
+
+
+class Script(Running):
+    """The guide's script at work."""
+
+    command = (str(RUN.parent / "tests/test_session.sh"),)
+
+
+def test_the_guides_script_stays_prints_what_comes_and_sends_what_is_typed(
+    server: Served, start: Start
+) -> None:
+    program = f"{sys.executable} {RUN}"
+    one = start(kind=Script, COMPANION_WS=program)
+    joined = json.loads(one.until("session_joined").string)
+    other = start("--session-id", joined["session_id"], kind=Script, COMPANION_WS=program)
+    other.until("session_joined")
+    one.write('{"type": "contextual_update", "text": "quote_ready"}')
+    other.until('"text":"quote_ready"')
+    other.write('{"type": "user_message", "text": "Air, please"}')
+    one.until('"text":"Air, please"')
+    assert one.process.poll() is None, "it stays"
+    assert one.stop(2) == 0
