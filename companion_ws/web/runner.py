@@ -7,6 +7,7 @@ that breaks the parser may still hold a token.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -26,6 +27,9 @@ DOOR_STOP_S: Final = 1.0
 """How long a verb's request may take when the program that embeds us stops."""
 LINGERING_S: Final = 1.0
 """How long the rest of a refused body is read, so that the refusal is not lost."""
+UNREAD_S: Final = 30.0
+"""How long a peer may take nothing of what was sent before the kernel lets go of its socket: an
+answer nobody reads would keep a descriptor for ever. Sockets of sessions are watched closer."""
 READ_BYTES: Final = 32 * 1024
 """What is read of a socket at once, and half of what waits of a body nobody reads yet. Each of
 ten thousand strangers may have that much; and no handful of frames holds the loop for long."""
@@ -86,6 +90,12 @@ class _DiscreetProtocol(RequestHandler):
         if hasattr(transport, "max_size"):
             # asyncio's own sockets read 256 KiB at once; TLS and uvloop have bounds of their own.
             transport.max_size = READ_BYTES
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_S * 1000)
+                )
 
     def leave_body(self) -> None:
         """Read no more of a body that is refused: unpacking it only to forget it has a price."""

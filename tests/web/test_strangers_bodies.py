@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hmac
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -205,3 +206,25 @@ async def test_a_stranger_s_few_zipped_bytes_are_not_unpacked_to_megabytes(
     headers["ElevenLabs-Signature"] = signature(event)
     body = gzip.compress(event)
     assert (await server.http("POST", path, token=None, data=body, headers=headers)).status == 200
+
+
+async def test_who_asks_and_never_reads_keeps_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("companion_ws.web.runner.UNREAD_S", 0.6)
+    async with Running() as server:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.config.port))
+        asks = b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+        await asyncio.get_running_loop().sock_sendall(sock, asks)
+        assert server._runner is not None
+        web_server = server._runner.server
+        assert web_server is not None
+        async with asyncio.timeout(20):
+            while not web_server.connections:
+                await asyncio.sleep(0.01)
+            while web_server.connections:
+                await asyncio.sleep(0.01)
+        sock.close()
