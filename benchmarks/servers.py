@@ -18,7 +18,7 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from companion_ws import Config, create_app
-from companion_ws.cli.serve import collect_seldom
+from companion_ws.collector import spare_the_loop
 
 RATE = 1_000_000.0
 """Messages per second a connection may send: counted, never reached."""
@@ -103,7 +103,7 @@ def main() -> None:
     kind, loop, *rest = [word for word in sys.argv[1:] if word != "--pauses"]
     pauses, durability = "--pauses" in sys.argv, rest[1] if len(rest) > 1 else "power"
     if kind == "product":
-        collect_seldom()  # as `companion-ws serve` does
+        spare_the_loop()  # as `companion-ws serve` does
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(rest[0]) if rest else Path(scratch)
         if loop == "uvloop":

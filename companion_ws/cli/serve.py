@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,12 +17,13 @@ from typing import Any, Final
 import click
 
 from companion_ws import logs
-from companion_ws.app import brand_of
+from companion_ws.app import SESSIONS, brand_of
 from companion_ws.cli.listening import listening
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.running import find_modules_here, finish
 from companion_ws.cli.startup import print_start
 from companion_ws.cli.tunnel import StoppedEarly
+from companion_ws.collector import collect_when_empty, spare_the_loop
 from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
@@ -58,21 +58,11 @@ def serve(**values: Any) -> None:
         raise click.UsageError(f"{error}.") from None
     stop = Stop()
     logs.set_up(config.log_format, client=CLIENT)
-    collect_seldom()
+    spare_the_loop()
     code = finish(_serve(config, stop))
     if stop.is_for_reload:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     sys.exit(code)
-
-
-def collect_seldom() -> None:
-    """Look for garbage in cycles ten times as seldom as Python does by itself.
-
-    What sessions hold is freed without that, while each full search walks all that
-    is alive: under load it was a quarter of the work. Source: benchmarks/README.md.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Stop:
@@ -133,10 +123,13 @@ async def _serve(config: Config, stop: Stop) -> int:
     with suppress(StoppedEarly):
         async with listening(config, stop.wait) as server:
             await print_start(server)
-            watching = asyncio.create_task(_reload_on(files, stop)) if files else None
+            connections = server.app[SESSIONS].connections
+            watching = [asyncio.create_task(collect_when_empty(connections.__len__))]
+            if files:
+                watching.append(asyncio.create_task(_reload_on(files, stop)))
             await stop.wait()
-            if watching is not None:
-                watching.cancel()
+            for task in watching:
+                task.cancel()
     return 0
 
 
