@@ -147,7 +147,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         ),
         Stream(sessions, config, new_id, tokens.left_s),
         Health(database, metrics, instance),
-        Webhooks(sessions, pulled, tokens, pairing, database, config),
+        Webhooks(sessions, pulled, tokens, credentials.record, pairing, database, config),
         McpRoute(sessions, pulled, rates),
         Pages(brand_of(config)),
     ]

@@ -17,6 +17,7 @@ import contextlib
 import hmac
 import json
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -24,7 +25,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from companion_ws.access.tokens import Tokens
+from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
 from companion_ws.core.errors import (
     BodyTooLarge,
@@ -93,6 +94,7 @@ class Webhooks:
         sessions: Sessions,
         pulled: PulledAgent,
         tokens: Tokens,
+        record: Callable[[Claims], Awaitable[None]],
         pairing: Pairing,
         database: Database,
         config: Config,
@@ -100,6 +102,7 @@ class Webhooks:
         self._sessions = sessions
         self._pulled = pulled
         self._tokens = tokens
+        self._record = record
         self._pairing = pairing
         self._database = database
         self._config = config
@@ -157,9 +160,10 @@ class Webhooks:
         opened = await self._pairing.open(
             summary.session_id, LINK_TTL_S, has_code=True
         )
-        token, _ = self._tokens.issue(
+        token, claims = self._tokens.issue(
             "session", summary.user, SESSION_TOKEN_S, session_id=summary.session_id, role="agent"
         )
+        await self._record(claims)  # Whoever manages the session sees that it is out.
         return Variables(
             session_id=summary.session_id,
             session_token=token,

@@ -57,6 +57,35 @@ async def test_a_revoked_token_closes_its_connections_at_once(
     assert await verb(program, "token", "list") == []
 
 
+@pytest.mark.parametrize("flag", ["", "--keep-sessions"])
+async def test_what_a_token_made_dies_with_it_unless_it_is_kept(
+    program: Program, server: Served, token: str, flag: str
+) -> None:
+    async with aiohttp.ClientSession(server.url, headers=bearer(token)) as http:
+        async with http.post("/sessions") as answer:
+            session_id = (await answer.json())["session_id"]
+        async with http.post(f"/sessions/{session_id}/tokens", json={"role": "ui"}) as answer:
+            page = (await answer.json())["token"]
+    lines = await verb(program, "token", "list")
+    [token_id] = [line.split()[0] for line in lines if " user " in line]
+
+    await verb(program, "token", "revoke", token_id, *([flag] if flag else []))
+
+    async with aiohttp.ClientSession(server.url, headers=bearer(page)) as http:
+        async with http.get(f"/sessions/{session_id}/state") as answer:
+            assert answer.status == (200 if flag else 401)
+
+
+async def test_a_metrics_token_reads_the_figures_and_nothing_else(
+    program: Program, server: Served
+) -> None:
+    (text,) = await verb(program, "token", "create", "--user", "prometheus", "--role", "metrics")
+    async with aiohttp.ClientSession(server.url, headers=bearer(text)) as http:
+        for path, status in (("/metrics", 200), ("/me/sessions", 403)):
+            async with http.get(path) as answer:
+                assert answer.status == status
+
+
 async def test_signing_a_user_out_everywhere_spares_the_others(
     program: Program, server: Served, agent: CompanionClient
 ) -> None:

@@ -937,3 +937,40 @@ async def test_after_the_end_only_owner_and_admin_read(
     for who in (alice, admin):
         for path in (base, f"{base}/state", f"{base}/records", f"{base}/trail"):
             assert (await who.ask("GET", path))[0] == 200, path
+
+
+@pytest.mark.parametrize("settings", [{"elevenlabs_tool_secret": "s3cret"}])
+async def test_the_token_of_a_telephone_call_is_listed_and_can_be_revoked(
+    site: CompanionServer, http: aiohttp.ClientSession, admin: Caller
+) -> None:
+    call = {"caller_id": "+13035550101", "called_number": "+13035550199", "call_sid": "CA1"}
+    async with http.post(
+        f"{site.url}/elevenlabs/init", json=call, headers={"X-Companion-Secret": "s3cret"}
+    ) as answer:
+        assert answer.status == 200
+    [session] = (await admin.ask("GET", "/sessions"))[1]["sessions"]
+    path = f"/sessions/{session['session_id']}/tokens"
+    [listed] = (await admin.ask("GET", path))[1]["tokens"]
+    assert listed["role"] == "agent"
+    assert (await admin.ask("DELETE", f"{path}/{listed['id']}"))[0] == 204
+
+
+async def test_a_look_at_a_foreign_session_loads_it_no_more_than_an_unknown_one(
+    site: CompanionServer, http: aiohttp.ClientSession, bob: Caller, session_id: str
+) -> None:
+    await site.stop()
+    await site.start()
+    read: list[str] = []
+    load = site.sessions.store.load
+
+    async def loading(wanted: str) -> Any:
+        read.append(wanted)
+        return await load(wanted)
+
+    site.sessions.store.load = loading  # type: ignore[method-assign]
+    for strict in ("", "&strict=1"):
+        url = f"{site.url}/ws?token={bob.token}&session_id={session_id}{strict}"
+        socket = await http.ws_connect(url)
+        await socket.receive()
+        await socket.close()
+    assert session_id not in read
