@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from companion_ws.access.addresses import Addresses
@@ -59,8 +61,16 @@ INSTANCE: Final = web.AppKey("INSTANCE", str)
 ROUTES: Final = web.AppKey("ROUTES", list)
 CONFIG: Final = web.AppKey("CONFIG", Config)
 
+OLD_KEY_S: Final = 60.0
+"""A key that was made this long ago has been used; the first start makes one."""
+NEW_DATABASE: Final = (
+    "this folder's key is older; if there was a database, stop the server and restore a backup"
+)
 STOP_S: Final = 2.0
 """How long peers have to answer the close frame when the server stops."""
+
+
+log = structlog.get_logger(__name__)
 
 
 def new_id() -> str:
@@ -168,6 +178,8 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             yield
 
     async def work(app: web.Application) -> AsyncIterator[None]:
+        if not config.database_path.exists() and _has_old_key(config, clock):
+            log.warning("database_begun_anew", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:
             await credentials.load()
@@ -196,6 +208,14 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         app.cleanup_ctx.append(welcome_verbs)
     app.on_shutdown.append(part)
     return app
+
+
+def _has_old_key(config: Config, clock: Clock) -> bool:
+    """Whether somebody worked in this data folder before."""
+    with contextlib.suppress(OSError):
+        made_s = (config.data / "secret.key").stat().st_mtime
+        return clock.now_ms() / 1000 - made_s > OLD_KEY_S
+    return False
 
 
 def brand_of(config: Config) -> Brand:

@@ -36,6 +36,8 @@ from companion_ws.writer import Fates, WriterThread
 APPLICATION_ID: Final = 0x43574B53
 RETRY_S: Final = 1.0
 """How long the writer waits before it tries a refusing disk again."""
+NEEDED_BYTES: Final = 1024 * 1024
+"""What a start takes of a disk at most."""
 LOOK_S: Final = 0.4
 """How often it is seen whether the files are still there and what was broken is whole."""
 CALM_S: Final = 3.0
@@ -50,6 +52,10 @@ log = structlog.get_logger(__name__)
 
 Params = Sequence[Any] | Mapping[str, Any]
 Settle = Callable[[Exception | None], None]
+
+
+class CannotOpen(sqlite3.OperationalError):
+    """The database cannot be used as it stands; the message names cause and way out."""
 
 
 class FilesGone(OSError):
@@ -149,14 +155,17 @@ class Database:
         """Open, migrate and start the writer; a disk that takes no writes is tried on.
 
         Raises:
+            CannotOpen: the file is not one to work on, or its disk is full; the message says so.
             sqlite3.Error, OSError: it cannot be read, is no database or belongs to a newer version.
         """
         try:
             await self._thread.run(self._open)
             self._reader = await self._opened_reader()
-        except BaseException:
+        except BaseException as error:
             # A thread that outlives a failed start would keep the process alive.
             await self.close()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, CannotOpen):
+                raise CannotOpen(self._why(error)) from error
             raise
         self._is_writable = True
         self._watcher = asyncio.create_task(self._watch(), name="database-watcher")
@@ -244,6 +253,7 @@ class Database:
             else:
                 future.set_exception(error)
 
+        future.add_done_callback(outlive)
         unit = _Transaction(settle, tuple(statements))
         self.write(unit)
         await asyncio.shield(future)
@@ -362,17 +372,58 @@ class Database:
     # What runs on the writer's thread.
 
     def _open(self) -> None:
+        self._check_stored()
+        if not self._path.exists():
+            self._make()
         self._connect()
-        self._migrate()
+        _migrate(self._raw(), self._path, self._migrations)
+
+    def _check_stored(self) -> None:
+        """Raise CannotOpen where something was stored once and is not there any more."""
+        way_out = "Restore a backup; to begin without what was stored, remove"
+        log_path = Path(f"{self._path}-wal")
+        if not self._path.exists():
+            if log_path.exists() and log_path.stat().st_size:
+                raise CannotOpen(
+                    f"{self._path} is missing, but its log {log_path.name} is there."
+                    f" {way_out} {log_path.name}"
+                )
+        elif not self._path.stat().st_size:
+            raise CannotOpen(f"{self._path} is empty (0 bytes). {way_out} it")
+
+    def _make(self) -> None:
+        """Make a new database beside its place, and put it there whole."""
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        for suffix in ("", "-journal"):
+            Path(f"{fresh}{suffix}").unlink(missing_ok=True)
+        # The folder's files are ours alone whatever the umask (contract section 1).
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+                _migrate(connection, fresh, self._migrations)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        os.rename(fresh, self._path)
+
+    def _why(self, error: sqlite3.Error) -> str:
+        """Return what keeps the database from being opened, and what to do about it."""
+        words, folder = in_words(error), self._path.parent
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(folder)
+            if disk.f_flag & os.ST_RDONLY:
+                return f"the file system of {folder} is read-only ({words})"
+            if disk.f_bavail * disk.f_frsize < NEEDED_BYTES:
+                return f"the disk of {folder} is full ({words}). Make room and start again"
+        if _is_damage(error):
+            return f"{self._path}: {words}. Run `companion-ws db check`, restore a backup"
+        return f"{self._path}: {words}"
 
     def _connect(self) -> None:
-        # The folder's files are ours alone whatever the umask (docs/operations.md).
         if self._files:
-            self._check_files()  # Never begin an empty one in the place of one that went.
-        elif not self._path.exists():
-            # Only a file that is not there yet may be opened besides SQLite: closing any
-            # descriptor of it gives up the locks of every connection this process has.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            self._check_files()
+        # Nothing but SQLite opens these files: closing any descriptor of them gives up the
+        # locks of every connection this process has.
         for suffix in ("", "-wal", "-shm"):
             _make_private(f"{self._path}{suffix}")
         connection = sqlite3.connect(
@@ -413,26 +464,6 @@ class Database:
                 name = f"{self._path.name}{suffix}"
                 how = "replaced" if suffix in found else "removed"
                 raise FilesGone(f"{name} was {how} while the server works on it")
-
-    def _migrate(self) -> None:
-        connection = self._raw()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        files = sorted(self._migrations.glob("[0-9]*.sql"))
-        if version > len(files):
-            raise sqlite3.DatabaseError(
-                f"{self._path} was written by a newer version ({version} > {len(files)})"
-            )
-        for number, file in enumerate(files[version:], start=version + 1):
-            script = file.read_text(encoding="utf-8")
-            try:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version = {number};"
-                    f"PRAGMA application_id = {APPLICATION_ID};COMMIT;"
-                )
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
 
     def _raw(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -521,6 +552,12 @@ class Database:
             raise
 
 
+def outlive(future: asyncio.Future[Any]) -> None:
+    """Let nobody be told of a fault that whoever waited for it did not wait for."""
+    if not future.cancelled():
+        future.exception()
+
+
 class _Episode:
     """Trouble from its beginning to its end; one line of the log for each."""
 
@@ -591,6 +628,25 @@ def _make_private(path: str) -> None:
         # A disk that lets nobody write refuses a change of mode, needed or not.
         if stat.S_IMODE(os.stat(path).st_mode) != 0o600:
             os.chmod(path, 0o600)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> None:
+    """Bring a database to this version's tables, one transaction for each step."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    files = sorted(migrations.glob("[0-9]*.sql"))
+    if version > len(files):
+        raise CannotOpen(f"{path} was written by a newer version ({version} > {len(files)})")
+    for number, file in enumerate(files[version:], start=version + 1):
+        script = file.read_text(encoding="utf-8")
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version = {number};"
+                f"PRAGMA application_id = {APPLICATION_ID};COMMIT;"
+            )
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 class _Transaction(Unit):

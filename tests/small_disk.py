@@ -17,7 +17,7 @@ class SmallDisk:
     """`folder` is on it; between `fill` and `free` hardly anything can be written."""
 
     def __init__(self, kind: Literal["tmpfs", "limit"] | str, scratch: Path, pid: int = 0) -> None:
-        self._kind = kind
+        self.kind = kind
         self.pid = pid
         """Whose files may not grow where a limit stands for the disk; 0 is this process."""
         self.folder = scratch / "disk"
@@ -25,8 +25,8 @@ class SmallDisk:
         self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def __enter__(self) -> SmallDisk:
-        if self._kind == "tmpfs" and not self._mounted():
-            self._kind = "limit"
+        if self.kind == "tmpfs" and not self._mounted():
+            self.kind = "limit"
         return self
 
     def _mounted(self) -> bool:
@@ -41,7 +41,7 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave room for a few more commits at most."""
-        if self._kind == "limit":
+        if self.kind == "limit":
             # No file grows, and none is written to beyond its first pages.
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (8192, self._limits[1]))
             return
@@ -51,7 +51,7 @@ class SmallDisk:
 
     def free(self) -> None:
         """Give the room back."""
-        if self._kind == "limit":
+        if self.kind == "limit":
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, self._limits)
         else:
             (self.folder / "ballast").unlink()
@@ -63,5 +63,5 @@ class SmallDisk:
         trace: TracebackType | None,
     ) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
-        if self._kind == "tmpfs":
+        if self.kind == "tmpfs":
             subprocess.run(["umount", "-l", str(self.folder)], check=True)

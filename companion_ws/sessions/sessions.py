@@ -34,7 +34,7 @@ from companion_ws.core.session import (
     Session,
 )
 from companion_ws.core.text import label
-from companion_ws.database import Conflict, Database, Statement
+from companion_ws.database import Conflict, Database, Statement, outlive
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
 from companion_ws.sessions.expiry import Expiry
@@ -191,6 +191,10 @@ class Sessions:
         self._stopping.set()
         if self._root is not None:
             await self._root
+        loading = list(self._loading.values())
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
         await self._questions.end()
 
     async def _run(self, ready: asyncio.Event) -> None:
@@ -251,11 +255,15 @@ class Sessions:
             if task is None:
                 task = asyncio.create_task(self._load(session_id))
                 self._loading[session_id] = task
-                task.add_done_callback(lambda _: self._loading.pop(session_id, None))
+                task.add_done_callback(lambda done: self._loaded(session_id, done))
             live = await asyncio.shield(task)
         if live is not None:
             live.used_at_s = asyncio.get_running_loop().time()
         return live
+
+    def _loaded(self, session_id: str, task: asyncio.Task[Live | None]) -> None:
+        self._loading.pop(session_id, None)
+        outlive(task)  # Who waited for it may have given up.
 
     async def _load(self, session_id: str) -> Live | None:
         stored = await self.store.load(session_id)
@@ -519,6 +527,7 @@ class Sessions:
         if live is None:
             raise SessionNotFound("There is no such session.")
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(outlive)
         live.submit(
             command, sender, request_id,
             answer=lambda body: _set(future, body, None),
@@ -764,6 +773,8 @@ class Sessions:
         if connection.close_code == RESTARTING:
             return  # The server sent it away and will be back; so will it.
         if connection.is_screen:
+            # Who was in it long enough has not asked for it lately: keep it until it is looked at.
+            live.used_at_s = asyncio.get_running_loop().time()
             self.spawn(live, self._questions.look_later(live.session_id, RELOAD_S))
 
     async def _answer_call(self, session_id: str, command: AnswerCall) -> None:

@@ -108,6 +108,11 @@ class _DiscreetProtocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        transport = request.transport
+        if isinstance(exc, ConnectionError) and (transport is None or transport.is_closing()):
+            # Whoever asked is gone, which happens all day; nobody is left to be answered.
+            log.info("peer gone before its answer: %s", request.remote)
+            raise ConnectionError("The peer is gone.") from None
         if status >= 500:
             log.error("request failed", exc_info=exc)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
@@ -17,6 +18,7 @@ import aiohttp
 import pytest
 from hostile import CHANGES, Call, Machine
 from real_server import Screen, Server, joined, running
+from small_disk import SmallDisk
 from test_kill import intact
 
 BEGAN, ENDED = "database_refuses", "database_writes_again"
@@ -207,6 +209,77 @@ async def test_broken_pages_are_said_with_the_way_out_and_cost_only_whoever_need
         ) as answer:
             assert "companion_database_writable 0.0" in await answer.text()
         assert await server.end() == 0
+
+
+@pytest.mark.parametrize("after", [0, 8, 40])
+@pytest.mark.parametrize("calls", [Call.WRITE | Call.SYNC | Call.ALLOCATE, CHANGES])
+async def test_a_start_on_a_disk_that_refuses_works_or_says_why_in_one_sentence(
+    calls: Call, after: int, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as (machine, server, http):
+        async with joined(http, server) as agent:
+            await said(agent, "before")
+        assert await server.end() == 0
+        server.output.clear()
+        machine.refuse(calls, errno.ENOSPC, after=after)
+        try:
+            await server.start()
+        except AssertionError:
+            words = [line for line in server.output if "request" not in line]
+            assert len(words) == 1, words
+            assert words[0].startswith("Error: ")
+            machine.heal()
+            await server.start()
+        else:
+            async with joined(http, server, session_id=agent.joined["session_id"]) as again:
+                assert again.joined["seq"] == 1
+                if (await said(again, "full"))["type"] == "error":
+                    assert "is not well" in await until_ready(http, server, 503)
+            machine.heal()
+        await until_ready(http, server)
+        assert not any("Traceback" in line for line in server.output), server.output
+        async with joined(http, server, session_id=agent.joined["session_id"]) as again:
+            assert (await said(again, "after"))["type"] == "contextual_update"
+        assert await server.end() == 0
+
+
+async def test_a_start_on_a_full_disk_names_it(tmp_path: Path) -> None:
+    with SmallDisk("tmpfs", tmp_path) as disk:
+        server = Server(disk.folder / "data")
+        await server.start()
+        assert await server.end() == 0
+        with (disk.folder / "ballast").open("wb", buffering=0) as ballast:
+            with contextlib.suppress(OSError):
+                while disk.kind == "tmpfs":
+                    ballast.write(bytes(4096))
+        server.output.clear()
+        with contextlib.suppress(AssertionError):
+            await server.start()
+        if disk.kind == "tmpfs":
+            [words] = [line for line in server.output if "request" not in line]
+            assert "is full" in words
+            assert "Make room" in words
+        disk.free()
+        with contextlib.suppress(ProcessLookupError):
+            await server.kill()
+
+
+async def test_a_start_beside_an_old_key_says_that_the_database_is_gone(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as server:
+        assert await server.end() == 0
+        assert not lines(server, "database_begun_anew")
+        (server.data / "companion.db").unlink()
+        os.utime(server.data / "secret.key", (1_700_000_000, 1_700_000_000))
+        await server.start()
+        assert "restore a backup" in await until_line(server, "database_begun_anew")
+        await server.end()
+        (server.data / "companion.db").write_bytes(b"")
+        server.output.clear()
+        with contextlib.suppress(AssertionError):
+            await server.start()
+        [words] = server.output
+        assert words.startswith("Error: ")
+        assert "0 bytes" in words
 
 
 async def refuse_each(tmp_path: Path, numbers: range, error: int) -> int:
