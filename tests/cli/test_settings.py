@@ -128,8 +128,9 @@ def test_another_file_is_named_by_flag_or_variable_and_may_say_where_the_data_is
         tmp_path / "etc/shop.toml", f'data = "{program.data}"\npublic_url = "http://x.example"\n'
         "admin_port = 0\n",
     )
-    served = start("--config", str(file), data="")
+    served = start("--config", str(file), COMPANION_DATA="")
     assert served.until(r"Phones open (\S+)")[1] == "http://x.example/c"
+    assert (program.data / "server.json").exists(), "the data is where the file says"
     for more in (["--config", str(file)], []):
         environment = {} if more else {"COMPANION_CONFIG": str(file)}
         code, _, errors = said("token", "list", *more, data=Path(), COMPANION_DATA="", **environment)
