@@ -120,6 +120,8 @@ class Session:
     """Those of `calls` that are not closed, oldest first."""
     joined: dict[str, list[str]] = field(default_factory=dict)
     """The ids of calls that joined a call's question, by its id, oldest first."""
+    closed_bytes: int = field(default=0, compare=False)
+    """What the closed ones of `calls` take: they are kept to recognise them when sent again."""
     changed: dict[str, Call] = field(default_factory=dict, compare=False)
     """Calls changed since they were last stored."""
     cards: dict[int, tuple[str | None, bytes]] = field(default_factory=dict)
@@ -164,12 +166,16 @@ class Session:
 
     def askers(self, question: Call) -> list[Call]:
         """Return the calls that ask this question and have not been cancelled, oldest first."""
+        return [call for call in self.members(question) if call.is_asking]
+
+    def members(self, question: Call) -> list[Call]:
+        """Return the calls that have asked this question, oldest first, but for forgotten ones."""
         ids = [question.tool_call_id, *self.joined.get(question.tool_call_id, ())]
-        return [call for call in (self.calls[each] for each in ids) if call.is_asking]
+        return [self.calls[each] for each in ids if each in self.calls]
 
     def question_of(self, call: Call) -> Call:
         """Return the call whose question this one asks: itself, or the one that it joined."""
-        return call if call.joins is None else self.calls[call.joins]
+        return call if call.joins is None else self.calls.get(call.joins, call)
 
     def is_released(self, question: Call) -> bool:
         """Whether every agent that asked has gone on, so that an answer is a late one."""
@@ -178,6 +184,9 @@ class Session:
     def put_call(self, call: Call) -> None:
         """Take a call as it stands now; `calls` and what is derived of it change here alone."""
         tool_call_id = call.tool_call_id
+        known = self.calls.get(tool_call_id)
+        if call.status == "closed" and (known is None or known.status != "closed"):
+            self.closed_bytes += _call_bytes(call)
         if call.joins is not None and tool_call_id not in self.calls:
             self.joined.setdefault(call.joins, []).append(tool_call_id)
         self.calls[tool_call_id] = call
@@ -665,10 +674,33 @@ def trim(session: Session, limits: Limits) -> bool:
 def _kept_bytes(session: Session) -> int:
     return (
         session.log_bytes
+        + session.closed_bytes
         + session.requests_bytes
         + session.answers_bytes
         + session.rendered_bytes
     )
+
+
+def forget_calls(session: Session, limits: Limits) -> list[Call]:
+    """Forget the oldest closed calls beyond a quarter of the log's limit, and return them."""
+    forgotten: list[Call] = []
+    if not limits.log_bytes:
+        return forgotten
+    for call in session.calls.values():
+        if session.closed_bytes <= limits.log_bytes // 4:
+            break
+        if call.status == "closed":
+            forgotten.append(call)
+            session.closed_bytes -= _call_bytes(call)
+    for call in forgotten:
+        del session.calls[call.tool_call_id]
+        session.joined.pop(call.tool_call_id, None)
+        session.changed.pop(call.tool_call_id, None)
+    return forgotten
+
+
+def _call_bytes(call: Call) -> int:
+    return len(call.tool_call_id.encode()) + len(call.tool_name.encode()) + REQUEST_BYTES
 
 
 def note_rendered(session: Session, seq: int, device: str, problem: str | None) -> bool:
@@ -859,9 +891,7 @@ def _leave(session: Session, call: Call) -> None:
 
 def _close_question(session: Session, question: Call) -> None:
     """Close a question for all but those who get a result of their own next."""
-    members = [question.tool_call_id, *session.joined.get(question.tool_call_id, ())]
-    for tool_call_id in reversed(members):
-        call = session.calls[tool_call_id]
+    for call in reversed(session.members(question)):
         if call.status not in ("waiting", "closed"):
             _close(session, call)
 
@@ -908,6 +938,7 @@ __all__ = [
     "Session",
     "apply",
     "decide",
+    "forget_calls",
     "forget_rendered",
     "forget_requests",
     "note_rendered",

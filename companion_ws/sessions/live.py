@@ -38,6 +38,7 @@ from companion_ws.core.session import (
     Session,
     apply,
     decide,
+    forget_calls,
     forget_rendered,
     forget_requests,
     note_rendered,
@@ -319,6 +320,7 @@ class Live:
             forget_rendered(session)
             oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
             writing.trim(session, oldest)
+            writing.forget_calls(forget_calls(session, self._limits))
             self._forget_requests(oldest)
         self._database.note_bytes(writing, len(body))
         if connection is not None:

@@ -63,7 +63,10 @@ _CALL: Final = """
     INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
         asked_at_ms, deadline_ms, result_seq, body, content, joins)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET status = excluded.status, asked_at_ms = excluded.asked_at_ms,
+    ON CONFLICT DO UPDATE SET seq = excluded.seq, tool_name = excluded.tool_name,
+        handled_by = excluded.handled_by, deadline_ms = excluded.deadline_ms,
+        content = excluded.content, joins = excluded.joins,
+        status = excluded.status, asked_at_ms = excluded.asked_at_ms,
         result_seq = excluded.result_seq, body = excluded.body"""
 _TRAIL: Final = """
     INSERT INTO trail (session_id, at_ms, event, details)
@@ -78,6 +81,7 @@ _TRIM: Final = (
     "DELETE FROM records WHERE session_id = ? AND seq < ?"
     " AND seq NOT IN (SELECT value FROM json_each(?))"
 )
+_FORGET_CALL: Final = "DELETE FROM calls WHERE session_id = ? AND tool_call_id = ? AND seq = ?"
 _TRIM_RENDERED: Final = "DELETE FROM rendered WHERE session_id = ? AND seq < ?"
 _RENDERED: Final = """
     INSERT OR IGNORE INTO rendered (session_id, seq, device, at_ms, problem)
@@ -236,6 +240,12 @@ class Writing(Unit):
         self.rows[_TRIM_RENDERED] = [(self._id, session.first_seq)]
         if oldest_request > 1:
             self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
+
+    def forget_calls(self, calls: Iterable[Call]) -> None:
+        """Remove closed calls; one of the same id that was made since then stays."""
+        self.rows.setdefault(_CALL, [])
+        for call in calls:
+            self.add(_FORGET_CALL, (self._id, call.tool_call_id, call.seq))
 
     def _call(self, call: Call) -> None:
         self.add(

@@ -32,6 +32,7 @@ from companion_ws.core.session import (
     Repeat,
     Reply,
     Sender,
+    forget_calls,
 )
 from companion_ws.core.tool_calls import JOINABLE, QUESTION_MS
 
@@ -423,6 +424,19 @@ def test_an_answer_that_comes_while_one_of_two_waits_is_its_result_and_no_messag
 
     assert talk.open_ids() == ["t1"], "ten minutes from whoever asked last"
     assert talk.answer("t1")["tool_call_id"] == "t2"
+    assert not talk.session.unclosed
+
+
+def test_a_question_goes_on_without_a_call_that_was_cancelled_and_forgotten() -> None:
+    talk = Talk(Limits(log_bytes=4))
+    talk.call("t1")
+    talk.call("t2")
+    talk.say({"type": "client_tool_cancel", "tool_call_id": "t2"})
+    assert [call.tool_call_id for call in forget_calls(talk.session, talk.limits)] == ["t2"]
+
+    assert talk.open_ids() == ["t1"]
+    assert talk.answer("t1")["tool_call_id"] == "t1"
+    assert talk.session.closed_bytes > 0
     assert not talk.session.unclosed
 
 

@@ -165,6 +165,29 @@ async def test_what_is_remembered_for_repeats_counts_as_the_log_does(start: Any)
     assert after <= log + 500
 
 
+async def test_calls_that_are_closed_count_with_the_log_and_the_oldest_are_forgotten(
+    start: Any,
+) -> None:
+    server = await start(limit_log_bytes=16_000, limit_messages_per_s=0)
+    agent, screen = await server.pair_of()
+    ids = [f"{number}".rjust(200, "x") for number in range(120)]
+    for call_id in ids:
+        await agent.call(call_id, "mine")
+        await screen.say("client_tool_result", tool_call_id=call_id, result="{}")
+
+    [(count,)] = rows(server, "SELECT count(*) FROM calls")
+    assert 1 <= count < 60
+    for _ in ("at once", "after a restart"):
+        other = {"tool_name": "other", "tool_call_id": ids[-1]}
+        assert await agent.refused("client_tool_call", **other) == "tool_call_reused"
+        await server.restart()
+        agent = await server.join(session_id=agent.session_id)
+    assert (await agent.call(ids[0], "mine"))["client_tool_call"]["tool_call_id"] == ids[0]
+    await server.restart()
+    back = await server.join(session_id=agent.session_id)
+    assert [call["client_tool_call"]["tool_call_id"] for call in back.joined["open_calls"]] == [ids[0]]
+
+
 # Rates.
 
 
