@@ -1,6 +1,6 @@
 """A client of a companion session that comes back where it left off.
 
-`companion` is what people use; `link` keeps one connection, `outgoing` what was said
+`companion` is what people use; `link` keeps one connection (`stream` where no WebSocket passes), `outgoing` what was said
 and not answered yet, `incoming` what was heard.
 """
 

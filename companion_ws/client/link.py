@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import aiohttp
 
 from companion_ws.client.incoming import Incoming
 from companion_ws.client.outgoing import CompanionClosed, Outgoing
+from companion_ws.client.stream import EventSocket
 from companion_ws.core.reconnect import delay_s, may_return
 
 Token = str | Callable[[], str | Awaitable[str]]
@@ -29,6 +30,8 @@ STEADY_S: Final = 5.0
 """A connection that lasted this long, or brought a record, makes the next wait short again."""
 
 _LOST: Final = 1006
+_BLOCKED: Final = frozenset({200, 400, 426})
+"""So answers this server, asked without `Upgrade`, and so do proxies that know no sockets."""
 _REASONS: Final = {
     1009: "a message was too large",
     4401: "the token has expired",
@@ -127,6 +130,8 @@ class Link:
                 )
         except aiohttp.WSServerHandshakeError as error:
             self.has_met_anybody = True
+            if error.status in _BLOCKED and self._parameters().get("session_id"):
+                return await self._connect_by_stream()
             return error.status, _no_socket(error.status)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return None, f"{self._url} cannot be reached ({error or type(error).__name__})"
@@ -137,6 +142,20 @@ class Link:
             with suppress(aiohttp.ClientError, OSError):
                 await ws.close()
 
+    async def _connect_by_stream(self) -> tuple[int | None, str]:
+        """Go on without a WebSocket: a proxy may strip `Upgrade`."""
+        ws = EventSocket(self._http, self._url, self.token, self._parameters())
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                refused = await ws.open()
+            if refused is not None:
+                return refused, _REASONS.get(refused, "")
+            return await self._talk(ws)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return None, f"{self._url} cannot be reached ({error or type(error).__name__})"
+        finally:
+            await ws.close()
+
     def _parameters(self) -> dict[str, str]:
         view = self._incoming.view
         wanted = {**self._joining, "after": view.after, "epoch": view.epoch}
@@ -145,13 +164,13 @@ class Link:
             wanted |= {"session_id": view.session_id, "strict": 1}
         return {name: str(value) for name, value in wanted.items() if value is not None}
 
-    async def _talk(self, ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
+    async def _talk(
+        self, ws: aiohttp.ClientWebSocketResponse | EventSocket
+    ) -> tuple[int | None, str]:
         writer: asyncio.Task[None] | None = None
         try:
-            async for frame in ws:
-                if frame.type is not aiohttp.WSMsgType.TEXT:
-                    continue
-                message = json.loads(frame.data)
+            async for text in _texts(ws):
+                message = json.loads(text)
                 if not self._incoming.hear(message):
                     return _LOST, "a record is missing"
                 self._hear(message)
@@ -174,7 +193,7 @@ class Link:
             self.token = message["token"]
         self._outgoing.hear(message)
 
-    async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+    async def _write(self, ws: aiohttp.ClientWebSocketResponse | EventSocket) -> None:
         while True:
             command = await self._outgoing.next()
             try:
@@ -184,8 +203,17 @@ class Link:
             self._outgoing.wrote(command)
 
 
+async def _texts(ws: aiohttp.ClientWebSocketResponse | EventSocket) -> AsyncIterator[str]:
+    if isinstance(ws, EventSocket):
+        async for text in ws.texts():
+            yield text
+        return
+    async for frame in ws:
+        if frame.type is aiohttp.WSMsgType.TEXT:
+            yield frame.data
+
+
 def _no_socket(status: int) -> str:
     told = f"the handshake was answered with HTTP {status}"
-    # So answers this server, asked without `Upgrade`, and so do proxies that know no sockets.
-    hint = ": is there a proxy that strips `Upgrade`?" if status in (200, 400, 426) else ""
-    return told + hint
+    hint = ": is there a proxy that strips `Upgrade`? With a session_id it could be gone around"
+    return told + (hint if status in _BLOCKED else "")

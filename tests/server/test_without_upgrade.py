@@ -10,6 +10,9 @@ from node_program import NodeProgram
 from running import WAIT_S, Running
 from stripping_proxy import StrippingProxy
 
+from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.errors import RevisionConflict
+
 CHOICE = {"title": "Which?", "options": [{"id": "air", "label": "Air"}]}
 Start = Callable[..., Awaitable[Running]]
 
@@ -143,3 +146,34 @@ async def test_a_stream_has_the_role_its_token_allows(server: Running) -> None:
         "GET", f"/sessions/{session_id}/records?role=king", headers={"Accept": "text/event-stream"}
     )
     assert answer.status == 400
+
+
+async def test_the_python_client_goes_the_same_way(start: Start) -> None:
+    server = await start(limit_messages_per_s=100, limit_burst=10)
+    session_id = await server.new_session()
+    async with (
+        StrippingProxy(server.url) as proxy,
+        server.client(session_id=session_id) as companion,
+        asyncio.timeout(60),
+    ):
+        phone = CompanionClient(proxy.url, token=server.token(), session_id=session_id, role="ui")
+        async with phone:
+            await companion.wait_for_screen()
+            asking = asyncio.create_task(companion.call_tool("companion_choose", **CHOICE))
+            async for record in phone.records():
+                if record["type"] == "client_tool_call":
+                    call_id = record["client_tool_call"]["tool_call_id"]
+                    await phone.answer_tool(call_id, {"status": "chosen", "id": "air"})
+                    break
+            assert (await asking)["id"] == "air"
+            setting = (phone.set_state("n", n) for n in range(30))
+            records = await asyncio.gather(*setting)
+            by_place = sorted(records, key=lambda record: record["seq"])
+            assert [record["value"] for record in by_place] == list(range(30))
+            with pytest.raises(RevisionConflict):
+                await phone.set_state("n", 1, if_revision=0)
+        await companion.wait_until(lambda it: not it.screens)
+        with pytest.raises(CompanionClosed) as refused:
+            async with CompanionClient(proxy.url, token="nonsense", session_id=session_id):
+                pass
+        assert refused.value.code == 4501
