@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -314,8 +314,15 @@ class Credentials:
         )
         return ticket
 
-    async def sign_in(self, ticket: str) -> tuple[str, Kind]:
+    async def sign_in(
+        self,
+        ticket: str,
+        also: Callable[[str, Kind], Iterable[Statement]] = lambda user, kind: (),
+    ) -> tuple[str, Kind]:
         """Return user and token kind of a sign-in ticket and use it up, for one caller only.
+
+        What `also` returns, given both, is stored in the same transaction. A token is issued
+        there, before anybody waits: signed out meanwhile, it is dead like the others.
 
         Raises:
             NotFound: used, wrong or expired.
@@ -327,19 +334,16 @@ class Credentials:
         )
         if not rows:
             raise refusal
+        user, kind = rows[0]
+        use_up = Statement(
+            "DELETE FROM sign_ins WHERE ticket_hash = ? AND expires_at_ms > ?",
+            (ticket_hash, self._now_ms()),
+            expect=1,
+        )
         try:
-            await self._database.transact(
-                [
-                    Statement(
-                        "DELETE FROM sign_ins WHERE ticket_hash = ? AND expires_at_ms > ?",
-                        (ticket_hash, self._now_ms()),
-                        expect=1,
-                    )
-                ]
-            )
+            await self._database.transact([use_up, *also(user, kind)])
         except Conflict:
             raise refusal from None
-        user, kind = rows[0]
         return user, kind
 
     # What goes when a session or a user goes.

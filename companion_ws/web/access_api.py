@@ -17,7 +17,7 @@ from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import TOKEN_TTL_S, Devices
 from companion_ws.access.keys import Keys, StartRefused
 from companion_ws.access.pairing import TOKEN_LIFE_S, Paired, Pairing, Waiting
-from companion_ws.access.tokens import Claims, Tokens
+from companion_ws.access.tokens import Claims, Kind, Tokens
 from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
 from companion_ws.core.protocol import encode
 from companion_ws.database import Statement
@@ -325,10 +325,16 @@ class AccessApi:
         ticket = body_of(await read_json(request), SignIn).ticket
 
         async def make(store: Store) -> Memory:
-            user, kind = await self._credentials.sign_in(ticket)
-            _, claims = self._tokens.issue(kind, user, SIGNED_IN_S)
+            memory: Memory = {}
+
+            def also(user: str, kind: Kind) -> Iterable[Statement]:
+                _, claims = self._tokens.issue(kind, user, SIGNED_IN_S)
+                memory["claims"] = msgspec.to_builtins(claims)
+                return [self._credentials.issued(claims), *store(memory, user, None)]
+
+            user, kind = await self._credentials.sign_in(ticket, also)
             audit.info("signed_in", user=user, kind=kind, peer=request[CLIENT])
-            return await self._recorded(claims, store)
+            return memory
 
         return await self._idempotency.once(request, make, self._token)
 

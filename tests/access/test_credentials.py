@@ -8,7 +8,7 @@ import pytest
 from premises import SESSION, Access
 
 from companion_ws.access.pairing import Paired
-from companion_ws.access.tokens import Tokens
+from companion_ws.access.tokens import Claims, Kind, Tokens
 from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated
 from companion_ws.database import Statement
 
@@ -282,3 +282,31 @@ async def test_erasing_a_service_leaves_its_name_in_no_session_of_others(access:
     await access.database.checkpoint()
     assert await access.count("sessions") == 1
     assert b"shop-7261" not in (access.path / "companion.db").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["user", "key"])
+async def test_who_signs_in_while_signed_out_everywhere_stays_out(
+    access: Access, how: str
+) -> None:
+    for steps in range(40):
+        ticket = await access.credentials.open_sign_in("local", "admin")
+        issued: list[Claims] = []
+
+        def also(user: str, kind: Kind, issued: list[Claims] = issued) -> list[Statement]:
+            issued.append(access.tokens.issue(kind, user, 3600)[1])
+            return [access.credentials.issued(issued[0])]
+
+        signing_in = asyncio.create_task(access.credentials.sign_in(ticket, also))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if how == "user":
+            await access.credentials.revoke_user("local")
+        else:
+            access.keys.rotate(compromise=True)
+            await access.credentials.close_every_door()
+        try:
+            await signing_in
+            token = access.tokens.sign(issued[0])  # As late as the answer is made of it.
+        except (NotFound, Unauthenticated):
+            continue  # Nobody was given anything.
+        assert not is_accepted(access.tokens, token), steps
