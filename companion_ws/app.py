@@ -149,6 +149,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
     pulled = PulledAgent(sessions, database)
     instance = new_id()
+    pages = Pages(brand_of(config))
     rooms: list[Room] = [
         gateway,
         Api(desk, idempotency, rates),
@@ -159,12 +160,13 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         Health(database, metrics, instance),
         Webhooks(sessions, pulled, tokens, credentials.record, pairing, database, config),
         McpRoute(sessions, pulled, rates),
-        Pages(brand_of(config)),
+        pages,
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
     documents = Documents(routes, addresses.public_url)
     served = [*routes, *documents.routes()]
-    app = Guard(config, addresses, tokens, metrics.refused).application(served)
+    guard = Guard(config, addresses, tokens, metrics.refused, lost=pages.lost)
+    app = guard.application(served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = routes, config
     app[ADDRESSES], app[INSTANCE] = addresses, instance

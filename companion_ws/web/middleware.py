@@ -63,6 +63,8 @@ _BEARER: Final = "bearer."
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Lost = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""What a person reads where nothing is; None for a program."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +80,7 @@ class Guard:
         refused: Callable[[str], None] = lambda code: None,
         *,
         is_verbs_door: bool = False,
+        lost: Lost | None = None,
     ) -> None:
         self._limit_bytes = config.limit_message_bytes
         self._admin_port = config.admin_port
@@ -86,6 +89,7 @@ class Guard:
         self._addresses = addresses
         self._tokens = tokens
         self._refused = refused
+        self._lost = lost
         self._bodies = Bodies()
         self._routes: dict[web.AbstractRoute, Route] = {}
         self._unmounted: dict[web.AbstractRoute, str] = {}
@@ -113,9 +117,11 @@ class Guard:
             return _explained(response)
         except CompanionError as error:
             excuse = self._excuse(request, error.message)
+            excuse = excuse or await self._in_words(request, error.http_status)
             return self._refusal(request, error.code, excuse or problems.of_ours(error))
         except web.HTTPException as error:
             excuse = self._excuse(request, error.reason)
+            excuse = excuse or await self._in_words(request, error.status)
             return self._refusal(request, str(error.status), excuse or problems.of_theirs(error))
         except ConnectionError:
             raise  # The caller has gone; nobody is left to tell.
@@ -127,7 +133,11 @@ class Guard:
             detail = "Something went wrong here. It has been logged."
             return self._excuse(request, detail) or problems.problem(500, "internal", detail)
 
-    def _excuse(self, request: web.Request, reason: str) -> web.Response | None:
+    async def _in_words(self, request: web.Request, status: int) -> web.StreamResponse | None:
+        """Return a page for a person who asked for what is not there, else None."""
+        return await self._lost(request) if status == 404 and self._lost is not None else None
+
+    def _excuse(self, request: web.Request, reason: str) -> web.StreamResponse | None:
         """Return what the route answers instead of a refusal, once it knows who asks."""
         route = self._routes.get(request.match_info.route)
         if route is None or route.excuse is None or not request.get(_VOUCHED, False):

@@ -31,10 +31,13 @@ LOOK_S: Final = 1.0
 """How often a file is asked whether it has changed, however many people want it."""
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
+_LOST: Final = "lost.html"
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
 """A comment that has its lines to itself; code never begins a line that way here."""
 _INDENT: Final = re.compile(rb"^ +", re.MULTILINE)
 """What stands before a line of code; no text of ours goes over two lines."""
+_NEARLY: Final = re.compile(r"(.*/)(p|c|ui|admin|sessions/[^/]+/pair)[/.\s]*", re.IGNORECASE)
+"""The address of a page as hands and telephones write it: in capitals, with something at its end."""
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _FONT: Final = re.compile(r"[\w ,'\"-]{1,200}")
 _PICTURES: Final = {".png": b"\x89PNG\r\n", ".svg": b"<svg", ".webp": b"WEBP"}
@@ -153,6 +156,29 @@ class Pages:
             Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
         ]
 
+    async def lost(self, request: web.Request) -> web.StreamResponse | None:
+        """Return what a person reads where nothing is; None for a program, which reads JSON.
+
+        An address that is nearly a page's leads there. Links are relative, as a proxy may have
+        taken away the beginning of the path.
+        """
+        if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("Accept", ""):
+            return None
+        path = request.rel_url.path
+        nearly = _NEARLY.fullmatch(path)
+        if nearly and path != nearly[1] + nearly[2].lower():
+            up = "../" * (path.count("/") - nearly[1].count("/"))
+            query = f"?{request.query_string}" if request.query_string else ""
+            return web.Response(status=308, headers={"Location": up + nearly[2].lower() + query})
+        page = await self._ready(self._paths[_LOST])
+        up = "../" * (path.count("/") - 1)
+        body = page.body.replace(b'href="static/', f'href="{up}static/'.encode())
+        body = body.replace(b'href="c"', f'href="{up}c"'.encode())
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(
+            status=404, body=body, headers=headers, content_type="text/html", charset="utf-8"
+        )
+
     def _page(self, name: str) -> _Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             """A page; its script learns from the address what it is about."""
@@ -184,11 +210,14 @@ class Pages:
     async def _sent(
         self, request: web.Request, path: Path, cache_control: str, extra: str = ""
     ) -> web.StreamResponse:
+        return respond(request, await self._ready(path, extra), cache_control)
+
+    async def _ready(self, path: Path, extra: str = "") -> Prepared:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._looked_at_s.get(path, -LOOK_S) >= LOOK_S:
             await asyncio.to_thread(self._prepare, path, extra)
             self._looked_at_s[path] = now_s
-        return respond(request, self._read[path][1], cache_control)
+        return self._read[path][1]
 
     def _prepare(self, path: Path, extra: str) -> None:
         known = self._read.get(path)

@@ -200,7 +200,7 @@ export class Feed {
       const seen = view.choices ? this.#live.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
         state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked],
-        model: { ...view, chosen, pending, note, closed: this.#isOver || card.locked },
+        model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked },
         choose: (option) => this.#live.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }
@@ -215,6 +215,11 @@ export class Feed {
       },
       () => (this.#fetching = null),
     )
+  }
+
+  /** A card that says nothing is news all the same. */
+  #titleOf({ title, blocks, choices }) {
+    return title.trim() || (blocks.length || choices ? "" : this.#words("n_updates", { n: 1 }))
   }
 
   *#questions() {

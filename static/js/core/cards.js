@@ -115,6 +115,8 @@ export function blocksOf(value, key, about, depth, currency) {
   if (isPlain(value)) return objectBlocks(value, about, depth, currency)
   if (isEmpty(value)) return []
   const cell = cellOf(value, key, about, currency)
+  // What cannot be seen is no text.
+  if (cell.text.trim() === "") return []
   return cell.kind === "text" ? [{ kind: "text", text: cell.text }] : [{ kind: "chips", cells: [cell], more: 0 }]
 }
 

@@ -108,7 +108,7 @@ const GISTS = {
   state_updated: (record) => `${record.key ?? ""} = ${short(record.value) || "nothing"}`,
   state_deleted: (record) => `${record.key ?? ""} deleted`,
   client_tool_call: (record) => `${callOf(record).name}(${short(callOf(record).parameters)})`,
-  client_tool_result: (record) => `${record.tool_name ?? ""} → ${short(resultOf(record.result).status) || short(record.result)}`,
+  client_tool_result: (record) => `${record.tool_name ?? ""} → ${short(resultOf(record.result).status) || short(saidBy(record.result))}`,
   client_tool_cancel: (record) => `withdraws ${record.tool_call_id ?? ""}`,
   user_message: (record) => `“${record.text ?? ""}”`,
   user_transcript: (record) => `“${spokenIn(record)?.text ?? ""}”`,
@@ -137,6 +137,15 @@ function follow(trace, message) {
 
 function difference(from, to) {
   return from === null || to === null ? null : Math.max(0, to - from)
+}
+
+/** What a result says: its JSON read, or the text it is. */
+function saidBy(result) {
+  try {
+    return JSON.parse(result)
+  } catch {
+    return result
+  }
 }
 
 function short(value) {

@@ -4,6 +4,7 @@
 // payload and lights up its kin.
 
 import { LANES, duration, gistOf, kinOf, kindOf, laneOf, latenciesOf, matches, traces } from "../core/trace.js"
+import { serverClock } from "../api.js"
 import { define, fillIn, h } from "../dom.js"
 import { copyButton } from "../desk.js"
 
@@ -46,7 +47,9 @@ class SessionTimeline extends HTMLElement {
   /** Show what happened, each at its time: what is told later may have been before. */
   add(messages) {
     const wasAtEnd = this.#isAtEnd()
-    for (const message of messages) {
+    for (const told of messages) {
+      // What comes without a time happens now.
+      const message = { ...told, timestamp: told.timestamp ?? serverClock.nowMs }
       const place = this.#placeOf(message)
       const at = place - (this.#messages.length - this.#rows.length)
       this.#messages.splice(place, 0, message)
