@@ -277,6 +277,15 @@ export class CompanionClient {
   /** Use a route of the server with this client's token: the JSON it answers. */
   async http(method, path, body) {
     await this.ready
+    try {
+      return await this.#request(method, path, body)
+    } catch (error) {
+      if (error.code !== "token_expired" || !(await this.#connection.fetchToken())) throw error
+      return this.#request(method, path, body)
+    }
+  }
+
+  async #request(method, path, body) {
     const headers = { Authorization: `Bearer ${this.#connection.token}` }
     if (body !== undefined) headers["Content-Type"] = "application/json"
     const request = { method, headers, credentials: "omit", cache: "no-store" }

@@ -116,6 +116,14 @@ export class Connection {
     return this.#token
   }
 
+  /** Ask the function for another token; false where there is only the one that was given. */
+  async fetchToken() {
+    if (typeof this.#options.token !== "function") return false
+    const token = await this.#options.token()
+    if (typeof token === "string") this.#token = token
+    return typeof token === "string"
+  }
+
   /** Bytes a message may have, 0 where that is not known or unlimited. */
   get limitBytes() {
     return this.#limitBytes

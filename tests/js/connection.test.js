@@ -331,3 +331,13 @@ test("a function gives the token, and another one when that has expired", async 
   assert.equal(wire.socket.protocols[1], "bearer.cwd_new")
   assert.ok(!phases.some((phase) => phase.startsWith("ended")))
 })
+
+test("a route that finds the token expired may ask for another before the socket is told", async () => {
+  const tokens = ["cwd_old", "cwd_new"]
+  const connection = connect({}, () => tokens.shift())
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(connection.token, "cwd_old")
+  assert.equal(await connection.fetchToken(), true)
+  assert.equal(connection.token, "cwd_new")
+  assert.equal(await connect().fetchToken(), false)
+})
