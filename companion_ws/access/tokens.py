@@ -204,6 +204,8 @@ class Tokens:
             parent=parent,
             by=by,
         )
+        # Dated after the cutoffs there are; the next one has to come after it.
+        self._revocations.saw(claims)
         return self.sign(claims), claims
 
     def _later_than_cutoffs(self, user: str, by: str | None) -> int:
@@ -272,6 +274,7 @@ class Tokens:
         renewed = msgspec.structs.replace(
             claims, issued_at_ms=at_ms, expires_at_ms=min(at_ms + ttl_ms, until_ms)
         )
+        self._revocations.saw(renewed)
         return self.sign(renewed), renewed
 
     def sign(self, claims: Claims) -> str:
