@@ -154,7 +154,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
         yield Finding(None, f"phones cannot reach a server started like this; use --lan{where}")
     if not addresses.public_url.startswith("https://"):
         yield Finding(
-            None, "without HTTPS others on the network can read along; see docs/operations.md"
+            None, "without HTTPS others on the network can read along: --tls-cert, --tunnel or a proxy"
         )
 
 

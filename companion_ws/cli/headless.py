@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from companion_ws.client import CompanionClient
@@ -19,9 +19,13 @@ class HeadlessScreen:
     or for a tool that is none of the four.
     """
 
-    def __init__(self, companion: CompanionClient, choice: str) -> None:
+    def __init__(
+        self, companion: CompanionClient, choice: str, misses: Callable[[str], None]
+    ) -> None:
+        """`misses` hears of each question in which `choice` makes no sense, in words."""
         self._companion = companion
         self._choice = choice
+        self._misses = misses
 
     async def answers(self) -> AsyncIterator[Message]:
         """Yield the record of each answer, the open questions' first."""
@@ -40,6 +44,7 @@ class HeadlessScreen:
             call = record["client_tool_call"]
             result = answer_to(call["tool_name"], call["parameters"], self._choice)
             if result is None:
+                self._misses(_missed(call["tool_name"], call["parameters"], self._choice))
                 return None
             try:
                 return await self._companion.answer_tool(call["tool_call_id"], result)
@@ -59,6 +64,19 @@ class HeadlessScreen:
                 await self._companion.set_state(data["select"], quote)
                 return await self._companion.user_message(f"I choose {name}.")
         return None
+
+
+def _missed(tool_name: str, parameters: Message, choice: str) -> str:
+    asked = parameters.get("title") or tool_name
+    if tool_name == "companion_choose":
+        options = parameters.get("options", [])
+        names = [str(o.get("id", o.get("label"))) for o in options if isinstance(o, dict)]
+        wanted = f"one of: {', '.join(names)}" if names else "an option, and it has none"
+    elif tool_name == "companion_confirm":
+        wanted = "yes or no"
+    else:
+        wanted = "a JSON object"
+    return f"{choice!r} is no answer to {asked!r}, which wants {wanted}. Waiting for another question."
 
 
 def answer_to(tool_name: str, parameters: Message, choice: str) -> Message | None:

@@ -188,7 +188,8 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
                 ssl=certificate_at(server.url, config),
             )
             async with staying(joining) as companion:
-                async for answered in HeadlessScreen(companion, choice).answers():
+                screen = HeadlessScreen(companion, choice, lambda words: say(words, err=True))
+                async for answered in screen.answers():
                     print_json(answered)
                     if not keep:
                         return

@@ -277,6 +277,28 @@ async def test_a_headless_screen_answers_a_question_and_leaves(
     assert await asyncio.to_thread(screen.ended) == 0
 
 
+@pytest.mark.parametrize(
+    ("tool_name", "parameters", "wanted"),
+    [
+        ("companion_choose", {"title": "Which?", "options": [{"id": "air", "label": "Air"}]}, "air"),
+        ("companion_confirm", {"title": "Sure?"}, "yes or no"),
+        ("companion_form", {"title": "Where?", "schema": {"properties": {"zip": {"type": "string"}}}},
+         "a JSON object"),
+    ],
+)  # fmt: skip
+async def test_a_headless_screen_says_that_its_answer_answers_nothing(
+    tool_name: str, parameters: dict[str, Any], wanted: str, start: Start, agent: CompanionClient
+) -> None:
+    call = {"tool_name": tool_name, "tool_call_id": "asked", "parameters": parameters}
+    await agent.send({"type": "client_tool_call", "client_tool_call": call})
+    screen = await asyncio.to_thread(
+        start, "screen", agent.session_id, "--answer", "zzz", kind=Running
+    )
+    complaint = await asyncio.to_thread(screen.complains, "'zzz' is no answer to")
+    assert wanted in complaint.string
+    assert parameters["title"] in complaint.string
+
+
 async def test_a_key_rotation_disconnects_nobody(
     program: Program, server: Served, agent: CompanionClient, token: str
 ) -> None:
