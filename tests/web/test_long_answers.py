@@ -107,7 +107,7 @@ async def test_a_page_of_records_ends_at_its_limit_and_says_what_is_next(
 
 async def test_an_empty_log_is_a_page_too(server: Running) -> None:
     page = await server.http("GET", f"/sessions/{await server.new_session()}/records")
-    assert page.body == {"records": [], "first_seq": None, "next": None}
+    assert {"records": [], "first_seq": None, "next": None}.items() <= page.body.items()
 
 
 async def test_a_list_of_more_tokens_than_are_read_at_once_is_whole(server: Running) -> None:
