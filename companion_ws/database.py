@@ -269,7 +269,8 @@ class Database:
             FileExistsError: `target` is there.
             sqlite3.Error: it could not be written; nothing is left of it.
         """
-        await self._thread.run(self._backup, target)
+        # Beside the writer, which goes on: a copy takes as long as the file is large.
+        await asyncio.to_thread(copy_file, self._path, target)
 
     # To the writer's thread and back.
 
@@ -499,8 +500,6 @@ class Database:
     def _checkpoint(self) -> None:
         self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _backup(self, target: Path) -> None:
-        write_copy(self._raw(), target)
 
     def _commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
@@ -670,6 +669,15 @@ _UNIT_ERRORS = (
     sqlite3.DataError, OverflowError, ValueError, TypeError,
 )
 """What a bad unit raises, as against a disk that refuses."""
+
+
+def copy_file(path: Path, target: Path) -> None:
+    """Copy the database at `path` as of now, by a connection of its own; see `write_copy`."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        write_copy(connection, target)
+    finally:
+        connection.close()
 
 
 def write_copy(connection: sqlite3.Connection, target: Path) -> None:

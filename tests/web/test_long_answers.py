@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from companion_ws import database
 from companion_ws.sessions import store
 from companion_ws.web import pieces
 from tests.running import WAIT_S, Running
@@ -186,3 +189,24 @@ def test_a_json_array_of_nothing_is_one() -> None:
         return b"".join([piece async for piece in pieces.array(none())])
 
     assert json.loads(asyncio.run(whole())) == []
+
+
+async def test_what_is_said_during_a_backup_is_acknowledged_before_its_end(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await server.join()
+    has_begun, may_end = threading.Event(), threading.Event()
+    real = database.write_copy
+
+    def slow(connection: Any, target: Path) -> None:
+        has_begun.set()
+        assert may_end.wait(WAIT_S)
+        real(connection, target)
+
+    monkeypatch.setattr(database, "write_copy", slow)
+    copying = asyncio.create_task(server.sessions._database.backup(tmp_path / "copy.db"))
+    await asyncio.to_thread(has_begun.wait, WAIT_S)
+    assert (await agent.say("contextual_update", text="meanwhile"))["seq"] == 1
+    may_end.set()
+    await copying
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
