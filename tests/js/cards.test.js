@@ -198,3 +198,11 @@ test("a card of a thousand lists in lists has an end", () => {
 
   assert.ok(count(view("x", { many }).blocks) < 50_000)
 })
+
+test("a day is tomorrow from morning to night of the day before", () => {
+  for (const hour of [0, 6, 12, 18, 23]) {
+    const nowMs = new Date(2026, 10, 29, hour, 30).getTime()
+    const relative = (day) => cardView({ text: "x", data: { eta: day } }, { ...about, nowMs }).blocks[0].rows[0].cell.relative
+    assert.deepEqual(["2026-11-28", "2026-11-29", "2026-11-30"].map(relative), ["yesterday", "today", "tomorrow"])
+  }
+})

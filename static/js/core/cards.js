@@ -309,10 +309,16 @@ const STEPS = [
 ]
 
 function relativeText(date, about, isDay) {
-  const away = date.getTime() - about.nowMs
+  const away = date.getTime() - (isDay ? startOfDay(about.nowMs) : about.nowMs)
   if (Math.abs(away) > 30 * 86_400_000) return ""
   const [unit, length] = STEPS.find(([name, ms]) => (isDay ? name === "day" : Math.abs(away) >= ms)) ?? STEPS[2]
   return new Intl.RelativeTimeFormat(about.locale, { numeric: "auto" }).format(Math.round(away / length), unit)
+}
+
+/** The day it is here, as a date without a time writes it: at midnight of UTC. */
+function startOfDay(ms) {
+  const here = new Date(ms)
+  return Date.UTC(here.getFullYear(), here.getMonth(), here.getDate())
 }
 
 function linkCell(text) {

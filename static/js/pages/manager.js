@@ -145,7 +145,7 @@ async function create() {
 }
 
 function rename(session, node) {
-  const box = h("input", { type: "text", "aria-label": "Name of the session", maxlength: "120", value: session.title })
+  const box = h("input", { type: "text", "aria-label": "Name of the session", value: session.title })
   const form = h("form", { class: "say", on: { submit: async (event) => {
     event.preventDefault()
     rows.delete(session.session_id)
