@@ -9,7 +9,7 @@ from premises import SESSION, Access
 
 from companion_ws.access.pairing import Paired
 from companion_ws.access.tokens import Claims, Kind, Tokens
-from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated
+from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated, Unavailable
 from companion_ws.database import Statement
 
 
@@ -310,3 +310,16 @@ async def test_who_signs_in_while_signed_out_everywhere_stays_out(
         except (NotFound, Unauthenticated):
             continue  # Nobody was given anything.
         assert not is_accepted(access.tokens, token), steps
+
+
+async def test_removing_what_has_expired_goes_on_after_a_refusal_of_the_disk(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion_ws.access.credentials.PURGE_S", 0.01)
+    purging = asyncio.create_task(access.credentials.purge_forever())
+    await access.close()  # Whoever writes now hears what a refusing disk says.
+    with pytest.raises(Unavailable):
+        await access.credentials.purge()
+    await asyncio.sleep(0.1)
+    assert not purging.done()
+    purging.cancel()
