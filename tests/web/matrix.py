@@ -55,8 +55,8 @@ ROUTES: dict[str, str] = {
 }
 """Source: contract section 5. What is not listed is a page or a document, for anybody."""
 
-LATER = frozenset({"POST /sessions/{session_id}/stream-tickets"})
-"""In the contract, and on its way."""
+LATER: frozenset[str] = frozenset()
+"""In the contract, and on its way: nothing."""
 
 ALL, AGENT, SCREEN, BOTH = "agent ui observer", "agent", "ui", "agent ui"
 
