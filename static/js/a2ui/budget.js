@@ -1,6 +1,6 @@
 // What one card may cost: a card that asks for more is cut short, and says so.
 
-/** Elements of one card. Source: SECURITY.md, what a card may cost. */
+/** Elements of one card. Source: docs/screens.md. */
 export const MAX_NODES = 2000
 /** Values worked out at a time; a few hundred thousand are a blink on a phone. */
 export const MAX_STEPS = 200_000
