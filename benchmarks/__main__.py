@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.generator import Traffic
-from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.data_folder import prepare_data_folder
 from companion_ws.database import Database, Statement
 from companion_ws.files import folder
 

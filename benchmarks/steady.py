@@ -27,8 +27,9 @@ from pathlib import Path
 
 from benchmarks.__main__ import TICK_S, USER, store_sessions
 from benchmarks.generator import MASK, Peer, request
-from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.data_folder import prepare_data_folder
 
 MARK = b'"sent_ns":"'
 TEXT = '{"type":"contextual_update","text":"quote_ready","data":{"carrier":"FedEx","service":"Ground","cost":12.99,"sent_ns":"%020d"},"requestId":"%s-%09d"}'

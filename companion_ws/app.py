@@ -12,18 +12,17 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from companion_ws.access.addresses import Addresses
-from companion_ws.access.answers import Answers
 from companion_ws.access.credentials import Credentials
-from companion_ws.access.data_lock import DataLock, RunningServer
 from companion_ws.access.devices import Devices
-from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.keys import Keys
 from companion_ws.access.limits import CodeGuesses, Rates
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.addresses import Addresses
 from companion_ws.clock import Clock
 from companion_ws.config import Config
 from companion_ws.core.session import Limits
+from companion_ws.data_folder import DataLock, RunningServer, prepare_data_folder
 from companion_ws.database import Database, Statement
 from companion_ws.files import folder
 from companion_ws.logs import adapt_to_host
@@ -33,21 +32,22 @@ from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
-from companion_ws.voice.pulled import PulledAgent
-from companion_ws.web.access_api import AccessApi
-from companion_ws.web.api import Api
-from companion_ws.web.describe import Documents
-from companion_ws.web.gateway import Gateway
-from companion_ws.web.health import Health
-from companion_ws.web.idempotency import Idempotency
-from companion_ws.web.mcp_route import McpRoute
-from companion_ws.web.middleware import Guard
+from companion_ws.voice.polling import PulledAgent
+from companion_ws.web.agents.elevenlabs import Webhooks
+from companion_ws.web.agents.mcp import McpRoute
+from companion_ws.web.api.access import AccessApi
+from companion_ws.web.api.health import Health
+from companion_ws.web.api.records import Stream
+from companion_ws.web.api.sessions import Api
+from companion_ws.web.docs.documents import Documents
+from companion_ws.web.guard.answers import Answers
+from companion_ws.web.guard.idempotency import Idempotency
+from companion_ws.web.guard.middleware import Guard
+from companion_ws.web.guard.route import Room, Route
 from companion_ws.web.pages import Brand, Pages
-from companion_ws.web.routes import Room, Route
 from companion_ws.web.runner import verbs_door
-from companion_ws.web.stream import Stream
-from companion_ws.web.visit import Desk
-from companion_ws.web.webhooks import Webhooks
+from companion_ws.web.socket.gateway import Gateway
+from companion_ws.web.socket.visit import Desk
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""

@@ -25,18 +25,19 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from companion_ws.access.data_lock import (
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Kind, Tokens
+from companion_ws.config import Config
+from companion_ws.core.errors import ERRORS, CompanionError, Unauthenticated
+from companion_ws.data_folder import (
     DataInUse,
     DataLock,
     RunningServer,
+    StartRefused,
     in_use,
     is_data_folder,
     servers_here,
 )
-from companion_ws.access.keys import Keys, StartRefused
-from companion_ws.access.tokens import Kind, Tokens
-from companion_ws.config import Config
-from companion_ws.core.errors import ERRORS, CompanionError, Unauthenticated
 
 LOCAL_USER: Final = "local"
 """Who works on the server's own machine."""

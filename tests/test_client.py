@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from peer import Peer
+from fake_server import Peer
 
 from companion_ws.client import (
     CompanionClient,

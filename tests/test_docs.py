@@ -15,7 +15,7 @@ from companion_ws.app import ROUTES
 from companion_ws.core import protocol
 from companion_ws.core.errors import ERRORS
 from companion_ws.metrics import Metrics
-from companion_ws.web.describe import RECORDS, TOLD, asyncapi, openapi
+from companion_ws.web.docs.documents import RECORDS, TOLD, asyncapi, openapi
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

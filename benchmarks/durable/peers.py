@@ -28,8 +28,9 @@ from benchmarks.durable.clients import (
     SocketIo,
     Streams,
 )
-from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.data_folder import prepare_data_folder
 
 HERE = Path(__file__).parent
 CLIENTS = 500

@@ -1,98 +1,27 @@
-"""The data folder and the signing keys in it: made on first start, refused when others can read them."""
+"""The signing keys in the data folder: made on first start, refused when others can read them."""
 
 from __future__ import annotations
 
-import errno
 import hmac
 import os
 import secrets
-import stat
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from companion_ws.data_folder import (
+    NotOurs,
+    StartRefused,
+    refuse_foreign,
+    refuse_mode,
+    why_not,
+)
+
 KEY_BYTES: Final = 32
 """A shorter key could be searched for; 256 bits is what HMAC-SHA-256 can use."""
 MAX_KEYS: Final = 3
 """The newest signs, two older ones still verify; the fourth rotation drops the first key."""
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-PRIVATE_FILES: Final = ("companion.db", "companion.db-wal", "companion.db-shm")
-
-
-class StartRefused(Exception):
-    """Starting would be unsafe; the message says why and what to do about it."""
-
-
-def why_not(error: OSError) -> str:
-    """Return what the system says of a file, and the way out where there is a common one."""
-    said = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{said}. Make room there, or choose another folder with --data"
-    if error.errno == errno.EROFS:
-        return f"{said}. Choose a folder that can be written with --data"
-    return said
-
-
-class NotOurs(StartRefused):
-    """A file or folder that other accounts have, or lead somewhere else, or could read."""
-
-
-def prepare_data_folder(data: Path) -> None:
-    """Make `data` a folder only we can enter and check that what is in it is ours alone.
-
-    A looser folder that is ours is tightened to 0700; a looser database is
-    not, because somebody may have read it already.
-
-    Raises:
-        StartRefused: the folder, the key, the lock or the database belongs to another account
-            or is a symbolic link, or the database is looser than 0600.
-    """
-    try:
-        if data.is_symlink():
-            refuse_foreign(data, data.lstat())
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = data.lstat()
-        refuse_foreign(data, found)
-        # The mode asked of mkdir() passes through the umask; this one does not.
-        if stat.S_IMODE(found.st_mode) != 0o700:
-            data.chmod(0o700)
-    except OSError as error:
-        raise StartRefused(f"{data} cannot be used as data folder: {why_not(error)}.") from error
-    for name in ("secret.key", "lock", *PRIVATE_FILES):
-        try:
-            found = (data / name).lstat()
-        except FileNotFoundError:
-            continue
-        refuse_foreign(data / name, found)
-        if name in PRIVATE_FILES:
-            _refuse_mode(data / name, found.st_mode)
-
-
-def refuse_foreign(path: Path, found: os.stat_result) -> None:
-    """Refuse what another account could exchange under us.
-
-    Raises:
-        StartRefused: it is a symbolic link, or not our account's.
-    """
-    if stat.S_ISLNK(found.st_mode):
-        raise NotOurs(
-            f"{path} is a symbolic link, which may lead anywhere by tomorrow. Put a file or folder"
-            " of its own there, or name the folder itself with --data."
-        )
-    if found.st_uid != os.geteuid():
-        raise NotOurs(
-            f"{path} belongs to another account (uid {found.st_uid}). If that is as it should be, run:"
-            f" chown {os.geteuid()} {path}; else choose another folder with --data."
-        )
-
-
-def _refuse_mode(path: Path, mode: int) -> None:
-    if mode & OTHERS:
-        raise NotOurs(
-            f"{path} can be read or written by other accounts (mode {stat.S_IMODE(mode):04o}). "
-            f"If nobody else has used it, run: chmod 600 {path}"
-        )
 
 
 class Keys:
@@ -200,7 +129,7 @@ def _read(path: Path) -> bytes:
         # The open file is looked at, not the name: nobody can swap it in between.
         found = os.fstat(descriptor)
         refuse_foreign(path, found)
-        _refuse_mode(path, found.st_mode)
+        refuse_mode(path, found.st_mode)
         return file.read()
 
 

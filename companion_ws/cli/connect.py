@@ -16,10 +16,10 @@ from typing import Any, Final
 import aiohttp
 import click
 
-from companion_ws.cli.ending import Ending
+from companion_ws.cli.drain import Ending
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import run, sentences
+from companion_ws.cli.run_verb import run, sentences
 from companion_ws.cli.terminal import print_json, say
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024

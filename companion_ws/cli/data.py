@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
-from companion_ws.cli.running import run, sentences
+from companion_ws.cli.run_verb import run, sentences
 from companion_ws.cli.terminal import say
 from companion_ws.control import reach, require_data
 from companion_ws.database import write_copy

@@ -15,17 +15,17 @@ import click
 from click.core import ParameterSource
 
 from companion_ws import logs
-from companion_ws.access.keys import StartRefused
-from companion_ws.cli.listening import Listening, listening
+from companion_ws.cli.demo_agent import DemoAgent
 from companion_ws.cli.options import config_of
-from companion_ws.cli.running import run
+from companion_ws.cli.run_verb import run
 from companion_ws.cli.serve import Stop
+from companion_ws.cli.server import Listening, listening
 from companion_ws.cli.startup import why_no_phone
 from companion_ws.cli.terminal import grouped, print_qr, say
 from companion_ws.client import CompanionClient, Invitation
 from companion_ws.config import Config
 from companion_ws.control import STAY_S, reach
-from companion_ws.voice.demo import DemoAgent
+from companion_ws.data_folder import StartRefused
 
 
 @click.command()

@@ -19,14 +19,14 @@ import aiohttp
 import click
 
 from companion_ws import __version__
-from companion_ws.access.addresses import Addresses, default_route_address
-from companion_ws.access.data_lock import RunningServer, servers_here
-from companion_ws.access.keys import Keys, StartRefused
+from companion_ws.access.keys import Keys
+from companion_ws.addresses import Addresses, default_route_address
 from companion_ws.cli.data import integrity
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import run
+from companion_ws.cli.run_verb import run
 from companion_ws.cli.terminal import say
 from companion_ws.config import Config
+from companion_ws.data_folder import RunningServer, StartRefused, servers_here
 
 MIN_FREE_BYTES: Final = 100 * 1024 * 1024
 DISTRIBUTIONS: Final = ("aiohttp", "aiosqlite", "itsdangerous", "segno", "msgspec", "click")

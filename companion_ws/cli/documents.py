@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 import click
 
-from companion_ws.cli.running import run
+from companion_ws.cli.run_verb import run
 from companion_ws.cli.terminal import print_json
 from companion_ws.config import Config
 from companion_ws.control import reach

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from companion_ws.access.addresses import is_loopback
-from companion_ws.access.data_lock import RunningServer
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
+from companion_ws.addresses import is_loopback
 from companion_ws.config import Config
 from companion_ws.control import LOCAL_USER, require_data
+from companion_ws.data_folder import RunningServer
 
 TOKEN_TTL_S: Final = 12 * 3600.0
 """How long one may go on from the last `--after` with the same token."""

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from companion_ws.cli import settings_file
-from companion_ws.cli.running import sentences
+from companion_ws.cli.run_verb import sentences
 from companion_ws.config import Config
 from companion_ws.core.text import visible
 

@@ -18,16 +18,16 @@ import click
 
 from companion_ws import logs
 from companion_ws.app import SESSIONS, brand_of
-from companion_ws.cli.listening import listening
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
-from companion_ws.cli.running import find_modules_here, finish
+from companion_ws.cli.run_verb import find_modules_here, finish
+from companion_ws.cli.server import listening
 from companion_ws.cli.startup import print_start
 from companion_ws.cli.tunnel import StoppedEarly
 from companion_ws.collector import collect_when_empty, spare_the_loop
 from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
-from companion_ws.web.middleware import CLIENT
+from companion_ws.web.guard.middleware import CLIENT
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""

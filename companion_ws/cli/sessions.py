@@ -14,8 +14,8 @@ import click
 from companion_ws.cli.headless import HeadlessScreen
 from companion_ws.cli.local import certificate_at
 from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
-from companion_ws.cli.running import run
-from companion_ws.cli.staying import staying
+from companion_ws.cli.run_verb import run
+from companion_ws.cli.stay_connected import staying
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.cli.tokens import quoted
 from companion_ws.client import CompanionClient

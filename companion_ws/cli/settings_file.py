@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import click
 
-from companion_ws.access.keys import StartRefused
+from companion_ws.data_folder import StartRefused
 
 NAME: Final = "companion.toml"
 VARIABLE: Final = "COMPANION_CONFIG"

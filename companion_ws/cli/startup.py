@@ -9,12 +9,11 @@ from pathlib import Path
 
 import aiohttp
 
-from companion_ws.access.data_lock import DataInUse, RunningServer
-from companion_ws.access.keys import StartRefused
-from companion_ws.cli.listening import Listening
+from companion_ws.cli.server import Listening
 from companion_ws.cli.terminal import print_qr, say
 from companion_ws.control import reach
 from companion_ws.core.errors import CompanionError, Unavailable
+from companion_ws.data_folder import DataInUse, RunningServer, StartRefused
 
 
 async def print_start(server: Listening) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
-from companion_ws.cli.running import run
+from companion_ws.cli.run_verb import run
 from companion_ws.cli.terminal import say
 from companion_ws.config import duration_s
 from companion_ws.control import reach

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from companion_ws.access.addresses import is_loopback, own_addresses
-from companion_ws.access.keys import StartRefused
-from companion_ws.web.health import INSTANCE_HEADER
+from companion_ws.addresses import is_loopback, own_addresses
+from companion_ws.data_folder import StartRefused
+from companion_ws.web.api.health import INSTANCE_HEADER
 
 FIND_S: Final = 60.0
 """How long a tunnel may take until its address leads here; fresh names take their time in DNS."""

@@ -10,15 +10,15 @@ from typing import Any, Final, TextIO
 
 import click
 
-from companion_ws.access.addresses import Addresses
+from companion_ws.addresses import Addresses
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
-from companion_ws.cli.running import find_modules_here, run, sentences
+from companion_ws.cli.replay import Replay
+from companion_ws.cli.run_verb import find_modules_here, run, sentences
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import load_tools
-from companion_ws.voice.agent_config import agent_config
-from companion_ws.voice.replay import Replay
+from companion_ws.voice.elevenlabs.agent_config import agent_config
 
 
 @click.group()

@@ -1,7 +1,7 @@
 """JSON as models write it: as text in text, fenced, with a comma too many, in single quotes.
 
 What can be understood is; what is read is JSON that the wire can carry. The twin of
-static/js/json-text.js; tests/wire/parameters holds both to the same cases.
+static/js/elevenlabs/json-text.js; tests/wire/parameters holds both to the same cases.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an agent's call becomes in the session: its parameters, and how long the agent waits.
 
-The twin of static/js/parameters.js; tests/wire/parameters holds both to the same cases.
+The twin of static/js/elevenlabs/parameters.js; tests/wire/parameters holds both to the same cases.
 """
 
 from __future__ import annotations

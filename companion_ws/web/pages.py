@@ -13,8 +13,8 @@ from aiohttp import web
 
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
-from companion_ws.web.prepared import Prepared, prepare, respond
-from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.guard.prepared import Prepared, prepare, respond
+from companion_ws.web.guard.route import PUBLIC, Route
 
 _TYPES: Final = {
     ".css": "text/css",

@@ -18,8 +18,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from companion_ws.logs import AccessLog
-from companion_ws.web import headers
-from companion_ws.web.problems import problem
+from companion_ws.web.guard import headers
+from companion_ws.web.guard.problems import problem
 
 KEEP_ALIVE_S: Final = 10.0
 """Also how long a new connection may take to send its headers."""

@@ -1,9 +1,9 @@
 // A client of a companion session for pages and programs: say, ask, hear, whatever the network does.
 
-import { Connection } from "./connection.js"
+import { Connection } from "./net/connection.js"
 import { idFrom, isPlain, lookUp } from "./core/protocol.js"
 import { apply, emptySession } from "./core/session.js"
-import { Unacknowledged } from "./unacknowledged.js"
+import { Unacknowledged } from "./net/outbox.js"
 
 /** No command waits longer, wherever its answer is: longer than a restart takes. */
 const ANSWER_WITHIN_MS = 120_000

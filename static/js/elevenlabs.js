@@ -1,11 +1,11 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
-import { Connection } from "./connection.js"
+import { Connection } from "./net/connection.js"
 import { callOf, idFrom, lookUp, resultOf } from "./core/protocol.js"
-import { letterOf, Mailbox, summaryOf } from "./mailbox.js"
-import { Overheard } from "./overheard.js"
-import { NotUnderstood, understood } from "./parameters.js"
-import { Unacknowledged } from "./unacknowledged.js"
+import { letterOf, Mailbox, summaryOf } from "./elevenlabs/mailbox.js"
+import { Overheard } from "./elevenlabs/widget-socket.js"
+import { NotUnderstood, understood } from "./elevenlabs/parameters.js"
+import { Unacknowledged } from "./net/outbox.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
 const ANSWER_WITHIN_MS = 19_000

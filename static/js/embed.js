@@ -8,8 +8,8 @@
 // `POST /sessions/{id}/tokens {role: "ui"}`. The second shows the QR code and the code
 // for a phone; its token is the owner's. The page's origin must be an --allow-origin.
 
-import { BASE } from "./api.js"
-import { define, fillIn, h } from "./dom.js"
+import { BASE } from "./net/api.js"
+import { define, fillIn, h } from "./elements/dom.js"
 import { definePairing } from "./elements/pairing.js"
 
 class CompanionScreen extends HTMLElement {

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from premises import Access, Clock
+from access_fixture import Access, Clock
 
 
 @pytest.fixture

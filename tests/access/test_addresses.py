@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from companion_ws.access.addresses import (
+from companion_ws.addresses import (
     Addresses,
     default_route_address,
     host_name,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from companion_ws.access import answers
-from companion_ws.access.answers import Answers
 from companion_ws.access.keys import Keys
 from companion_ws.database import Database
 from companion_ws.files import folder
+from companion_ws.web.guard import answers
+from companion_ws.web.guard.answers import Answers
 
 
 async def test_the_oldest_answer_of_a_session_or_a_user_makes_room(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from premises import SESSION, Access
+from access_fixture import SESSION, Access
 
 from companion_ws.access.pairing import Paired
 from companion_ws.access.tokens import Claims, Kind, Tokens

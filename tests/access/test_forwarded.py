@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion_ws.access.forwarded import MAX_HOPS, address_of, caller, hops_of
+from companion_ws.web.guard.forwarded import MAX_HOPS, address_of, caller, hops_of
 
 HEADERS: Any = st.sampled_from(["x-forwarded-for", "forwarded", "none"])
 PIECES = st.sampled_from(

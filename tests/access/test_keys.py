@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from companion_ws.access.data_lock import DataLock
-from companion_ws.access.keys import Keys, StartRefused, prepare_data_folder
+from companion_ws.access.keys import Keys
+from companion_ws.data_folder import DataLock, StartRefused, prepare_data_folder
 
 
 def mode(path: Path) -> int:

@@ -8,7 +8,7 @@ import sqlite3
 import uuid
 
 import pytest
-from premises import SESSION, Access
+from access_fixture import SESSION, Access
 
 from companion_ws.access.derived import session_part
 from companion_ws.access.pairing import Opened, Paired, Pairing, Waiting

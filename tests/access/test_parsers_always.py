@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from companion_ws.access.addresses import Addresses, host_name, is_loopback, origin_of
+from companion_ws.addresses import Addresses, host_name, is_loopback, origin_of
 from companion_ws.config import MAX_DURATION_S, Config, duration_s, public_url_of
 from companion_ws.logs import scrub, shown_path
-from companion_ws.voice.phone import signature_holds, signature_of
-from companion_ws.web.headers import content_security_policy
+from companion_ws.voice.elevenlabs.telephony import signature_holds, signature_of
+from companion_ws.web.guard.headers import content_security_policy
 
 PIECES = st.sampled_from(
     ["http://", "https://", "//", "localhost", "127.0.0.1", "127.1", "[::1]", "::1", "[", "]", "%",

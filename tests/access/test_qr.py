@@ -11,7 +11,7 @@ import segno
 import zxingcpp
 from PIL import Image
 
-from companion_ws.access import qr
+from companion_ws import qr
 
 URLS = [
     "http://a.b/c",

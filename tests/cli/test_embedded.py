@@ -17,8 +17,8 @@ from aiohttp import web
 from programs import PATIENCE_S, RUN, Program, clean_environment
 
 from companion_ws import PAIRING, SESSIONS, TOKENS, Config, create_app
-from companion_ws.access.data_lock import DataInUse
 from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.data_folder import DataInUse
 from companion_ws.testing.server import CompanionServer, free_port
 
 PAGE = Path(__file__).parents[2] / "docs/embedding.md"

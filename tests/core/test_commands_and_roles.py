@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from talk import START_MS, Talk
+from session_without_server import START_MS, Talk
 
 from companion_ws.core.errors import (
     Forbidden,

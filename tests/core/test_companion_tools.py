@@ -21,7 +21,7 @@ def test_python_knows_the_tools_of_the_golden_list() -> None:
 
 
 def test_agents_are_offered_the_same_tools() -> None:
-    from companion_ws.voice import agent_config
+    from companion_ws.voice.elevenlabs import agent_config
 
     assert agent_config.COMPANION_TOOLS.keys() == COMPANION_TOOLS.keys()
     for name, (_, schema) in agent_config.COMPANION_TOOLS.items():

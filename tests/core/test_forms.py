@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from talk import Talk
+from session_without_server import Talk
 
 from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.forms import fault_in

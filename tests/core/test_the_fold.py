@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from talk import Talk
+from session_without_server import Talk
 
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.protocol import encode

@@ -6,7 +6,7 @@ import string
 from typing import Any
 
 import pytest
-from talk import Talk
+from session_without_server import Talk
 
 from companion_ws.core.phrases import LANGUAGES, phrase, spoken_code
 from companion_ws.core.tool_calls import choice_of, status_of, unanswerable

@@ -16,8 +16,9 @@ from typing import Any
 
 import aiohttp
 
-from companion_ws.access.keys import Keys, prepare_data_folder
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Revocations, Tokens
+from companion_ws.data_folder import prepare_data_folder
 
 ROOT = Path(__file__).parent.parent.parent
 UNLIMITED = (

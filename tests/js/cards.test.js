@@ -5,7 +5,7 @@ import { test } from "node:test"
 
 import { cardView, cleanText, cut, humanized, spokenView } from "../../static/js/core/cards.js"
 import { formValues, isAsking, questionView, receiptOf } from "../../static/js/core/questions.js"
-import { english } from "../../static/js/words.js"
+import { english } from "../../static/js/words/words.js"
 
 const about = { locale: "en-US", nowMs: Date.UTC(2026, 10, 23, 8), words: english }
 const view = (text, data) => cardView({ text, data }, about)

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict"
 import { beforeEach, test } from "node:test"
 
-import { Connection } from "../../static/js/connection.js"
-import { Outbox } from "../../static/js/keep.js"
+import { Connection } from "../../static/js/net/connection.js"
+import { Outbox } from "../../static/js/net/storage.js"
 
 /** The network: what a page opens, and what arrives there. */
 class Wire {

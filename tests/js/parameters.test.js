@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
-import { NotUnderstood, understood } from "../../static/js/parameters.js"
+import { NotUnderstood, understood } from "../../static/js/elevenlabs/parameters.js"
 
 const cases = JSON.parse(readFileSync(new URL("../wire/parameters/cases.json", import.meta.url), "utf8"))
 

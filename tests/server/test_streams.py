@@ -170,7 +170,7 @@ async def test_a_ticket_is_worth_what_the_token_it_was_made_with_is(server: Runn
 
 def test_a_ticket_dies_after_a_minute_and_the_oldest_makes_room() -> None:
     from companion_ws.core.errors import Unauthenticated
-    from companion_ws.web.stream_tickets import MOST_PER_SESSION, StreamTickets
+    from companion_ws.web.api.stream_tickets import MOST_PER_SESSION, StreamTickets
 
     now_ms = [0]
     tickets = StreamTickets(lambda: now_ms[0])

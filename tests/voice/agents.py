@@ -18,7 +18,7 @@ from elevenlabs.conversational_ai.conversation import (
 from companion_ws.client import CompanionClient
 from companion_ws.testing.fake_elevenlabs import FakeConversation, FakeElevenLabs
 from companion_ws.voice.elevenlabs import Attachment, attach, companion_tools
-from tests.voice.silence import AsyncSilence, Silence
+from tests.voice.silent_audio import AsyncSilence, Silence
 
 
 class Agent:

@@ -17,7 +17,7 @@ from elevenlabs.conversational_ai.conversation import (
 )
 
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
-from tests.voice.silence import AsyncSilence, Silence
+from tests.voice.silent_audio import AsyncSilence, Silence
 
 
 async def opened(fake: FakeElevenLabs, first: Any, query: str = "?agent_id=a") -> Any:

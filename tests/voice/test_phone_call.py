@@ -15,7 +15,7 @@ from companion_ws.core.session import AnswerCall, Sender
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
 from companion_ws.testing.server import CompanionServer
-from companion_ws.voice.phone import signature_holds
+from companion_ws.voice.elevenlabs.telephony import signature_holds
 
 OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
 CHOICE = {"title": "Which?", "options": OPTIONS}

@@ -18,8 +18,8 @@ from elevenlabs.types import ClientToolConfigInput, WebhookToolConfigInput
 from companion_ws.client import CompanionClient
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
-from companion_ws.voice.agent_config import COMPANION_TOOLS
-from tests.voice.silence import AsyncSilence
+from companion_ws.voice.elevenlabs.agent_config import COMPANION_TOOLS
+from tests.voice.silent_audio import AsyncSilence
 
 ROOT = Path(__file__).parents[2]
 CHOICE = {"title": "Which?", "options": [{"id": "a", "label": "A"}, {"id": "b", "label": "B"}]}

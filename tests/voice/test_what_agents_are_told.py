@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from companion_ws.voice import mcp, parameters, wording
-from companion_ws.voice.elevenlabs import letter_of, letter_of_passed
+from companion_ws.voice.elevenlabs.bridge import letter_of, letter_of_passed
+from companion_ws.voice.elevenlabs.telephony import event_of
 from companion_ws.voice.mailbox import Letter, Mailbox
-from companion_ws.voice.phone import event_of
 
 UI = {"role": "ui", "connection_id": "c1"}
 AGENT = {"role": "agent", "connection_id": "c2"}

@@ -15,14 +15,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from companion_ws.access.addresses import Addresses
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
+from companion_ws.addresses import Addresses
 from companion_ws.app import create_app
 from companion_ws.config import Config
 from companion_ws.testing.server import CompanionServer
-from companion_ws.web.middleware import CLIENT, Guard, read_json
-from companion_ws.web.routes import PUBLIC, Route
+from companion_ws.web.guard.middleware import CLIENT, Guard, read_json
+from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.runner import Runner
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -441,7 +441,7 @@ async def test_a_body_that_waits_for_leave_gets_it_and_other_wishes_are_not_repe
 async def test_a_body_that_drips_is_given_up_on(
     companion_server: CompanionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("companion_ws.web.bodies.BODY_S", 0.3)
+    monkeypatch.setattr("companion_ws.web.guard.bodies.BODY_S", 0.3)
     token = companion_server.token()
     answer = await raw(
         companion_server.config.port,

@@ -15,9 +15,9 @@ from aiohttp.test_utils import unused_port
 from running import Running
 
 from companion_ws import CompanionClient, Config, create_app
-from companion_ws.access.data_lock import DataInUse
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
+from companion_ws.data_folder import DataInUse
 
 
 async def test_long_keys_that_end_alike_are_two_messages(server: Running) -> None:

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from running import Running
 
 from companion_ws.core.errors import BadRequest
-from companion_ws.web.conditions import Condition
+from companion_ws.web.api.conditions import Condition
 
 PUTS: list[tuple[dict[str, str], int, bool]] = [
     # Headers, the revision that is there (0: none), whether it is written.

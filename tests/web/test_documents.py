@@ -19,8 +19,8 @@ from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.core import protocol
-from companion_ws.web import describe
-from companion_ws.web.describe import asyncapi
+from companion_ws.web.docs import documents as describe
+from companion_ws.web.docs.documents import asyncapi
 from tests.npm import npm_package
 
 

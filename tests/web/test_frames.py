@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion_ws.web.frames import (
+from companion_ws.web.socket.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,

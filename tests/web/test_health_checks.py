@@ -8,7 +8,7 @@ import pytest
 from running import Running
 
 from companion_ws import Config
-from companion_ws.access.addresses import Addresses
+from companion_ws.addresses import Addresses
 
 
 async def raw(server: Running, request: str) -> str:

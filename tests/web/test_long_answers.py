@@ -15,7 +15,7 @@ import pytest
 
 from companion_ws import database
 from companion_ws.sessions import store
-from companion_ws.web import pieces
+from companion_ws.web.guard import pieces
 from tests.running import WAIT_S, Running
 
 UNLIMITED: Any = {"limit_messages_per_s": 0, "limit_sessions_per_user": 0}

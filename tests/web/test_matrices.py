@@ -13,7 +13,7 @@ from running import Running
 
 from companion_ws.app import ROUTES
 from companion_ws.core.protocol import COMMANDS
-from companion_ws.web.routes import Route
+from companion_ws.web.guard.route import Route
 
 DOCS = Path(__file__).parents[2] / "docs"
 KINDS = ("user", "service", "admin", "session", "metrics")

@@ -26,13 +26,11 @@ from companion_ws.core import protocol
 from companion_ws.core.errors import ERRORS
 from companion_ws.testing.inbox import Inbox
 from companion_ws.testing.server import CompanionServer
-from companion_ws.web.describe import RECORDS, TOLD, asyncapi
-from companion_ws.web.entries import anchor_of, path_of
-from companion_ws.web.joining import Join
-from companion_ws.web.markup import pretty
-from companion_ws.web.readable import docs_page
-from companion_ws.web.routes import PUBLIC, Route
-from companion_ws.web.samples import (
+from companion_ws.web.docs.documents import RECORDS, TOLD, asyncapi
+from companion_ws.web.docs.entries import anchor_of, path_of
+from companion_ws.web.docs.markup import pretty
+from companion_ws.web.docs.page import docs_page
+from companion_ws.web.docs.samples import (
     CALLS,
     COMES_BACK_AS,
     JOIN,
@@ -43,6 +41,8 @@ from companion_ws.web.samples import (
     said_example,
     sent_example,
 )
+from companion_ws.web.guard.route import PUBLIC, Route
+from companion_ws.web.socket.joining import Join
 
 SECRET = "a secret of the tools"
 SIGNING = "a secret of the webhook"

@@ -22,7 +22,7 @@ from matrix import MESSAGES, body_of
 from running import WAIT_S, Running
 
 from companion_ws.app import ROUTES
-from companion_ws.web import mcp_route
+from companion_ws.web.agents import mcp as mcp_route
 
 SOON_S = 5.0
 """A second is promised; a machine that is busy with other things gets some more."""

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import pytest
 
-from companion_ws.web import bodies
+from companion_ws.web.guard import bodies
 from tests.running import Running
 
 SECRET = "wsec-of-the-webhook"

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from companion_ws.core.errors import BadRequest
 from companion_ws.sessions.outbox import close_frame, frame
-from companion_ws.web.frames import PING, PONG, TEXT, Message
-from companion_ws.web.websocket import WebSocket, accept
+from companion_ws.web.socket.frames import PING, PONG, TEXT, Message
+from companion_ws.web.socket.websocket import WebSocket, accept
 
 HANDSHAKE = (
     "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"

@@ -2,7 +2,7 @@
 
 import { humanized } from "../core/cards.js"
 import { isPlain, lookUp, plainText } from "../core/protocol.js"
-import { fillIn, h } from "../dom.js"
+import { fillIn, h } from "../elements/dom.js"
 import { Budget } from "./budget.js"
 import { failures, resolve, textOf } from "./functions.js"
 import { pathOf } from "./icons.js"

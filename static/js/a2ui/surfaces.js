@@ -1,7 +1,7 @@
 // The A2UI surfaces of a session: records in, painted cards out. Fetched when the first one comes.
 
-import { fillIn, h } from "../dom.js"
-import { newRequestId } from "../keep.js"
+import { fillIn, h } from "../elements/dom.js"
+import { newRequestId } from "../net/storage.js"
 import { Budget, MAX_NODES, MAX_STEPS } from "./budget.js"
 import { Painting } from "./painter.js"
 import { messagesIn, reduce, withValueAt } from "./reducer.js"

@@ -4,7 +4,7 @@
 // words}. Event out: "choose" with the option.
 
 import { lookUp } from "../core/protocol.js"
-import { define, h, icon, refill } from "../dom.js"
+import { define, h, icon, refill } from "./dom.js"
 
 const ROWS_AT_ONCE = 12
 /** The second half of a double tap is not yet a change of mind. */

@@ -4,7 +4,7 @@
 // Captions: `show({lines, words})`; event out: "say" with the text typed instead of spoken.
 
 import { lookUp } from "../core/protocol.js"
-import { define, fillIn, h, icon } from "../dom.js"
+import { define, fillIn, h, icon } from "./dom.js"
 
 const LONGEST_TEXT = 2000
 

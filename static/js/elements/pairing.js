@@ -3,10 +3,10 @@
 // Properties in: `begin({token, sessionId, onChange})`, `renew()` after somebody joined.
 // Works on any page of an allowed origin: it asks the server it was loaded from.
 
-import { ask, serverClock } from "../api.js"
+import { ask, serverClock } from "../net/api.js"
 import { groupedCode } from "../core/protocol.js"
-import { define, fillIn, h } from "../dom.js"
-import { command, copyButton, countdown } from "../desk.js"
+import { define, fillIn, h } from "./dom.js"
+import { command, copyButton, countdown } from "./owner.js"
 
 /** A scan takes some seconds: the picture is changed while the old ticket still lives. */
 const RENEW_BEFORE_MS = 12_000

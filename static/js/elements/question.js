@@ -5,7 +5,7 @@
 
 import { lookUp } from "../core/protocol.js"
 import { formValues, patternsOf, results } from "../core/questions.js"
-import { define, h, refill } from "../dom.js"
+import { define, h, refill } from "./dom.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 
 export function defineQuestion() {

@@ -4,9 +4,9 @@
 // payload and lights up its kin.
 
 import { LANES, duration, gistOf, kinOf, kindOf, laneOf, latenciesOf, matches, traces } from "../core/trace.js"
-import { serverClock } from "../api.js"
-import { define, fillIn, h } from "../dom.js"
-import { copyButton } from "../desk.js"
+import { serverClock } from "../net/api.js"
+import { define, fillIn, h } from "./dom.js"
+import { copyButton } from "./owner.js"
 
 /** A browser scrolls this many rows with ease; older ones are in the export and the replay. */
 const MAX_ROWS = 2000

@@ -1,13 +1,13 @@
 // The inspector: all sessions on one side, one of them as a timeline on the other.
 
-import { ask, socketAddress } from "../api.js"
-import { Connection } from "../connection.js"
+import { ask, socketAddress } from "../net/api.js"
+import { Connection } from "../net/connection.js"
 import { apply, emptySession } from "../core/session.js"
 import { KINDS, LANES } from "../core/trace.js"
-import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
-import { arrange, fillIn, h } from "../dom.js"
+import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../elements/owner.js"
+import { arrange, fillIn, h } from "../elements/dom.js"
 import { defineTimeline } from "../elements/timeline.js"
-import { Outbox, readdress } from "../keep.js"
+import { Outbox, readdress } from "../net/storage.js"
 
 const REFRESH_MS = 3000
 const PAGE = 50

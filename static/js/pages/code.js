@@ -1,7 +1,7 @@
 // The form of /c: nine typed digits.
 
 import { codeIn, groupedCode } from "../core/protocol.js"
-import { fillIn, h, icon } from "../dom.js"
+import { fillIn, h, icon } from "../elements/dom.js"
 
 /** The form for nine digits; `onCode(code, onAway)` resolves, or rejects with a Refusal. */
 export function codeForm(words, onCode) {

@@ -1,9 +1,9 @@
 // The session manager: one's sessions, live; made, named, paired, exported and ended here.
 
 import { lookUp } from "../core/protocol.js"
-import { ask } from "../api.js"
-import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../desk.js"
-import { arrange, fillIn, h, icon } from "../dom.js"
+import { ask } from "../net/api.js"
+import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../elements/owner.js"
+import { arrange, fillIn, h, icon } from "../elements/dom.js"
 
 const REFRESH_MS = 3000
 

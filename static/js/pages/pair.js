@@ -1,12 +1,12 @@
 // The pairing page: the codes of one session, and who has joined with them.
 
-import { ask, deviceName, serverClock, socketAddress } from "../api.js"
-import { Connection } from "../connection.js"
+import { ask, deviceName, serverClock, socketAddress } from "../net/api.js"
+import { Connection } from "../net/connection.js"
 import { apply, emptySession, isPresent } from "../core/session.js"
-import { ago, confirmed, copyButton, signIn, signInForm } from "../desk.js"
-import { arrange, fillIn, h, icon } from "../dom.js"
+import { ago, confirmed, copyButton, signIn, signInForm } from "../elements/owner.js"
+import { arrange, fillIn, h, icon } from "../elements/dom.js"
 import { definePairing } from "../elements/pairing.js"
-import { Outbox } from "../keep.js"
+import { Outbox } from "../net/storage.js"
 
 const root = document.getElementById("app")
 const sessionId = location.pathname.split("/").at(-2)

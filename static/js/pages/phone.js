@@ -1,13 +1,13 @@
 // The phone page: /p takes a scan, /c a typed code, /ui shows the session. One shell for all three.
 
 import { fragmentOf } from "../core/protocol.js"
-import { fillIn, h } from "../dom.js"
+import { fillIn, h } from "../elements/dom.js"
 import { defineCard } from "../elements/card.js"
 import { defineConversation } from "../elements/conversation.js"
-import { ask, deviceName, Refusal } from "../api.js"
-import { Feed } from "../feed.js"
-import { newRequestId, paired, readdress, signedIn } from "../keep.js"
-import { choose, directionOf, load } from "../words.js"
+import { ask, deviceName, Refusal } from "../net/api.js"
+import { Feed } from "../screen/feed.js"
+import { newRequestId, paired, readdress, signedIn } from "../net/storage.js"
+import { choose, directionOf, load } from "../words/words.js"
 
 /** How often a phone asks whether the owner has said yes. */
 const ASK_AGAIN_MS = 1000

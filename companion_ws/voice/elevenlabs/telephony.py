@@ -1,0 +1,307 @@
+"""What ElevenLabs' webhooks say about a telephone call, read and answered in our words.
+
+Nothing here asks or stores: requests in, values out. Every field of theirs is
+optional.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from companion_ws.core.errors import InvalidMessage
+from companion_ws.core.phrases import spoken_code
+from companion_ws.voice.callers import called_of, number_of
+from companion_ws.voice.json_text import read_json
+
+_HEX_SHA256: Final = re.compile("[0-9a-f]{64}")
+SIGNATURE_TOLERANCE_S: Final = 30 * 60
+"""How old, or how far ahead, a signed post-call request may be."""
+
+MAX_LANGUAGE_CHARS: Final = 35
+"""What BCP 47 allows for."""
+MAX_SUMMARY_CHARS: Final = 4_000
+"""Of what ElevenLabs says a call was about, as much as a card can show."""
+MAX_ID_CHARS: Final = 2048
+"""The longest of them is a session token."""
+
+_NOTHING: Final = frozenset({"null", "none", "undefined"})
+"""What stands in a header or a field where a variable had no value."""
+
+_BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "session": (
+        ("X-Companion-Session",),
+        ("secret__companion_session", "companion_session"),
+    ),
+    "session_id": ((), ("companion_session_id",)),
+    "conversation_id": (
+        ("X-Conversation-Id", "X-Companion-Conversation"),
+        ("conversation_id", "system__conversation_id"),
+    ),
+    "call_sid": (("X-Call-Sid", "X-Companion-Call"), ("call_sid", "system__call_sid")),
+    "caller_id": (("X-Caller-Id",), ("caller_id", "system__caller_id")),
+    "called_number": (("X-Called-Number",), ("called_number", "system__called_number")),
+}
+"""Where each binding may stand: headers first, then fields of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a request says about which call it belongs to; empty text where it says nothing.
+
+    `session` is a session token, or the id of a phone session. ElevenLabs keeps tokens to
+    itself when it tells of a call, so `session_id` may be all that is left.
+    """
+
+    session: str = ""
+    session_id: str = ""
+    conversation_id: str = ""
+    call_sid: str = ""
+    caller_id: str = ""
+    called_number: str = ""
+
+    @property
+    def caller(self) -> str:
+        """The number that calls in E.164; "" where it is none that tells callers apart."""
+        return number_of(self.caller_id, self.called_number)
+
+    @property
+    def called(self) -> str:
+        """What was called, in one spelling."""
+        return called_of(self.called_number)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """One call of a webhook tool. `tool_call_id` is None where the body is flat."""
+
+    tool_name: str
+    parameters: dict[str, Any]
+    tool_call_id: str | None
+    binding: Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """What an agent knows of its screen when a call begins; as it stands, it has none."""
+
+    session_id: str = ""
+    session_token: str = ""
+    code: str = ""
+    code_url: str = ""
+    link: str = ""
+    is_screen_here: bool = False
+    summary: str = ""
+    status: Literal["ready", "unavailable"] = "unavailable"
+
+
+def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
+    """Return who is calling: from headers, the body, or the dynamic variables in it."""
+    variables = body.get("dynamic_variables")
+    places = [body, variables if isinstance(variables, dict) else {}]
+    found: dict[str, str] = {}
+    for name, (header_names, field_names) in _BINDINGS.items():
+        candidates = [headers.get(header) for header in header_names]
+        candidates += [place.get(field) for place in places for field in field_names]
+        words = map(_word, candidates)
+        found[name] = next((word for word in words if _is_id(word)), "")
+    return Binding(**found)
+
+
+def language_of(body: Mapping[str, Any]) -> str | None:
+    """Return the language an initiation names, at its top or as an override; else None."""
+    data = _object(body.get("conversation_initiation_client_data")) or body
+    override = _object(_object(data.get("conversation_config_override")).get("agent"))
+    for language in (body.get("language"), override.get("language")):
+        if isinstance(language, str) and 0 < len(language) <= MAX_LANGUAGE_CHARS:
+            return language
+    return None
+
+
+def _word(value: Any) -> str:
+    """Return what a field says as text; a variable that has no value says nothing."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    text = str(value).strip()
+    is_nothing = text.lower() in _NOTHING or (text.startswith("{{") and text.endswith("}}"))
+    return "" if is_nothing else text
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID_CHARS and text.isprintable()
+
+
+def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolRequest:
+    """Read the body of a webhook tool: flat parameters, or the envelope around them.
+
+    The envelope is `{tool_call_id, tool_name, parameters, conversation_id}`; which of
+    the two an account sends cannot be known, so both are taken. Fields that say which
+    call it is are no parameters.
+
+    Raises:
+        InvalidMessage: the body is no object.
+    """
+    if not isinstance(body, dict):
+        raise InvalidMessage("The body of a tool request is a JSON object.")
+    binding = binding_of(headers, body)
+    parameters, tool_call_id = body, None
+    if body.keys() & {"tool_call_id", "tool_name"} and "parameters" in body:
+        inner = body["parameters"]
+        inner = read_json(inner) if isinstance(inner, str) else inner
+        if isinstance(inner, dict) or inner is None:
+            parameters, tool_call_id = inner or {}, _word(body.get("tool_call_id")) or None
+    own = {field for _, fields in _BINDINGS.values() for field in fields} | {"dynamic_variables"}
+    plain = {name: value for name, value in parameters.items() if name not in own}
+    return ToolRequest(tool_name, plain, tool_call_id, binding)
+
+
+def initiation(variables: Variables) -> dict[str, Any]:
+    """Return the answer to the initiation webhook: every dynamic variable, always.
+
+    ElevenLabs refuses a call whose agent uses a variable that is missing. What begins
+    with `secret__` goes into headers only and is never shown to the model.
+    """
+    return {
+        "type": "conversation_initiation_client_data",
+        "dynamic_variables": {
+            "companion_session_id": variables.session_id,
+            "secret__companion_session": variables.session_token,
+            "companion_pairing_code": variables.code,
+            "companion_pairing_code_spoken": spoken_code(variables.code),
+            "companion_pairing_url": variables.code_url,
+            "companion_pairing_link": variables.link,
+            "companion_screen_connected": variables.is_screen_here,
+            "companion_summary": variables.summary,
+            "companion_status": variables.status,
+        },
+    }
+
+
+def tool_reply(
+    result: str, is_error: bool, events: list[dict[str, Any]], screens: list[str]
+) -> dict[str, Any]:
+    """Return the answer to a webhook tool: the result, what screens did meanwhile, what they show.
+
+    `result` is there as the text it is; if it is an object, its fields stand beside it,
+    so that an `assignments` path of the tool can reach them.
+    """
+    try:
+        value = json.loads(result)
+    except ValueError:
+        value = None
+    reply: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+    reply["result"] = result
+    if is_error:
+        reply["is_error"] = True
+    reply["companion"] = {"events": events, "screens": screens}
+    return reply
+
+
+def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an agent that asks is told of a record, or None where it is no news to it."""
+    kind = record["type"]
+    if kind != "user_message" and record["sender"]["role"] != "ui":
+        return None
+    wanted = _EVENT_FIELDS.get(kind)
+    if wanted is None:
+        return None
+    told = {name: record[name] for name in wanted if record.get(name) is not None}
+    return {"type": kind, **told, "timestamp": record["timestamp"]}
+
+
+_EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "user_message": ("text", "in_reply_to", "result"),
+    "contextual_update": ("text", "data"),
+    "state_updated": ("key", "value"),
+    "state_deleted": ("key",),
+    "ui_action": ("name", "context"),
+}
+
+
+def signature_of(header: str, now_s: float) -> tuple[str, list[str]] | None:
+    """Return time and signatures of `ElevenLabs-Signature: t=<unix>,v0=<hex>`.
+
+    None where it has another form, or another time than lately. Spaces are let be.
+    """
+    stamp, signatures = "", []
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "t":
+            stamp = value.strip()
+        elif name == "v0":
+            signatures.append(value.strip().lower())
+    if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
+        return None
+    if abs(now_s - int(stamp)) > SIGNATURE_TOLERANCE_S:
+        return None
+    signatures = [given for given in signatures if _HEX_SHA256.fullmatch(given)]
+    return (stamp, signatures) if signatures else None
+
+
+def signature_holds(secret: str, header: str, body: bytes, now_s: float) -> bool:
+    """Whether `header` signs this body, and signed it lately.
+
+    Compared in constant time; too old and too new are refused alike.
+    """
+    signed = signature_of(header, now_s)
+    if signed is None:
+        return False
+    stamp, signatures = signed
+    expected = hmac.new(secret.encode(), stamp.encode() + b"." + body, sha256).hexdigest()
+    # Every signature is compared, whatever the ones before said.
+    holds = [hmac.compare_digest(expected, given) for given in signatures]
+    return any(holds)
+
+
+def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, Any] | None:
+    """Return the command that tells a session its call is over, or None if the body says none.
+
+    Its `requestId` is that of the event, so a retry changes nothing.
+    """
+    kind, data = body.get("type"), body.get("data")
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        return None
+    texts = {"post_call_transcription": "call_ended", "call_initiation_failure": "call_failed"}
+    if kind not in texts:
+        return None
+    conversation_id = str(data.get("conversation_id") or "")
+    analysis, metadata = _object(data.get("analysis")), _object(data.get("metadata"))
+    summary = str(analysis.get("transcript_summary") or "")
+    told = {
+        "conversation_id": conversation_id,
+        "summary": summary[:MAX_SUMMARY_CHARS] if with_summary and summary else None,
+        "successful": analysis.get("call_successful"),
+        "duration_s": metadata.get("call_duration_secs"),
+        "reason": data.get("failure_reason"),
+    }
+    return {
+        "type": "contextual_update",
+        "text": texts[kind],
+        "data": {name: value for name, value in told.items() if value is not None},
+        "context_id": "call",
+        "requestId": f"post_call:{kind}:{conversation_id}"[:128],
+    }
+
+
+def post_call_binding(body: Mapping[str, Any]) -> Binding:
+    """Return which call a post-call body is about."""
+    data = _object(body.get("data"))
+    initiated = _object(data.get("conversation_initiation_client_data"))
+    phone_call = _object(_object(data.get("metadata")).get("phone_call"))
+    return binding_of(
+        {},
+        {
+            "call_sid": phone_call.get("call_sid"),
+            "conversation_id": data.get("conversation_id"),
+            "dynamic_variables": initiated.get("dynamic_variables"),
+        },
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

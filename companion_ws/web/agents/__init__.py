@@ -1,0 +1,1 @@
+"""Entrances for agents that call over HTTP: ElevenLabs' webhooks and MCP."""

@@ -1,0 +1,1 @@
+"""JSON over HTTP: sessions, records, pairing, people."""

@@ -1,0 +1,261 @@
+"""A session's records as JSON pages, or as a live stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+from msgspec import UNSET
+
+from companion_ws import __version__
+from companion_ws.access.tokens import Claims
+from companion_ws.clock import Alarm
+from companion_ws.config import Config
+from companion_ws.core.errors import (
+    BadRequest,
+    CompanionError,
+    SessionEnded,
+    SessionForbidden,
+)
+from companion_ws.core.protocol import encode
+from companion_ws.sessions.catch_up import catch_up
+from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.api.sessions import member
+from companion_ws.web.api.shapes import Reading, Records, StreamTicket, query_of
+from companion_ws.web.api.stream_tickets import StreamTickets
+from companion_ws.web.guard import pieces
+from companion_ws.web.guard.middleware import CLAIMS, CREDENTIAL
+from companion_ws.web.guard.route import MEMBER, Route
+from companion_ws.web.socket.joining import Join, Role, check_room, read_join, role_of
+from companion_ws.web.socket.visit import EXPIRING_S, trail
+
+MAX_PAGE: Final = 1000
+COMMENT_S: Final = 10.0
+"""How often a quiet stream says that it lives."""
+
+
+class Stream:
+    """Serves `GET /sessions/{id}/records`."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        config: Config,
+        new_id: Callable[[], str],
+        token_left_s: Callable[[Claims], float],
+    ) -> None:
+        self._sessions = sessions
+        self._config = config
+        self._new_id = new_id
+        self._token_left_s = token_left_s
+        self._tickets = StreamTickets(sessions.clock.running_ms)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
+                  summary="Read records, or follow them as server-sent events",
+                  query=Reading, answer=Records, ticket=self._redeemed),
+            Route("POST", "/sessions/{session_id}/stream-tickets", MEMBER, self.ticket,
+                  summary="Make a ticket for one event stream", answer=StreamTicket, status=201),
+        ]
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """Answer with a ticket for an `EventSource`, which can send no token."""
+        summary = await member(self._sessions, request)
+        if summary.ended_at_ms is not None:
+            raise SessionEnded("The session has ended.")
+        text, expires_ms = self._tickets.make(summary.session_id, request[CREDENTIAL].text)
+        body = encode({"ticket": text, "expires_at": self._sessions.clock.shown_ms(expires_ms)})
+        return web.Response(body=body, status=201, content_type="application/json")
+
+    def _redeemed(self, request: web.Request) -> str | None:
+        """Return the token that the ticket of a stream's request stands for; None without one."""
+        text = request.query.get("ticket")
+        if not text or request.method != "GET" or not _wants_events(request):
+            return None  # Nothing but a stream uses a ticket up.
+        return self._tickets.redeem(request.match_info["session_id"], text)
+
+    async def records(self, request: web.Request) -> web.StreamResponse:
+        summary = await member(self._sessions, request)
+        if _wants_events(request):
+            return await self._follow(request, summary.session_id)
+        reading = query_of(request.query, Reading)
+        after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
+        epoch = self._sessions.store.epoch
+        if after and reading.epoch not in ("", epoch):
+            # Seqs of another log: what they stand for here are other records.
+            page: dict[str, Any] = {"first_seq": await self._sessions.store.first_seq(summary.session_id),
+                    "epoch": epoch, "recovery": "snapshot", "records": [], "next": None,
+                    "rendered": []}  # fmt: skip
+            return web.Response(body=encode(page), content_type="application/json")
+        return await pieces.send(request, self._page(summary.session_id, after, limit))
+
+    async def _page(self, session_id: str, after: int, limit: int) -> pieces.Pieces:
+        store, last, count = self._sessions.store, after, 0
+        head = {
+            "first_seq": await store.first_seq(session_id),
+            "epoch": store.epoch,
+            "recovery": "replay",
+        }
+        opening = encode(head)[:-1] + b',"records":['
+        async for seq, body in store.each_record(session_id, after, limit):
+            yield opening + body
+            opening, last, count = b",", seq, count + 1
+        is_all = count < limit or not await store.records(session_id, last, 2**62, 1)
+        shown = await store.rendered(session_id, after + 1, last) if count else []
+        end = b"]," + encode({"next": None if is_all else last, "rendered": shown})[1:]
+        yield end if count else opening + end
+
+    async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
+        reading, join = query_of(request.query, Reading), read_join(request)
+        seen = _last_event(request.headers.get("Last-Event-ID"))
+        if seen is not None:
+            # Newer than the query, which a browser repeats as it was.
+            join = replace(join, epoch=seen[0] or join.epoch, after=seen[1])
+        else:
+            join = replace(join, after=None if reading.after is UNSET else reading.after)
+        claims = request[CLAIMS]
+        role = role_of(claims, join.role) if join.role not in (None, "observer") else "observer"
+        live = await self._sessions.open(session_id)
+        if live is None:
+            raise SessionEnded("An ended session has no live stream; ask for JSON.")
+        if role != "observer" and claims.kind == "admin" and claims.user != live.row.user:
+            raise SessionForbidden("An admin watches other people's sessions, and no more.")
+        check_room(self._sessions.connections, self._config, live.row.account, session_id)
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+        )
+        if request.method == "HEAD":
+            return response
+        response.enable_chunked_encoding()
+        # It ends when its connection does, so nobody may count on that for a next request.
+        response.force_close()
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connection = self._connection(claims, live, transport, join, role)
+        alarms = self._alarms(claims, live, connection)
+        try:
+            await self._serve(live, connection, join, transport)
+        finally:
+            for alarm in alarms:
+                alarm.cancel()
+        return response
+
+    def _alarms(self, claims: Claims, live: Live, connection: Connection) -> list[Alarm]:
+        """Tell of the token's end in time, and close when it has come."""
+        left_s = self._token_left_s(claims)
+        warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
+
+        def warn() -> None:
+            message = {
+                "type": "token_expiring",
+                "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
+                "session_id": live.session_id,
+                "timestamp": self._sessions.now_ms(),
+            }
+            live.tell_one(connection, encode(message))
+
+        alarms = [
+            Alarm(
+                lambda: self._token_left_s(claims),
+                lambda: connection.close(4401, "The token has expired."),
+            )
+        ]
+        if claims.kind == "session":
+            alarms.append(Alarm(lambda: self._token_left_s(claims) - warn_s, warn))
+        return alarms
+
+    def _connection(
+        self, claims: Claims, live: Live, transport: asyncio.Transport, join: Join, role: Role
+    ) -> Connection:
+        outbox = Outbox(
+            transport,
+            self._config.limit_outbox_bytes,
+            lambda why: self._sessions.connections.slow(connection, why),
+            events_of=self._sessions.store.epoch,
+        )
+        connection = Connection(
+            connection_id=self._new_id(),
+            session_id=live.session_id,
+            role=role,
+            user=claims.user,
+            owner=live.row.account,
+            since_ms=self._sessions.now_ms(),
+            outbox=outbox,
+            device=join.device,
+            tools=join.tools,
+            is_announced=role != "observer",
+        )
+        connection.device_id = claims.device_id
+        return connection
+
+    async def _serve(
+        self,
+        live: Live,
+        connection: Connection,
+        join: Join,
+        transport: asyncio.Transport,
+    ) -> None:
+        after = join.after
+        connections = self._sessions.connections
+        connections.add(connection)
+        joined: dict[str, Any] = {
+            "protocol": 1,
+            "server": __version__,
+            "created": False,
+            "requested_session_id": live.session_id,
+            "reason": None,
+            "limits": {"message_bytes": self._config.limit_message_bytes},
+            "expires_at": self._sessions.now_ms() + int(self._sessions.rules.ttl_s * 1000),
+        }
+        try:
+            live.join(connection, after, join.epoch, joined)
+            trail(self._sessions, connection, "joined")
+            while not connection.is_joined and not connection.outbox.is_closed:
+                connection.room.clear()
+                await connection.room.wait()
+            if not connection.is_subscribed and after is not None:
+                await catch_up(live, self._sessions.store, connection, after)
+            while not connection.outbox.is_closed and not transport.is_closing():
+                connection.room.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(COMMENT_S / 10):
+                        await connection.room.wait()
+                if connection.outbox.is_idle(COMMENT_S):
+                    connection.outbox.push_comment()
+        except CompanionError:
+            connection.outbox.abort()
+        finally:
+            connections.remove(connection)
+            live.leave(connection, "dropped")
+            self._sessions.left(live, connection)
+            trail(self._sessions, connection, "dropped")
+
+
+def _wants_events(request: web.Request) -> bool:
+    return "text/event-stream" in request.headers.get("Accept", "").lower()
+
+
+def _last_event(text: str | None) -> tuple[str | None, int] | None:
+    """Return epoch and seq of the last event seen; servers before 0.2 gave the seq alone."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(?:([0-9A-Za-z_-]{1,64}):)?([0-9]{1,15})", text)
+    if found is None:
+        raise BadRequest("Last-Event-ID is the `id` of an event: the log's epoch and a seq.")
+    return found[1], int(found[2])

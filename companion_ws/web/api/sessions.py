@@ -1,0 +1,503 @@
+"""JSON routes of sessions: made, found, named, ended; state, messages, records, trail."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+from msgspec import UNSET
+
+from companion_ws.access.limits import Rates
+from companion_ws.access.tokens import Claims
+from companion_ws.core import protocol
+from companion_ws.core.errors import (
+    BadRequest,
+    CompanionError,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    RevisionConflict,
+    SessionEnded,
+    SessionForbidden,
+    SessionNotFound,
+)
+from companion_ws.core.session import Sender
+from companion_ws.logs import shown_path
+from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.web.api.conditions import Condition
+from companion_ws.web.api.shapes import (
+    Acting,
+    Ending,
+    Entry,
+    Message,
+    Naming,
+    NewSession,
+    Page,
+    Sending,
+    SessionList,
+    SessionShown,
+    Trail,
+    UserPage,
+    body_of,
+    query_of,
+)
+from companion_ws.web.guard import pieces
+from companion_ws.web.guard.answers import Memory
+from companion_ws.web.guard.idempotency import Idempotency, Store
+from companion_ws.web.guard.middleware import CLAIMS, read_json, read_named
+from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
+from companion_ws.web.socket.visit import Desk
+
+log = structlog.get_logger(__name__)
+audit = structlog.get_logger("companion_ws.audit")
+
+MAX_PAGE: Final = 1000
+MAX_REMEMBERED_BYTES: Final = 1024
+"""Of an answer that is no record, so that a repeat may be told the same."""
+MOST_LOOKS: Final = 20
+"""How often a change is tried whose condition others keep meeting by changes of their own."""
+_UNRECORDED: Final = ("ping", "token_renew", "pairing_answer")
+MAX_WAIT_S: Final = 130.0
+"""A little over the longest deadline of a tool call."""
+
+
+class Api:
+    """What a session's owner, its members and the operator ask over HTTP."""
+
+    def __init__(self, desk: Desk, idempotency: Idempotency, rates: Rates) -> None:
+        self._desk = desk
+        self._rates = rates
+        self._sessions = desk.sessions
+        self._idempotency = idempotency
+
+    def routes(self) -> list[Route]:
+        one = "/sessions/{session_id}"
+        return [
+            Route("POST", "/sessions", OWNER, self.create, summary="Open a session",
+                  body=NewSession, answer=SessionShown, status=201),
+            Route("GET", "/sessions", ADMIN, self.list_all, admin=True,
+                  summary="List every session", query=UserPage, answer=SessionList),
+            Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions",
+                  query=Page, answer=SessionList),
+            Route("GET", one, OWNER, self.show, summary="Show a session", answer=SessionShown),
+            Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language",
+                  body=Naming, answer=SessionShown),
+            Route("DELETE", one, OWNER, self.end, summary="End a session", query=Ending,
+                  status=204),
+            Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state",
+                  answer=dict[str, Entry]),
+            Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key",
+                  answer=dict[str, Entry]),
+            Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key",
+                  body=Any, query=Acting, answer=dict[str, Entry]),
+            Route("DELETE", f"{one}/state/{{key:.+}}", MEMBER, self.delete_key,
+                  summary="Delete a key", query=Acting, status=204),
+            Route("POST", f"{one}/messages", MEMBER, self.message,
+                  summary="Send a command; answered with its record", body=Message,
+                  query=Sending, answer=dict[str, Any]),
+            Route("GET", f"{one}/trail", OWNER, self.trail,
+                  summary="Who joined, left, dropped or was refused", answer=Trail),
+        ]
+
+    # Sessions.
+
+    async def create(self, request: web.Request) -> web.Response:
+        claims, wanted = request[CLAIMS], body_of(await read_named(request, "title"), NewSession)
+        user, service = claims.user, None
+        if claims.kind == "service":
+            if wanted.user is None:
+                raise BadRequest('A service names the session\'s owner: {"user": "…"}.')
+            user, service = wanted.user, claims.user
+
+        async def make(store: Store) -> Memory:
+            summary = await self._sessions.create(
+                user, service=service, title=wanted.title or "", language=wanted.language
+            )
+            return {"session_id": summary.session_id}
+
+        async def render(made: Memory) -> web.Response:
+            summary = await self._sessions.summary(made["session_id"])
+            if summary is None:
+                raise SessionEnded("The session this made is over.")
+            return _json(await self._shown(summary), status=201)
+
+        return await self._idempotency.once(request, make, render)
+
+    async def list_all(self, request: web.Request) -> web.StreamResponse:
+        query = query_of(request.query, UserPage)
+        audit.info("sessions_listed", by=request[CLAIMS].user, user=query.user or None)
+        return await self._listed(request, query, query.user or None)
+
+    async def list_own(self, request: web.Request) -> web.StreamResponse:
+        return await self._listed(request, query_of(request.query, Page), request[CLAIMS].user)
+
+    async def _listed(
+        self, request: web.Request, query: Page, user: str | None
+    ) -> web.StreamResponse:
+        limit = min(query.limit, MAX_PAGE)
+        found = await self._sessions.listed(
+            user=user,
+            conversation_id=query.conversation_id or None,
+            before=_cursor(query.cursor),
+            limit=limit + 1,
+        )
+        page = found[:limit]
+        after = _cursor_text(page[-1]) if len(found) > limit else None
+        return await pieces.send(request, self._shown_list(page, after))
+
+    async def _shown_list(self, page: list[Summary], after: str | None) -> pieces.Pieces:
+        yield b'{"sessions":'
+        async for piece in pieces.array(self._each_shown(page)):
+            yield piece
+        yield b"," + protocol.encode({"next": after})[1:]
+
+    async def _each_shown(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
+        for summary in page:
+            yield await self._shown(summary)
+
+    async def show(self, request: web.Request) -> web.Response:
+        return _json(await self._shown(await self._owned(request)))
+
+    async def rename(self, request: web.Request) -> web.Response:
+        summary, naming = await self._owned(request), body_of(await read_named(request, "title"), Naming)
+        _alive(summary)
+        language = summary.language if naming.language is UNSET else naming.language
+        await self._sessions.rename(summary.session_id, naming.title, language)
+        return _json(await self._shown(await self._owned(request)))
+
+    async def end(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        erase = query_of(request.query, Ending).erase == "1"
+        if not erase:
+            _alive(summary)
+        claims = request[CLAIMS]
+        by = "admin" if claims.user != summary.user and claims.kind == "admin" else "owner"
+        if summary.ended_at_ms is None:
+            await self._sessions.end(summary.session_id, f"ended by {by}", erase=erase)
+        if erase:
+            await self._sessions.erase(summary.session_id)
+        return web.Response(status=204)
+
+    async def _shown(self, summary: Summary) -> dict[str, Any]:
+        states = await self._sessions.store.states([summary.session_id])
+        return self._with_state(summary, states[summary.session_id])
+
+    def _with_state(
+        self, summary: Summary, state: dict[str, tuple[bytes, int]]
+    ) -> dict[str, Any]:
+        return {
+            "session_id": summary.session_id,
+            "user": summary.user,
+            "title": summary.title,
+            "language": summary.language,
+            "created_at": summary.created_at_ms,
+            "last_active_at": summary.last_active_at_ms,
+            "expires_at": summary.expires_at_ms,
+            "ended_at": summary.ended_at_ms,
+            "seq": summary.seq,
+            "conversation_id": summary.conversation_id,
+            "connections": self._sessions.connections.count(summary.session_id),
+            "state": raw_state(state),
+        }
+
+    # State.
+
+    async def state(self, request: web.Request) -> web.Response:
+        summary = await self._member(request)
+        states = await self._sessions.store.states([summary.session_id])
+        return _json(raw_state(states[summary.session_id]))
+
+    async def get_key(self, request: web.Request) -> web.Response:
+        entry = await self._entry(request, request.match_info["key"])
+        if entry is None:
+            raise NotFound("There is no such key.")
+        etag = f'"{entry[1]}"'
+        condition = Condition.of(request.headers)
+        if condition is not None and not condition.holds(entry[1]):
+            if not condition.matches(entry[1]):
+                raise PreconditionFailed(
+                    f"The key has revision {entry[1]}.",
+                    key=request.match_info["key"], value=msgspec.Raw(entry[0]), revision=entry[1],
+                )  # fmt: skip
+            return web.Response(status=304, headers={"ETag": etag})
+        return _json(raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
+
+    async def put_key(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
+        value, key = await read_json(request), request.match_info["key"]
+        record = await self._change(request, {"type": "state_update", "key": key, "value": value})
+        shown = {key: {"value": record["value"], "revision": record["revision"]}}
+        return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
+
+    async def delete_key(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
+        key = request.match_info["key"]
+        condition = Condition.of(request.headers)
+        is_allowed = condition is None or condition.holds(0)
+        if is_allowed and await self._entry(request, key) is None:
+            raise NotFound("There is no such key.")
+        await self._change(request, {"type": "state_delete", "key": key})
+        return web.Response(status=204)
+
+    async def _entry(self, request: web.Request, key: str) -> tuple[bytes, int] | None:
+        summary = await self._member(request)
+        states = await self._sessions.store.states([summary.session_id])
+        return states[summary.session_id].get(key)
+
+    async def _change(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        """Change a key if what the headers ask for holds in the step in which it is changed."""
+        condition = Condition.of(request.headers)
+        if condition is None:
+            return await self._submit(request, message)
+        entry = await self._entry(request, message["key"])
+        value, revision = (None, 0) if entry is None else (msgspec.Raw(entry[0]), entry[1])
+        for _ in range(MOST_LOOKS):
+            if not condition.holds(revision):
+                break
+            try:
+                return await self._submit(request, {**message, "if_revision": revision})
+            except RevisionConflict as conflict:
+                # Somebody was faster: what is there now may fit all the same.
+                value, revision = conflict.details["value"], conflict.details["revision"]
+        raise PreconditionFailed(
+            f"The key has revision {revision}.", key=message["key"], value=value, revision=revision
+        )
+
+    # Messages.
+
+    async def message(self, request: web.Request) -> web.Response:
+        self._check_rate(request)
+        message = _object(await read_json(request))
+        wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
+        if message.get("type") in _UNRECORDED:
+            return _json(await self._asked(request, message))
+        if message.get("type") == protocol.StateGet.type:
+            return _json(await self._submit(request, message))
+        key = request.headers.get("Idempotency-Key")
+        if key and message.get("requestId") is None:
+            # Stored with the record itself, so that a crash in between makes no second one.
+            message["requestId"] = (
+                key if len(key) <= protocol.MAX_REQUEST_ID else sha256(key.encode()).hexdigest()
+            )
+
+        session_id = request.match_info["session_id"]
+        made: list[dict[str, Any]] = []
+
+        async def make(store: Store) -> Memory:
+            made.append(await self._submit(request, message))
+            return _remembered(made[0])
+
+        async def render(memory: Memory) -> web.Response:
+            record = made[0] if made else await self._again(session_id, memory)
+            return await self._answered(session_id, record, wait_s)
+
+        return await self._idempotency.once(request, make, render)
+
+    async def _again(self, session_id: str, memory: Memory) -> dict[str, Any]:
+        """Return the answer to a message that was sent before."""
+        if "seq" not in memory:
+            return memory
+        record = await self._sessions.record(session_id, memory["seq"])
+        return memory | {"duplicate": True} if record is None else record
+
+    async def _answered(
+        self, session_id: str, record: dict[str, Any], wait_s: float
+    ) -> web.Response:
+        """Return the record, or the result of the call it is if one waits for that."""
+        call = record.get("client_tool_call")
+        if not wait_s or not isinstance(call, dict) or not call.get("expects_response", True):
+            return _json(record)
+        result = await self._sessions.wait_result(session_id, call["tool_call_id"], wait_s)
+        if result is None:
+            return _json(record, status=202)
+        again = {"duplicate": True} if record.get("duplicate") else {}
+        return _json(result | again)
+
+    async def _submit(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        summary = await self._member(request)
+        _alive(summary)
+        claims = request[CLAIMS]
+        role = _role(request, claims)
+        sender = Sender(role, claims.user, None, claims.device_id)
+        try:
+            return await self._sessions.submit(summary.session_id, message, sender)
+        except CompanionError as error:
+            error.details.setdefault("requestId", protocol.request_id_of(message))
+            raise
+
+    async def _asked(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
+        """Do what leaves no record, and is never made twice by being asked twice."""
+        summary = await self._member(request)
+        _alive(summary)
+        claims: Claims = request[CLAIMS]
+        _role(request, claims)
+        command, request_id = protocol.decode(message)
+        if isinstance(command, protocol.TokenRenew):
+            if claims.kind != "session":
+                raise Forbidden("Only session tokens are renewed here.")
+            token, renewed = await self._desk.devices.renew(claims)
+            expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
+            answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
+        elif isinstance(command, protocol.PairingAnswer):
+            if claims.kind == "session":
+                raise Forbidden("Only the session's owner answers a pairing.")
+            await self._desk.answer_pairing(
+                summary.session_id, command.pairing_id, command.allow
+            )
+            answer = {"type": command.type, "pairing_id": command.pairing_id,
+                      "allow": command.allow}  # fmt: skip
+        else:
+            answer = {"type": "pong"}
+        named = {} if request_id is None else {"requestId": request_id}
+        return {
+            **answer,
+            **named,
+            "session_id": summary.session_id,
+            "timestamp": self._sessions.now_ms(),
+        }
+
+    # Trail.
+
+    async def trail(self, request: web.Request) -> web.Response:
+        summary = await self._owned(request)
+        return _json({"trail": await trail_of(self._sessions, summary.session_id)})
+
+    # Who may.
+
+    def _check_rate(self, request: web.Request) -> None:
+        claims: Claims = request[CLAIMS]
+        self._rates.check(claims.device_id or claims.id, request.match_info["session_id"])
+
+    async def _owned(self, request: web.Request) -> Summary:
+        return await owned(self._sessions, request)
+
+    async def _member(self, request: web.Request) -> Summary:
+        return await member(self._sessions, request)
+
+
+async def trail_of(sessions: Sessions, session_id: str) -> list[dict[str, Any]]:
+    """Return who joined, left, dropped or was refused, oldest first."""
+    rows = await sessions.store.trail_of(session_id)
+    return [
+        {"at": at_ms, "event": event, **msgspec.json.decode(details)}
+        for at_ms, event, details in reversed(rows)
+    ]
+
+
+async def owned(sessions: Sessions, request: web.Request) -> Summary:
+    """Return the session of the path, for its owner and for admins.
+
+    Raises:
+        SessionNotFound: there is none, or it is somebody else's.
+    """
+    summary = await _found(sessions, request)
+    claims: Claims = request[CLAIMS]
+    if claims.kind == "service":
+        is_owner = summary.service == claims.user
+    else:
+        is_owner = summary.user == claims.user
+    if is_owner:
+        return summary
+    if claims.kind != "admin":
+        raise SessionNotFound("There is no such session.")
+    log.info(
+        "admin_acts",
+        user=claims.user,
+        session_id=summary.session_id,
+        method=request.method,
+        path=shown_path(request.path),
+    )
+    return summary
+
+
+async def member(sessions: Sessions, request: web.Request) -> Summary:
+    """Return the session of the path, for its owner, admins and its own session tokens."""
+    claims: Claims = request[CLAIMS]
+    if claims.kind != "session":
+        return await owned(sessions, request)
+    if claims.session_id != request.match_info["session_id"]:
+        raise SessionNotFound("There is no such session.")
+    summary = await _found(sessions, request)
+    # What is kept after the end is its owner's alone to read.
+    _alive(summary)
+    return summary
+
+
+async def _found(sessions: Sessions, request: web.Request) -> Summary:
+    summary = await sessions.summary(request.match_info["session_id"])
+    if summary is None:
+        raise SessionNotFound("There is no such session.")
+    return summary
+
+
+def _alive(summary: Summary) -> None:
+    if summary.ended_at_ms is not None:
+        raise SessionEnded("The session has ended.")
+
+
+def _role(request: web.Request, claims: Claims) -> Any:
+    role = query_of(request.query, Acting).role
+    if claims.kind != "session":
+        return role or "agent"
+    if role and role != claims.role:
+        raise SessionForbidden(f"This token acts as {claims.role} only.")
+    if claims.role is None:
+        raise Forbidden("This token has no role.")
+    return claims.role
+
+
+def raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
+    """Return stored state as `{key: {"value": …, "revision": int}}`, the values as stored."""
+    return {
+        key: {"value": msgspec.Raw(value), "revision": revision}
+        for key, (value, revision) in state.items()
+    }
+
+
+def _json(
+    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(
+        body=protocol.encode(value),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _remembered(answer: dict[str, Any]) -> Memory:
+    """Return what an answer is given again from: of a record where it stands, never its text."""
+    if "seq" in answer:
+        names: tuple[str, ...] = ("type", "seq", "revision", "session_id", "timestamp", "requestId")
+    elif len(protocol.encode(answer)) <= MAX_REMEMBERED_BYTES:
+        return answer
+    else:
+        names = ("type", "session_id", "timestamp", "requestId")
+    return {name: answer[name] for name in names if name in answer}
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise BadRequest("The body is a JSON object.")
+    return body
+
+
+def _cursor_text(summary: Summary) -> str:
+    raw = protocol.encode([summary.created_at_ms, summary.session_id])
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _cursor(text: str) -> tuple[int, str] | None:
+    if not text:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return msgspec.json.decode(raw, type=tuple[int, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise BadRequest("cursor is the `next` of an earlier answer.") from None

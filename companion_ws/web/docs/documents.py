@@ -1,0 +1,332 @@
+"""OpenAPI and AsyncAPI documents, made from the route table and the types that validate."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from companion_ws import __version__
+from companion_ws.core.errors import ERRORS
+from companion_ws.core.protocol import COMMANDS, Relayed
+from companion_ws.web.api.shapes import Problem
+from companion_ws.web.docs.page import docs_page
+from companion_ws.web.guard.prepared import Prepared, prepare, respond
+from companion_ws.web.guard.route import PUBLIC, Route
+
+_REF: Final = "#/components/schemas/{name}"
+_REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
+
+RECORDS: Final[dict[str, str]] = {
+    "contextual_update": "Something to know; screens show it as a card",
+    "state_updated": "A state key was set; `revision` is the record's seq",
+    "state_deleted": "A state key was removed",
+    "client_tool_call": "A tool was called, by `handled_by` server or screens",
+    "client_tool_result": "A call was answered; `result` is a string",
+    "client_tool_cancel": "A call was withdrawn after the agent had been released",
+    "user_message": "What the person says by other means than voice, late answers too",
+    "ui_action": "A button of a card was used",
+    "user_transcript": "What the person said",
+    "agent_response": "What the agent says",
+    "agent_response_correction": "What the agent had said when interrupted",
+    "interruption": "The person broke in",
+    "agent_tool_request": "The agent starts a tool somewhere",
+    "agent_tool_response": "A tool of the agent has ended",
+    "conversation_initiation_metadata": "The conversation began",
+    "session_ended": "The session is over; `reason` says why",
+}
+"""What is recorded, and so has a seq."""
+
+TOLD: Final[dict[str, str]] = {
+    "session_joined": "The first message, of one instant",
+    "presence": "Somebody joined, left or dropped",
+    "state_snapshot": "The state, to who asked",
+    "session_expiring": "The session ends at `expires_at` unless a command comes",
+    "pairing_request": "A device waits for the owner's yes",
+    "token_expiring": "This token ends at `expires_at`",
+    "token_renewed": "A fresh token",
+    "screen": "What a screen shows and what is chosen",
+    "rendered": "A screen has painted the record `of_seq`",
+    "screen_command": "The agent moves a screen's attention",
+    "user_activity": "The person is busy on the screen",
+    "error": "A command was refused; the connection stays open",
+    "pong": "The answer to ping",
+}
+"""What is told and never recorded."""
+
+
+class Documents:
+    """Serves /openapi.json, /asyncapi.json and /docs of a route table, each made once."""
+
+    def __init__(self, routes: Iterable[Route], public_url: str) -> None:
+        routes = [*routes, *self.routes()]
+        self._openapi = _Once(lambda: _json(openapi(routes, public_url)))
+        self._asyncapi = _Once(lambda: _json(asyncapi(public_url)))
+        self._page = _Once(
+            lambda: prepare(
+                docs_page(routes, public_url, RECORDS, TOLD).encode(), "text/html"
+            )
+        )
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/openapi.json", PUBLIC, self.openapi, summary="This document",
+                  answer=dict[str, Any]),
+            Route("GET", "/asyncapi.json", PUBLIC, self.asyncapi,
+                  summary="The WebSocket's document", answer=dict[str, Any]),
+            Route("GET", "/docs", PUBLIC, self.docs, summary="Readable API pages",
+                  media="text/html"),
+        ]
+
+    async def openapi(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._openapi.get(), "no-store")
+
+    async def asyncapi(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._asyncapi.get(), "no-store")
+
+    async def docs(self, request: web.Request) -> web.StreamResponse:
+        return respond(request, await self._page.get(), "no-store")
+
+
+class _Once:
+    """Makes something in a thread for the first who asks; all who ask wait for that one."""
+
+    def __init__(self, make: Callable[[], Prepared]) -> None:
+        self._make = make
+        self._made: Prepared | None = None
+        self._making: asyncio.Future[Prepared] | None = None
+
+    async def get(self) -> Prepared:
+        if self._made is None:
+            if self._making is None:
+                self._making = asyncio.ensure_future(asyncio.to_thread(self._make))
+            # Who hangs up takes it from nobody else.
+            self._made = await asyncio.shield(self._making)
+        return self._made
+
+
+def _json(document: dict[str, Any]) -> Prepared:
+    return prepare(msgspec.json.encode(document), "application/json")
+
+
+def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
+    """Return an OpenAPI 3.1 document of the routes."""
+    routes = [route for route in routes if _is_described(route)]
+    types = [kind for route in routes for kind in (route.body, route.answer) if _is_struct(kind)]
+    types += [kind for route in routes for kind in _inner(route.answer)]
+    _, schemas = msgspec.json.schema_components([*types, Problem], ref_template=_REF)
+    for name in {route.body.__name__ for route in routes if _is_struct(route.body)}:
+        _let_be_null(schemas[name])
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = _REGEX.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "companion-ws",
+            "version": __version__,
+            "description": "Sessions shared by voice agents and the screens of people. "
+            "Times are milliseconds since 1970 (UTC).",
+        },
+        "servers": [{"url": public_url}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _is_described(route: Route) -> bool:
+    """Leave out files and the WebSocket, which AsyncAPI describes."""
+    return "{path" not in route.path and route.path != "/ws"
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _inner(kind: Any) -> list[Any]:
+    return [part for part in getattr(kind, "__args__", ()) if _is_struct(part)]
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    return schema
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": route.summary or f"{route.method} {route.path}",
+        "operationId": _operation_id(route),
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {str(route.status): _answer(route), "default": _problem(route)},
+    }
+    if route.who:
+        operation["security"] = [{"token": []}]
+        operation["description"] = f"For tokens of kind {', '.join(sorted(route.who))}."
+    if route.body is not None:
+        schema = _schema(route.body)
+        if _is_struct(route.body) and not any(
+            field.required for field in msgspec.structs.fields(route.body)
+        ):
+            schema = _or_null(schema)
+        operation["requestBody"] = {
+            "required": False,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return operation
+
+
+def _let_be_null(schema: dict[str, Any]) -> None:
+    """Say of an object's fields that may be left out that null is the same."""
+    for name, part in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()):
+            schema["properties"][name] = _or_null(part)
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if not schema or {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _operation_id(route: Route) -> str:
+    words = re.sub(r"[^A-Za-z0-9]+", "_", _REGEX.sub(r"\1", route.path)).strip("_")
+    return f"{route.method.lower()}_{words or 'root'}"
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {"name": match[1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for match in _REGEX.finditer(route.path)
+    ]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
+    _, schemas = msgspec.json.schema_components([route.query], ref_template=_REF)
+    properties = schemas[route.query.__name__]["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _or_null(schema)}
+        for name, schema in properties.items()
+    ]
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done"}
+    if route.status != 204:
+        schema = _schema(route.answer) if route.answer is not None else {}
+        answer["content"] = {route.media: {"schema": schema}}
+    return answer
+
+
+def _problem(route: Route) -> dict[str, Any]:
+    schemas = {"application/problem+json": _schema(Problem)}
+    return {
+        "description": "Refused: " + ", ".join(sorted(ERRORS)),
+        "content": {media: {"schema": schemas.get(media, {})} for media in route.refusals},
+    }
+
+
+def asyncapi(public_url: str) -> dict[str, Any]:
+    """Return an AsyncAPI 3.0 document of the WebSocket."""
+    scheme, _, host = public_url.partition("://")
+    sent = {f"send_{name}": _command_message(name) for name in COMMANDS}
+    told = {f"told_{name}": _told_message(name, True) for name in RECORDS}
+    told |= {f"told_{name}": _told_message(name, False) for name in TOLD if name not in RECORDS}
+    messages = {**sent, **told}
+    _, schemas = msgspec.json.schema_components(
+        list(COMMANDS.values()), ref_template=_REF
+    )
+    for schema in schemas.values():
+        _let_be_null(schema)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "companion-ws", "version": __version__},
+        "servers": {
+            "here": {"host": host, "protocol": "wss" if scheme == "https" else "ws"},
+        },
+        "channels": {
+            "session": {
+                "address": "/ws",
+                "messages": {
+                    name: {"$ref": f"#/components/messages/{name}"} for name in messages
+                },
+            }
+        },
+        "operations": {
+            "command": _side("receive", sent, "What a client may send"),
+            "tell": _side("send", told, "What the server says"),
+        },
+        "components": {"messages": messages, "schemas": schemas},
+    }
+
+
+def _side(action: str, messages: dict[str, Any], summary: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "summary": summary,
+        "channel": {"$ref": "#/channels/session"},
+        "messages": [{"$ref": f"#/channels/session/messages/{name}"} for name in messages],
+    }
+
+
+def _command_message(name: str) -> dict[str, Any]:
+    kind = COMMANDS[name]
+    return {
+        "name": name,
+        "summary": (kind.__doc__ or name).splitlines()[0],
+        "payload": {
+            "allOf": [
+                {"$ref": _REF.format(name=kind.__name__)},
+                {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {
+                        "type": {"const": name},
+                        "requestId": {"type": "string", "minLength": 1, "maxLength": 128},
+                    },
+                },
+            ]
+        },
+    }
+
+
+def _told_message(name: str, is_record: bool) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "type": {"const": name},
+        "session_id": {"type": ["string", "null"]},
+        "timestamp": {"type": "integer"},
+    }
+    required = ["type", "session_id", "timestamp"]
+    if is_record:
+        properties |= {
+            "seq": {"type": "integer", "minimum": 1},
+            "requestId": {"type": "string"},
+            "sender": {
+                "type": "object",
+                "required": ["role", "user", "connection_id"],
+                "properties": {
+                    "role": {"enum": ["agent", "ui", "server"]},
+                    "user": {"type": "string"},
+                    "connection_id": {"type": ["string", "null"]},
+                },
+            },
+        }
+        required += ["seq", "requestId", "sender"]
+        kind = COMMANDS.get(name)
+        if kind is not None and issubclass(kind, Relayed):
+            properties[kind.nest] = {"type": "object"}
+            required.append(kind.nest)
+    return {
+        "name": name,
+        "summary": RECORDS.get(name) or TOLD[name],
+        "payload": {"type": "object", "required": required, "properties": properties},
+    }

@@ -1,0 +1,1 @@
+"""What every request passes: host, origin, token, body, headers, errors."""

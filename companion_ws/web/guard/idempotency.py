@@ -1,0 +1,111 @@
+"""`Idempotency-Key`: the same request sent again makes nothing, and is answered as the first was.
+
+Rules of this file:
+
+1. A key belongs to whoever sends it, by kind of token, user, session, role, device and route; where no token
+   is needed, a short one belongs to an address too: strangers choose the same.
+2. An answer is remembered as what it was made of; tokens and links are made
+   of it again, they are never stored.
+3. Refusals are not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from companion_ws.core.errors import BadRequest
+from companion_ws.database import Statement
+from companion_ws.web.guard.answers import Answers, Memory
+from companion_ws.web.guard.middleware import CLAIMS, CLIENT
+
+MAX_KEY: Final = 255
+LONG_KEY: Final = 16
+"""Characters from which on nobody else will have chosen the same."""
+
+Store = Callable[[Memory, str, str | None], list[Statement]]
+"""Given what was made, for which user and in which session: what remembers the answer."""
+Make = Callable[[Store], Awaitable[Memory]]
+Render = Callable[[Memory], Awaitable[web.Response]]
+
+
+class Idempotency:
+    """Runs what makes something at most once per key."""
+
+    def __init__(
+        self, answers: Answers, note: Callable[[str, int], None] = lambda session_id, size: None
+    ) -> None:
+        """`note` hears how many bytes are remembered for a session."""
+        self._answers = answers
+        self._note = note
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def once(self, request: web.Request, make: Make, render: Render) -> web.Response:
+        """Answer with `render` of what `make` made, now or when the key was first seen.
+
+        `make` puts the statements its `Store` gives into its own transaction;
+        if it does not ask for them, they are stored after it.
+
+        Raises:
+            BadRequest: the key is malformed.
+            IdempotencyMismatch: it came with another body before.
+        """
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return await render(await make(lambda memory, user, session_id: []))
+        scope, body = _scope(request, key), await request.read()
+        async with self._alone(scope):
+            memory = await self._answers.find(scope, body)
+            if memory is not None:
+                response = await render(memory)
+                response.headers["Idempotency-Replayed"] = "true"
+                return response
+            return await render(await self._made(scope, body, request, make))
+
+    async def _made(self, scope: str, body: bytes, request: web.Request, make: Make) -> Memory:
+        is_stored = False
+
+        def store(memory: Memory, user: str, session_id: str | None) -> list[Statement]:
+            nonlocal is_stored
+            is_stored = True
+            if session_id is not None:
+                self._note(session_id, len(json.dumps(memory)))
+            return self._answers.remember(scope, body, memory, user, session_id)
+
+        memory = await make(store)
+        if not is_stored:
+            claims = request.get(CLAIMS)
+            user = claims.user if claims else ""
+            await self._answers.store(store(memory, user, request.match_info.get("session_id")))
+        return memory
+
+    @asynccontextmanager
+    async def _alone(self, scope: str) -> AsyncIterator[None]:
+        """Let repeats that come while the first is under way wait for its answer."""
+        lock, waiting = self._locks.get(scope, (asyncio.Lock(), 0))
+        self._locks[scope] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(scope)
+            if waiting > 1:
+                self._locks[scope] = (lock, waiting - 1)
+
+
+def _scope(request: web.Request, key: str) -> str:
+    claims = request.get(CLAIMS)
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY} printable characters.")
+    if claims is not None:
+        who = [claims.kind, claims.user, claims.session_id or "", claims.role or "",
+               claims.device_id or ""]  # fmt: skip
+    else:
+        who = ["public", "" if len(key) >= LONG_KEY else request[CLIENT]]
+    path = f"{request.path}?{request.query['role']}" if "role" in request.query else request.path
+    return "\0".join([*who, request.method, path, key])

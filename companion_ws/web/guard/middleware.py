@@ -1,0 +1,400 @@
+"""The door every request goes through: host, origin, token, handler, headers.
+
+Rules of this file:
+
+1. Default deny: a route that is not in the table is answered to nobody.
+2. Host (421) before origin (403) before peer (404) before token (401, 403)
+   before the body (408, 413): nothing of a stranger is read or kept, and where
+   a stranger may say something, little of it at once.
+   A request holds its token from there on to its last byte: revoked meanwhile, it is
+   cancelled in that step.
+3. Whatever goes wrong leaves as `application/problem+json`, without a trace,
+   and with the same headers as everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from companion_ws.access.credential import Credential
+from companion_ws.access.tokens import Claims, Tokens
+from companion_ws.addresses import Addresses, is_loopback
+from companion_ws.config import Config
+from companion_ws.core.errors import (
+    BadRequest,
+    CompanionError,
+    Forbidden,
+    HostRefused,
+    InvalidMessage,
+    NotFound,
+    OriginRefused,
+    Unauthenticated,
+)
+from companion_ws.core.protocol import parse
+from companion_ws.core.text import label
+from companion_ws.logs import shown_path
+from companion_ws.web.guard import headers, problems
+from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
+from companion_ws.web.guard.forwarded import caller, hops_of
+from companion_ws.web.guard.route import Route
+
+CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
+"""Who asks; set where the route needs a token."""
+CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
+"""The token that came with the request; set where `CLAIMS` is."""
+CLIENT: Final = web.RequestKey("CLIENT", str)
+"""The address of who asks; a trusted proxy's word counts."""
+_SCHEME: Final = web.RequestKey("_SCHEME", str)
+_VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
+"""Whether a public route's request has proved whose it is."""
+
+SENT_AT_ONCE_BYTES: Final = 64 * 1024
+"""A shorter answer is with the kernel as soon as it is written."""
+ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
+"""Who checks health may call us anything, or be HTTP/1.0 and name nobody; it learns nothing."""
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_BEARER: Final = "bearer."
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Lost = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""What a person reads where nothing is; None for a program."""
+
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """Makes the application, and decides for each request whether its handler sees it."""
+
+    def __init__(
+        self,
+        config: Config,
+        addresses: Addresses,
+        tokens: Tokens,
+        refused: Callable[[str], None] = lambda code: None,
+        *,
+        is_verbs_door: bool = False,
+        lost: Lost | None = None,
+    ) -> None:
+        self._limit_bytes = config.limit_message_bytes
+        self._admin_port = config.admin_port
+        self._is_verbs_door = is_verbs_door
+        self._forwarded_header = config.forwarded_header
+        self._addresses = addresses
+        self._tokens = tokens
+        self._refused = refused
+        self._lost = lost
+        self._bodies = Bodies()
+        self._routes: dict[web.AbstractRoute, Route] = {}
+        self._unmounted: dict[web.AbstractRoute, str] = {}
+
+    def application(self, routes: Iterable[Route]) -> web.Application:
+        """Return an application with these routes, `HEAD` beside each `GET`."""
+        app = web.Application(middlewares=[self._answer], client_max_size=self._limit_bytes)
+        for route in routes:
+            methods = [route.method]
+            if route.method == "GET" and route.path != "/ws":
+                methods.append("HEAD")
+            for method in methods:
+                added = app.router.add_route(
+                    method, route.path, route.handler, expect_handler=_expect
+                )
+                self._routes[added] = route
+                self._unmounted[added] = _path_of(added)
+        app.on_response_prepare.append(self._secure)
+        return app
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await self._checked(request, handler)
+            return _explained(response)
+        except CompanionError as error:
+            excuse = self._excuse(request, error.message)
+            excuse = excuse or await self._in_words(request, error.http_status)
+            return self._refusal(request, error.code, excuse or problems.of_ours(error))
+        except web.HTTPException as error:
+            excuse = self._excuse(request, error.reason)
+            excuse = excuse or await self._in_words(request, error.status)
+            return self._refusal(request, str(error.status), excuse or problems.of_theirs(error))
+        except ConnectionError:
+            raise  # The caller has gone; nobody is left to tell.
+        except Exception:
+            # The outermost edge of a request: whatever it is, it is ours.
+            log.exception("request_failed", method=request.method, path=shown_path(request.path))
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("The answer was under way already.") from None
+            detail = "Something went wrong here. It has been logged."
+            return self._excuse(request, detail) or problems.problem(500, "internal", detail)
+
+    async def _in_words(self, request: web.Request, status: int) -> web.StreamResponse | None:
+        """Return a page for a person who asked for what is not there, else None."""
+        return await self._lost(request) if status == 404 and self._lost is not None else None
+
+    def _excuse(self, request: web.Request, reason: str) -> web.StreamResponse | None:
+        """Return what the route answers instead of a refusal, once it knows who asks."""
+        route = self._routes.get(request.match_info.route)
+        if route is None or route.excuse is None or not request.get(_VOUCHED, False):
+            return None
+        return route.excuse(reason)
+
+    def _refusal(
+        self, request: web.Request, code: str, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        self._refused(code)
+        if request.can_read_body and not request.content.is_eof():
+            # What was not read would be read as the next request's beginning, or for ever.
+            response.force_close()
+            if hdrs.CONTENT_ENCODING in request.headers and hasattr(request.protocol, "leave_body"):
+                request.protocol.leave_body()
+        return response
+
+    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        peer = request.remote or ""
+        request[CLIENT], request[_SCHEME] = self._caller(request, peer)
+        route = self._routes.get(request.match_info.route)
+        if route is None or route.path not in ANY_HOST:
+            self._check_host(request)
+        origin = self._check_origin(request)
+        if route is not None and route.admin and not self._is_local(request, peer):
+            self._check_anywhere(request, route)
+        if origin is not None and _is_preflight(request):
+            return web.Response(status=204)
+        if route is None:
+            if request.match_info.http_exception is None:
+                raise NotFound("There is nothing here.")
+            return await handler(request)
+        self._notice(request)
+        if not route.who:
+            return await self._handled(request, route, handler)
+        with self._authenticated(request, route) as credential:
+            request[CREDENTIAL], request[CLAIMS] = credential, credential.claims
+            try:
+                with credential.held():
+                    response = await self._handled(request, route, handler)
+                    if isinstance(response, web.Response) and _is_long(response):
+                        # Sent here, while the token is held: its reader may take minutes.
+                        await response.prepare(request)
+                        await response.write_eof()
+                    return response
+            except CompanionError as error:
+                if request.writer.output_size == 0:
+                    raise
+                # The answer is under way: what waits for a slow reader goes no further.
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError(error.message) from None
+
+    async def _handled(
+        self, request: web.Request, route: Route, handler: Handler
+    ) -> web.StreamResponse:
+        if request.method in _BODY_METHODS:
+            request[_VOUCHED] = route.vouch is not None and route.vouch(request)
+            is_known = bool(route.who) or request[_VOUCHED]
+            most = self._limit_bytes
+            if not is_known:
+                # A wider limit, or none, is for those who have a token.
+                most = min(most or SMALL_BYTES, SMALL_BYTES)
+            most = max(most, route.body_bytes) if most else 0
+            await self._bodies.read(request, most, None if is_known else request[CLIENT])
+        return await handler(request)
+
+    def _caller(self, request: web.Request, peer: str) -> tuple[str, str]:
+        """Return address and scheme of who asks; a trusted proxy's word counts."""
+        if not self._addresses.trusts(peer):
+            return peer, request.scheme
+        said = {name: request.headers.getall(name, []) for name in _FORWARDED}
+        hops = hops_of(self._forwarded_header, said)
+        asking = caller(peer, request.scheme, hops, self._addresses.trusts)
+        return asking.address, asking.scheme
+
+    def _notice(self, request: web.Request) -> None:
+        """Learn from the socket itself, which nobody can forge, where this server is."""
+        if self._is_verbs_door:
+            return  # No phone comes this way.
+        name, route = request.get_extra_info("sockname"), request.match_info.route
+        if isinstance(name, tuple):
+            prefix = _path_of(route).removesuffix(self._unmounted[route])
+            self._addresses.learn(name[1], prefix)
+
+    def _check_host(self, request: web.Request) -> None:
+        named = request.headers.getall(hdrs.HOST, [])
+        if len(named) != 1 or not self._addresses.answers_host(named[0]):
+            raise HostRefused(
+                "This server does not answer to that name; allow it with --allow-host."
+            )
+
+    def _check_origin(self, request: web.Request) -> str | None:
+        """Return the origin to share the answer with, None where nobody else asks."""
+        origins = request.headers.getall(hdrs.ORIGIN, [])
+        if not origins:
+            return None
+        host = request.headers.get(hdrs.HOST, "")
+        if len(origins) != 1 or not self._addresses.answers_origin(
+            origins[0], request[_SCHEME], host
+        ):
+            raise OriginRefused(
+                "Pages of this origin may not use this server; allow it with --allow-origin."
+            )
+        return origins[0] if self._addresses.allows_cors(origins[0]) else None
+
+    def _is_local(self, request: web.Request, peer: str) -> bool:
+        """Return whether an admin route may answer: a peer of this machine, and no proxy between."""
+        if not is_loopback(peer):
+            return False
+        if self._is_verbs_door or not self._addresses.needs_admin_port:
+            return True
+        name = request.get_extra_info("sockname")
+        return isinstance(name, tuple) and name[1] == self._admin_port
+
+    def _check_anywhere(self, request: web.Request, route: Route) -> None:
+        """Let in whose token opens this route from anywhere; to all others there is none."""
+        with contextlib.suppress(CompanionError):
+            if self._tokens.verify(_bearer(request)).kind in route.anywhere:
+                return
+        raise NotFound("There is nothing here.")
+
+    def _authenticated(self, request: web.Request, route: Route) -> Credential:
+        ticketed = route.ticket(request) if route.ticket is not None else None
+        if ticketed is not None and _authorization(request):
+            raise BadRequest("Send a token or a ticket, not both.")
+        credential = self._tokens.show(ticketed or _bearer(request))
+        if credential.claims.kind not in route.who:
+            credential.let_go()
+            raise Forbidden("This token may not use this route.")
+        return credential
+
+    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers; runs for every answer, streams and sockets too."""
+        route = self._routes.get(request.match_info.route)
+        headers.secure(
+            response.headers,
+            request.headers.get(hdrs.HOST, ""),
+            is_tls=request.secure or request.get(_SCHEME) == "https",
+            is_embeddable=_is_embeddable(request, route),
+            embedders=self._addresses.embedders,
+        )
+        if not self._addresses.embedders:
+            return
+        response.headers.add(hdrs.VARY, "Origin")
+        origin = request.headers.get(hdrs.ORIGIN, "")
+        if self._addresses.allows_cors(origin) and not (route is not None and route.admin):
+            headers.share(response.headers, origin)
+            if _is_preflight(request):
+                headers.answer_preflight(response.headers)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Say that a body may come; aiohttp's own answer to other wishes repeats them."""
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        return problems.problem(417, "expectation_failed", "Only 100-continue can be expected.")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+    return None
+
+
+def _is_long(response: web.Response) -> bool:
+    """Whether an answer may outlast its request: it does not fit into the socket's buffer."""
+    body = response.body
+    return isinstance(body, bytes | bytearray) and len(body) > SENT_AT_ONCE_BYTES
+
+
+def _path_of(route: web.AbstractRoute) -> str:
+    return route.resource.canonical if route.resource is not None else ""
+
+
+def _explained(response: web.StreamResponse) -> web.StreamResponse:
+    """Return an error that came without a body as a problem; its headers stay."""
+    is_bare = isinstance(response, web.Response) and response.body is None
+    if response.status < 400 or response.prepared or not is_bare:
+        return response
+    return problems.of_theirs(response)
+
+
+def carried_token(request: web.Request) -> str | None:
+    """Return the token of a WebSocket request, from whichever of its three carriers has one.
+
+    Raises:
+        BadRequest: two carriers, or one of them twice.
+    """
+    carried = [
+        # What a proxy in front asks for, Basic for instance, is no token of ours.
+        *(token for token in _authorization(request) if token),
+        *(token for token in request.query.getall("token", []) if token),
+        *_subprotocol_tokens(request),
+    ]
+    if len(carried) > 1 or len(request.query.getall("token", [])) > 1:
+        raise BadRequest("Send the token once, and in one place.")
+    return carried[0] if carried else None
+
+
+async def read_json(request: web.Request) -> Any:
+    """Return the JSON body; an absent or empty one is `{}`.
+
+    Raises:
+        InvalidMessage: it is no JSON, or breaks the protocol's rules for it.
+    """
+    text = await request.read()
+    return parse(text) if text.strip() else {}
+
+
+async def read_named(request: web.Request, field: str) -> Any:
+    """Return the JSON body of a request in which `field` is a name.
+
+    Half a character, which a page that cuts text by its length sends, is refused
+    anywhere else; a name drops it as it drops all that has no place in it.
+
+    Raises:
+        InvalidMessage: as `read_json`.
+    """
+    try:
+        return await read_json(request)
+    except InvalidMessage as refusal:
+        try:
+            body = json.loads((await request.read()).decode())
+        except (ValueError, RecursionError):
+            raise refusal from None
+        if not isinstance(body, dict) or not isinstance(body.get(field), str):
+            raise
+        return parse(json.dumps({**body, field: label(body[field])}))
+
+
+def _bearer(request: web.Request) -> str:
+    tokens = _authorization(request)
+    if len(tokens) != 1:
+        raise Unauthenticated("Send a token: Authorization: Bearer …")
+    return tokens[0]
+
+
+def _authorization(request: web.Request) -> list[str]:
+    tokens = []
+    for value in request.headers.getall(hdrs.AUTHORIZATION, []):
+        scheme, _, token = value.strip().partition(" ")
+        tokens.append(token.strip() if scheme.lower() == "bearer" else "")
+    return tokens
+
+
+def _subprotocol_tokens(request: web.Request) -> list[str]:
+    offered = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])).split(",")
+    return [
+        protocol.strip()[len(_BEARER) :]
+        for protocol in offered
+        if protocol.strip().startswith(_BEARER)
+    ]
+
+
+def _is_preflight(request: web.Request) -> bool:
+    return (
+        request.method == hdrs.METH_OPTIONS
+        and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    )
+
+
+def _is_embeddable(request: web.Request, route: Route | None) -> bool:
+    return route is not None and route.path == "/ui" and request.query.get("embed") == "1"

@@ -1,0 +1,1 @@
+"""WebSocket: a connection from the handshake to its end."""

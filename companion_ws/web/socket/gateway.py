@@ -1,0 +1,219 @@
+"""WebSocket in, WebSocket out.
+
+Rules of this file:
+
+1. Accept first, then close with our code: a browser is never shown the status
+   of a refused handshake. Before the upgrade there is only 400, 403 and 421.
+2. Nobody waits in aiohttp's drain: frames go to the transport by the outbox.
+3. The gateway never waits for its own commands; it stops reading when too many
+   of them wait for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import replace
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from companion_ws.access.credential import Credential
+from companion_ws.access.tokens import Claims, Tokens
+from companion_ws.core.errors import (
+    CompanionError,
+    Overloaded,
+    SessionEnded,
+    SessionForbidden,
+    SessionNotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from companion_ws.core.protocol import encode
+from companion_ws.core.text import label
+from companion_ws.logs import AccessLog
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
+from companion_ws.sessions.sessions import Summary
+from companion_ws.web.guard.middleware import carried_token
+from companion_ws.web.guard.route import PUBLIC, Route
+from companion_ws.web.socket.frames import Message
+from companion_ws.web.socket.joining import Join, check_once, check_room, read_join, role_of
+from companion_ws.web.socket.visit import CLOSE_S, Desk, Visit
+from companion_ws.web.socket.websocket import WebSocket, accept
+
+SUBPROTOCOL: Final = "companion.v1"
+
+log = structlog.get_logger(__name__)
+
+
+class Gateway:
+    """Serves `GET /ws`."""
+
+    def __init__(self, tokens: Tokens, desk: Desk) -> None:
+        self._tokens = tokens
+        self._desk = desk
+        self._sessions = desk.sessions
+        self._config = desk.config
+        self.is_stopping = False
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/ws", PUBLIC, self.serve, summary="Join a session (WebSocket)"),
+        ]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Join, read commands until the connection ends, leave."""
+        check_once(request)
+        token = carried_token(request)
+        ws = await accept(request, SUBPROTOCOL, self._config.limit_message_bytes)
+        _bound_send_buffer(ws.transport)
+        try:
+            credential, visit = await self._admit(request, token, ws)
+        except CompanionError as error:
+            self._refuse(ws.transport, error)
+            ws.begin(_pass_over)
+            await ws.until_over(CLOSE_S)
+        else:
+            request[AccessLog.session] = visit.connection.session_id
+            with credential:
+                await visit.run()
+        finally:
+            ws.let_go(CLOSE_S)
+        await ws.lost
+        return ws.response
+
+    async def _admit(
+        self, request: web.Request, token: str | None, ws: WebSocket
+    ) -> tuple[Credential, Visit]:
+        if self.is_stopping:
+            raise Overloaded("The server is stopping; come back.")
+        if token is None:
+            raise Unauthenticated("A token is needed to join.")
+        claims = self._tokens.read(token)
+        try:
+            credential = self._tokens.show(token)
+            try:
+                # Held while it joins; from the next step on the visit is what it closes.
+                with credential.held():
+                    visit = await self._admitted(request, credential, ws)
+            except BaseException:
+                credential.let_go()
+                raise
+            credential.on_end = visit.end
+        except CompanionError as error:
+            with contextlib.suppress(Unavailable):
+                await self._trail_refusal(request, claims, error)
+            raise
+        return credential, visit
+
+    async def _trail_refusal(
+        self, request: web.Request, claims: Claims, error: CompanionError
+    ) -> None:
+        """Note it where the owner will look for it; strangers leave no trail."""
+        session_id = claims.session_id or request.query.get("session_id", "")
+        if claims.session_id is None:
+            summary = await self._sessions.summary(session_id)
+            if summary is None or claims.user not in (summary.user, summary.service):
+                return
+        details = {
+            "role": claims.role or request.query.get("role"),
+            "user": claims.user,
+            "device": label(request.query.get("device", "")),
+            "device_id": claims.device_id,
+            "code": error.close_code,
+            "reason": error.message,
+        }
+        self._sessions.store.trail(
+            session_id, self._sessions.now_ms(), "refused", encode(details)
+        )
+
+    async def _admitted(
+        self, request: web.Request, credential: Credential, ws: WebSocket
+    ) -> Visit:
+        claims, join = credential.claims, read_join(request)
+        role = role_of(claims, join.role)
+        if claims.device_id is not None:
+            label = join.device or await self._desk.devices.label(claims.device_id)
+            join = replace(join, device=label)
+            # A disk that refuses keeps nobody from joining and reading.
+            with contextlib.suppress(Unavailable):
+                await self._desk.devices.saw(claims.device_id)
+        live, created, reason = await self._find(claims, join, role)
+        return Visit(
+            self._desk, live, credential, join, role, ws, created=created, reason=reason
+        )
+
+    async def _find(self, claims: Claims, join: Join, role: str) -> tuple[Live, bool, str | None]:
+        """Return the session to join, whether it is new, and why it is another than asked for."""
+        if claims.kind == "session":
+            return await self._own_session(claims, join), False, None
+        if join.session_id is not None:
+            # By its row alone: loading somebody else's would take longer than looking in vain.
+            summary = await self._sessions.summary(join.session_id)
+            may_enter = summary is not None and _may_enter(claims, summary, role)
+            live = await self._sessions.open(join.session_id) if may_enter else None
+            if live is not None:
+                self._check_room(live.row.account, live.session_id)
+                if claims.kind == "admin" and live.row.user != claims.user:
+                    log.info("admin_observes", user=claims.user, session_id=live.session_id)
+                return live, False, None
+            is_foreign = summary is not None and not may_enter
+            log.info(
+                "session_unavailable",
+                session_id=join.session_id,
+                user=claims.user,
+                cause="owned by somebody else" if is_foreign else "unknown or expired",
+            )
+            if join.strict:
+                raise SessionNotFound("There is no such session.")
+        if claims.kind == "service":
+            raise SessionForbidden("A service token opens sessions by POST /sessions.")
+        self._check_room(claims.user)
+        created = await self._sessions.create(claims.user)
+        live = await self._sessions.open(created.session_id)
+        if live is None:
+            raise Overloaded("The session could not be opened; come back.")
+        # Others of this user may have come while the session was stored.
+        self._check_room(claims.user)
+        return live, True, None if join.session_id is None else "session_unavailable"
+
+    async def _own_session(self, claims: Claims, join: Join) -> Live:
+        if join.session_id is not None and join.session_id != claims.session_id:
+            raise SessionForbidden("This token belongs to another session.")
+        live = await self._sessions.open(claims.session_id or "")
+        if live is None:
+            raise SessionEnded("The session has ended.")
+        self._check_room(live.row.account, live.session_id)
+        return live
+
+    def _check_room(self, owner: str, session_id: str | None = None) -> None:
+        check_room(self._sessions.connections, self._desk.config, owner, session_id)
+
+    def _refuse(self, transport: asyncio.Transport, error: CompanionError) -> None:
+        self._desk.metrics.refused(error.code)
+        log.info("join_refused", code=error.code, reason=error.message)
+        code = error.close_code if error.close_code is not None else 1013
+        if not transport.is_closing():
+            transport.write(close_frame(code, error.message))
+
+
+def _pass_over(message: Message) -> None:
+    """Take nothing of what a refused peer still says before its close frame."""
+
+
+def _may_enter(claims: Claims, summary: Summary, role: str) -> bool:
+    if claims.kind == "service":
+        return summary.service == claims.user
+    if summary.user == claims.user:
+        return True
+    return claims.kind == "admin" and role == "observer"
+
+
+def _bound_send_buffer(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

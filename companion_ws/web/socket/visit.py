@@ -1,0 +1,427 @@
+"""One connection from join to leave: its commands in, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from companion_ws import __version__
+from companion_ws.access.credential import Credential
+from companion_ws.access.limits import Rate
+from companion_ws.access.tokens import Claims
+from companion_ws.clock import Alarm
+from companion_ws.config import Config
+from companion_ws.core import protocol
+from companion_ws.core.errors import (
+    CompanionError,
+    Forbidden,
+    InvalidMessage,
+    NotFound,
+    TokenExpired,
+    TooManyRequests,
+)
+from companion_ws.core.protocol import PairingAnswer, Ping, TokenRenew, encode
+from companion_ws.metrics import Metrics
+from companion_ws.sessions.catch_up import catch_up
+from companion_ws.sessions.connections import Connection
+from companion_ws.sessions.live import Live
+from companion_ws.sessions.outbox import Outbox
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.socket.frames import BINARY, PING, PONG, TEXT, Message
+from companion_ws.web.socket.joining import Join
+from companion_ws.web.socket.websocket import WebSocket
+
+EXPIRING_S: Final = 300.0
+"""How long before its end a session token is told to renew. Source: docs/protocol.md."""
+CLOSE_S: Final = 1.5
+"""How long a peer has to answer our close frame."""
+PACE_S: Final = 0.005
+"""How often to look whether a peer has read what it caused."""
+
+AWAITED: Final = (TokenRenew, PairingAnswer)
+"""Commands that wait for something else than their turn in the line."""
+
+log = structlog.get_logger(__name__)
+
+
+class PairedDevices(Protocol):
+    """What a visit must know of paired devices."""
+
+    async def renew(self, claims: Claims) -> tuple[str, Claims]: ...
+
+    async def label(self, device_id: str) -> str: ...
+
+    async def saw(self, device_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every visit works with."""
+
+    sessions: Sessions
+    devices: PairedDevices
+    answer_pairing: Callable[[str, str, bool], Awaitable[None]]
+    waiting_devices: Callable[[str], Awaitable[list[dict[str, Any]]]]
+    config: Config
+    metrics: Metrics
+    new_id: Callable[[], str]
+    token_left_s: Callable[[Claims], float]
+
+
+class Visit:
+    """One connection from join to leave."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        live: Live,
+        credential: Credential,
+        join: Join,
+        role: Any,
+        ws: WebSocket,
+        *,
+        created: bool,
+        reason: str | None,
+    ) -> None:
+        sessions, config = desk.sessions, desk.config
+        self._desk = desk
+        self._sessions = sessions
+        self._credential = credential
+        claims = credential.claims
+        # A new session has no past to come back to.
+        self._after = None if created else join.after
+        self._epoch = join.epoch
+        self._live = live
+        # A burst without a limit is no limit at all.
+        per_s = config.limit_messages_per_s if config.limit_burst else 0
+        self._rate = Rate(per_s, config.limit_burst)
+        # Of its own, so that no keep-alive of a library costs anybody a message.
+        self._control_rate = Rate(per_s, config.limit_burst)
+        self._ws = ws
+        outbox = Outbox(
+            ws.transport,
+            config.limit_outbox_bytes,
+            lambda why: sessions.connections.slow(self.connection, why),
+            soon=sessions.connections.soon,
+        )
+        self.connection = Connection(
+            connection_id=desk.new_id(),
+            session_id=live.session_id,
+            role=role,
+            user=claims.user,
+            owner=_account(live, claims),
+            since_ms=sessions.now_ms(),
+            outbox=outbox,
+            heard=ws,
+            device=join.device,
+            device_id=claims.device_id,
+            tools=join.tools,
+            is_announced=role != "observer",
+            is_ordered=join.ordered,
+            is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
+        )
+        self._timers: list[Alarm] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        # In one step with the checks of the limits: nothing awaits between.
+        sessions.connections.add(self.connection)
+        self._joined = {
+            "protocol": 1,
+            "server": __version__,
+            "created": created,
+            "requested_session_id": join.session_id,
+            "reason": reason,
+            "limits": {"message_bytes": config.limit_message_bytes},
+            "expires_at": sessions.now_ms() + int(sessions.rules.ttl_s * 1000),
+        }
+
+    async def run(self) -> None:
+        """Join, read until the end, leave."""
+        connection, live = self.connection, self._live
+        event = "dropped"
+        try:
+            live.join(connection, self._after, self._epoch, self._joined)
+            trail(self._sessions, connection, "joined")
+            self._watch_token()
+            if self._after is not None:
+                self._do(self._catch_up(self._after))
+            await self._tell_who_waits()
+            self._ws.begin(self._hear)
+            await self._ws.over
+            event = self._ending()
+        except CompanionError as error:
+            connection.close(error.close_code or 1013, error.message)
+        except Exception:
+            log.exception("connection_failed", connection_id=connection.connection_id)
+            connection.close(1011, "Something went wrong here; reconnect.")
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            for task in self._under_way:
+                task.cancel()
+            self._sessions.connections.remove(connection)
+            live.leave(connection, event)
+            self._sessions.left(live, connection)
+            trail(self._sessions, connection, event)
+            connection.room.set()
+        await self._part()
+
+    def _ending(self) -> str:
+        """Note how the connection ended; return how presence tells it."""
+        connection, ws = self.connection, self._ws
+        if ws.closing is not None and connection.close_code is None:
+            connection.close_code = ws.closing.code
+            connection.close_reason = ws.closing.reason[:100]
+            return "left"
+        if ws.error is not None:
+            if ws.error.code == 1009:
+                self._note(InvalidMessage("The message is too large."))
+            connection.close(ws.error.code, ws.error.reason)
+        elif connection.close_code is None:
+            connection.close_code = 1006
+        return "dropped"
+
+    def end(self, reason: CompanionError) -> None:
+        """Close it: its token is good for nothing any more."""
+        self.connection.close(reason.close_code or 4501, reason.message)
+
+    async def _catch_up(self, after: int) -> None:
+        """Wait for one's turn in the line, then replay."""
+        connection = self.connection
+        while not connection.is_joined and not connection.outbox.is_closed:
+            connection.room.clear()
+            await connection.room.wait()
+        if connection.is_subscribed or connection.outbox.is_closed:
+            return
+        try:
+            await catch_up(self._live, self._sessions.store, connection, after)
+        except CompanionError as error:
+            connection.close(1013, error.message)
+
+    def _hear(self, message: Message) -> None:
+        """Take a message or a control frame; stop reading while something has to be awaited."""
+        if self.connection.outbox.is_closed:
+            return
+        unfinished = None
+        try:
+            if message.opcode in (PING, PONG):
+                self._answer_control(message)
+            else:
+                unfinished = self._take(message)
+        except Exception:
+            log.exception("connection_failed", connection_id=self.connection.connection_id)
+            self.connection.close(1011, "Something went wrong here; reconnect.")
+        if unfinished is not None or self._has_no_room():
+            self._ws.pause()
+            self._do(self._read_on_after(unfinished))
+
+    async def _read_on_after(self, unfinished: Awaitable[None] | None) -> None:
+        if unfinished is not None:
+            await unfinished
+        await self._keep_room()
+        self._ws.resume()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes longer than a turn; it ends with the connection."""
+        task = asyncio.create_task(self._guarded(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("connection_failed", connection_id=self.connection.connection_id)
+            self.connection.close(1011, "Something went wrong here; reconnect.")
+
+    def _has_no_room(self) -> bool:
+        """Whether the disk should catch up first, or the peer read what it caused.
+
+        Source: docs/architecture.md.
+        """
+        connection = self.connection
+        return (
+            connection.is_ahead
+            or (connection.ahead > 0 and self._live.is_disk_behind)
+            or connection.outbox.is_crowded
+        )
+
+    async def _keep_room(self) -> None:
+        """Read on only when there is room again."""
+        connection = self.connection
+        while self._has_no_room() and not connection.outbox.is_closed:
+            if connection.outbox.is_crowded:
+                await asyncio.sleep(PACE_S)
+            else:
+                connection.room.clear()
+                await connection.room.wait()
+
+    def _take(self, message: Message) -> Awaitable[None] | None:
+        """Do what a message asks for; return what is left to be awaited of a rare one."""
+        parsed = None
+        try:
+            self._check_rate(self._rate)
+            if message.opcode == BINARY:
+                raise InvalidMessage("Send text frames; binary ones are not read.")
+            parsed = protocol.parse(message.payload)
+            command, request_id = protocol.decode(parsed)
+            if isinstance(command, AWAITED):
+                return self._settle(command, request_id)
+            connection = self.connection
+            if isinstance(command, Ping):
+                if command.resume:
+                    connection.refusal = None
+                self._say("pong", request_id)
+                return None
+            connection.check_turn()
+            self._live.submit(
+                command, connection.sender, request_id,
+                connection=connection, size_bytes=len(message.payload), refuse=self._note,
+            )
+        except TooManyRequests as error:
+            # Read all the same: who sent it has to know which one to send again.
+            self._refused(error, _request_id(parsed, message))
+        except CompanionError as error:
+            self._refused(error, _request_id(parsed, message))
+        return None
+
+    async def _settle(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
+        try:
+            if isinstance(command, TokenRenew):
+                await self._renew(request_id)
+            else:
+                await self._allow(command)
+        except CompanionError as error:
+            self._refused(error, request_id)
+
+    def _answer_control(self, message: Message) -> None:
+        """Answer a PING frame, a PONG by nothing; what is too often is refused like messages."""
+        try:
+            self._check_rate(self._control_rate)
+            if message.opcode == PING:
+                self.connection.outbox.push_pong(message.payload)
+        except TooManyRequests as error:
+            if message.opcode == PING:
+                self._refused(error, None)
+
+    def _check_rate(self, rate: Rate) -> None:
+        retry_after_ms = rate.retry_after_ms()
+        if retry_after_ms is None:
+            return
+        if rate.is_ignored():
+            self.connection.close(4429, "You kept sending past the limit; come back more slowly.")
+        raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
+
+    async def _renew(self, request_id: str | None) -> None:
+        if self._credential.claims.kind != "session":
+            raise Forbidden("Only session tokens are renewed here.")
+        token, claims = await self._desk.devices.renew(self._credential.claims)
+        self._credential.renewed(token, claims)
+        self._live.active(self._sessions.clock.running_ms())
+        self._watch_token()
+        expires_at_ms = self._sessions.clock.shown_ms(claims.expires_at_ms)
+        self._say("token_renewed", request_id, token=token, expires_at=expires_at_ms)
+
+    async def _tell_who_waits(self) -> None:
+        """Show an owner who comes, or comes back, the devices that wait for a yes."""
+        if self._desk.config.pairing == "confirm" and self.connection.is_owner:
+            for request in await self._desk.waiting_devices(self._live.session_id):
+                self._say("pairing_request", None, **request)
+
+    async def _allow(self, command: PairingAnswer) -> None:
+        if not self.connection.is_owner:
+            raise Forbidden("Only the session's owner answers a pairing.")
+        self._live.active(self._sessions.clock.running_ms())
+        try:
+            await self._desk.answer_pairing(
+                self._live.session_id, command.pairing_id, command.allow
+            )
+        except NotFound as error:
+            # The protocol has no word of its own for it. Source: docs/protocol.md, errors.
+            raise InvalidMessage(error.message) from None
+
+    def _watch_token(self) -> None:
+        """Tell of the token's end in time, and close when it has come."""
+        for timer in self._timers:
+            timer.cancel()
+        claims, token_left_s = self._credential.claims, self._desk.token_left_s
+        self._timers = [Alarm(lambda: token_left_s(claims), self._expired)]
+        if claims.kind == "session":
+            left_s = token_left_s(claims)
+            warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
+            self._timers.append(Alarm(lambda: token_left_s(claims) - warn_s, self._expiring))
+
+    def _expiring(self) -> None:
+        expires_at_ms = self._sessions.clock.shown_ms(self._credential.claims.expires_at_ms)
+        self._say("token_expiring", None, expires_at=expires_at_ms)
+
+    def _expired(self) -> None:
+        error = TokenExpired("The token has expired; fetch another and come back.")
+        self.connection.close(4401, error.message)
+
+    def _refused(self, error: CompanionError, request_id: str | None) -> None:
+        self._note(error)
+        self.connection.hold(error)
+        self._live.tell_error(self.connection, error, request_id)
+
+    def _note(self, error: CompanionError) -> None:
+        self._desk.metrics.refused(error.code)
+        log.info(
+            "message_refused",
+            code=error.code,
+            reason=error.message,
+            session_id=self._live.session_id,
+            connection_id=self.connection.connection_id,
+        )
+
+    def _say(self, kind: str, request_id: str | None, **fields: Any) -> None:
+        message = {
+            "type": kind,
+            **fields,
+            "session_id": self._live.session_id,
+            "timestamp": self._sessions.now_ms(),
+        }
+        if request_id is not None:
+            message["requestId"] = request_id
+        self._live.tell_one(self.connection, encode(message))
+
+    async def _part(self) -> None:
+        """End the socket: answer the peer's close frame, or wait for it to answer ours."""
+        outbox = self.connection.outbox
+        if outbox.is_closed:
+            self._ws.begin(self._hear)
+            await self._ws.until_over(CLOSE_S)
+        else:
+            outbox.close(1000, "")
+
+
+def _account(live: Live, claims: Claims) -> str:
+    """Return whose limits a connection counts for, "" where no user's."""
+    lent = live.row.is_call or claims.kind in ("service", "session")
+    return live.row.account if lent else claims.user
+
+
+def trail(sessions: Sessions, connection: Connection, event: str) -> None:
+    """Note that somebody joined, left or dropped, for the owner to read."""
+    details: dict[str, Any] = {
+        "connection_id": connection.connection_id,
+        "role": connection.role,
+        "user": connection.user,
+        "device": connection.device,
+        "device_id": connection.device_id,
+    }
+    if event != "joined":
+        details["code"] = connection.close_code
+        details["reason"] = connection.close_reason
+    sessions.store.trail(connection.session_id, sessions.now_ms(), event, encode(details))
+
+
+def _request_id(parsed: Any, message: Message) -> str | None:
+    """Return the sender's own name for what is refused, readable or not."""
+    if parsed is None and message.opcode == TEXT:
+        return protocol.request_id_in(message.payload)
+    return protocol.request_id_of(parsed)
+

@@ -1,0 +1,508 @@
+// The one connection: joins, resumes where it left off, sends again what was not acknowledged.
+//
+// Order said is order stored. A refusal that passes stops everything; what was on its way
+// meanwhile is refused as well where the connection is `ordered`, and all of it is said again
+// from the oldest on.
+
+import { decode } from "../core/protocol.js"
+import { delayMs, mayReturn } from "../core/reconnect.js"
+import { newRequestId } from "./storage.js"
+
+/** Silence after which the other end is asked whether it is still there. */
+const QUIET_MS = 8000
+/** Time it has to answer; together less than the 16 s after which a server gives up a peer. */
+const ANSWER_MS = 6000
+/** A connection that lived this long counts as one that worked. */
+const STEADY_MS = 5000
+/** A try that hangs is given up. */
+const OPENING_MS = 10_000
+
+/** While somebody looks, ceilings stop growing: at a second for ten seconds, at two for half a minute. */
+const LOOKED_AT = [{ forMs: 10_000, attempts: 2 }, { forMs: 30_000, attempts: 3 }]
+
+const TOKEN_EXPIRED = 4401
+const TOO_LARGE = 1009
+const ABNORMAL = 1006
+/** Commands on their way at once: below any burst a server allows. */
+const MAX_IN_FLIGHT = 32
+/** What a server that listens takes for an answer at most; after that the connection is no good. */
+const COMMAND_MS = 45_000
+const UNAVAILABLE_RETRY_MS = 1000
+/** Tries in a row that found no socket before the other way is tried, once one has been open. */
+const MAX_BLOCKED = 3
+/** What a server with `--no-transcripts` passes on without an answer, and any other records. */
+const RELAYED = new Set([
+  "user_transcript",
+  "agent_response",
+  "agent_response_correction",
+  "interruption",
+  "agent_tool_request",
+  "agent_tool_response",
+  "conversation_initiation_metadata",
+])
+/** What nobody answers. */
+const PASSED = new Set(["screen", "rendered", "screen_command", "user_activity", "pairing_answer"])
+
+/**
+ * A connection that comes back.
+ *
+ * `options`:
+ * - `address`: the `ws:` URL without query; `query`: join parameters, `ordered` among them
+ * - `token`: text, or a function that fetches one and is asked again when it has expired
+ * - `position()`: `{after, epoch}` to resume from, `after` null for none
+ * - `outbox`: what must not get lost
+ * - `onMessage(message)`, `onStatus({phase, code, reason, attempt})`, phases
+ *   `connecting open waiting ended`; `onRefused(entry, error)`; `onToken(token, expiresAt)`
+ * - `environment`: WebSocket, fetch, timers, clock and chance; the browser's own by default
+ *
+ * Where a network lets no WebSocket through, the same goes as server-sent events and requests.
+ */
+export class Connection {
+  #options
+  #environment
+  #socket = null
+  #token
+  #attempt = 0
+  #opening = 0
+  #wasOpen = false
+  #hasOpened = false
+  #blocked = 0
+  #limitBytes = 0
+  #inFlight = new Map()
+  #isHeld = false
+  #mark = null
+  #notBefore = 0
+  #spacing = 0
+  #pause = null
+  #recordsRelayed = null
+  #retry = null
+  #watch = null
+  #heardAt = 0
+  #openedAt = 0
+  #lostAt = null
+  #asked = false
+  #isOver = false
+  #isByEvents = false
+  #isJoined = false
+  #wake = () => this.#wakeUp()
+  #show = () => globalThis.document?.visibilityState === "visible" && this.#wakeUp()
+
+  constructor(options) {
+    this.#options = options
+    this.#token = typeof options.token === "function" ? null : options.token
+    this.#environment = { ...browser(), ...options.environment }
+  }
+
+  start() {
+    globalThis.window?.addEventListener("online", this.#wake)
+    globalThis.window?.addEventListener("pageshow", this.#wake)
+    globalThis.document?.addEventListener("visibilitychange", this.#show)
+    this.#open()
+  }
+
+  /** Leave for good. */
+  stop() {
+    this.#finish()
+    this.#socket?.close(1000)
+    this.#socket = null
+  }
+
+  get isJoined() {
+    return this.#isJoined
+  }
+
+  /** The newest token, or null before a function has given one. */
+  get token() {
+    return this.#token
+  }
+
+  /** Ask the function for another token; false where there is only the one that was given. */
+  async fetchToken() {
+    if (typeof this.#options.token !== "function") return false
+    const token = await this.#options.token()
+    if (typeof token === "string") this.#token = token
+    return typeof token === "string"
+  }
+
+  /** Bytes a message may have, 0 where that is not known or unlimited. */
+  get limitBytes() {
+    return this.#limitBytes
+  }
+
+  /** Send now if joined, without promise: for what is worthless later. Returns whether it left. */
+  pass(command) {
+    const text = JSON.stringify(command)
+    if (!this.#isJoined || this.#isTooLarge(text)) return false
+    this.#socket.send(text)
+    return true
+  }
+
+  /**
+   * Keep `command` until it is acknowledged; returns its outbox entry. What is larger than
+   * the server takes is refused here, by `onRefused`, and never sent.
+   */
+  send(command, about = null, next = []) {
+    const entry = this.#options.outbox.add(command, about, next)
+    if (!this.#refuseTooLarge(entry)) this.#pump()
+    return entry
+  }
+
+  /** Take back what was not acknowledged; what is on its way may be stored all the same. */
+  forget(requestId) {
+    this.#options.outbox.drop(requestId)
+    this.#arrived(requestId)
+    this.#pump()
+  }
+
+  #open() {
+    this.#tell({ phase: "connecting" })
+    this.#asked = false
+    this.#heardAt = this.#openedAt = this.#environment.now()
+    this.#environment.clearTimeout(this.#watch)
+    this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
+    this.#opening += 1
+    if (this.#token === null) this.#fetchToken(this.#opening)
+    else this.#connect(this.#environment.WebSocket)
+  }
+
+  async #fetchToken(opening) {
+    const isCurrent = () => opening === this.#opening && !this.#isOver
+    try {
+      const token = await this.#options.token()
+      if (!isCurrent()) return
+      if (typeof token !== "string") throw new Error("it gave no text")
+      this.#token = token
+      this.#connect(this.#environment.WebSocket)
+    } catch (error) {
+      if (isCurrent()) this.#lose(ABNORMAL, `no token: ${error?.message ?? error}`)
+    }
+  }
+
+  #connect(Socket) {
+    const { address, query, position } = this.#options
+    const { after, epoch } = position()
+    const url = new URL(address)
+    for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, value)
+    if (after !== null) url.searchParams.set("after", String(after))
+    if (after && epoch) url.searchParams.set("epoch", epoch)
+    // The token travels as a subprotocol: an address would end up in logs and histories.
+    const protocols = ["companion.v1", `bearer.${this.#token}`]
+    this.#isByEvents = Socket !== this.#environment.WebSocket
+    const socket = new Socket(url.href, protocols, ...(this.#isByEvents ? [this.#environment] : []))
+    this.#socket = socket
+    this.#wasOpen = false
+    socket.onopen = () => socket === this.#socket && this.#opened()
+    socket.onmessage = (event) => socket === this.#socket && this.#hear(event.data)
+    // Node's sockets end the program over an error nobody listens to; its close follows anyway.
+    socket.onerror = () => {}
+    socket.onclose = (event) => socket === this.#socket && this.#lose(event.code, event.reason)
+  }
+
+  #opened() {
+    this.#wasOpen = true
+    if (this.#isByEvents) return
+    this.#hasOpened = true
+    this.#blocked = 0
+  }
+
+  #hear(text) {
+    this.#heardAt = this.#environment.now()
+    this.#asked = false
+    const message = decode(text)
+    if (!message) return
+    if (message.type === "session_joined") this.#joined(message)
+    if (message.type === "token_expiring") this.pass({ type: "token_renew", requestId: newRequestId() })
+    if (message.type === "token_renewed") {
+      this.#token = message.token
+      this.#options.onToken?.(message.token, message.expires_at)
+    }
+    this.#settle(message)
+    this.#options.onMessage(message)
+    this.#pump()
+  }
+
+  #joined({ limits }) {
+    this.#opened()
+    this.#isJoined = true
+    this.#lostAt = null
+    this.#limitBytes = limits?.message_bytes || 0
+    if (!this.#recordsRelayed) this.#recordsRelayed = null
+    this.#begin()
+    this.#tell({ phase: "open" })
+    this.#options.outbox.reread?.()
+    for (const entry of [...this.#options.outbox.entries]) this.#refuseTooLarge(entry)
+  }
+
+  #begin() {
+    this.#inFlight.clear()
+    this.#mark = null
+    this.#isHeld = false
+    this.#notBefore = this.#spacing = 0
+  }
+
+  /** Write what waits, oldest first, as far as the server keeps up. */
+  #pump() {
+    if (!this.#isJoined || this.#isHeld || this.#pause !== null) return
+    for (const entry of [...this.#options.outbox.entries]) {
+      const { requestId, type } = entry.command
+      if (this.#inFlight.has(requestId)) continue
+      if (this.#inFlight.size >= MAX_IN_FLIGHT) break
+      const waitMs = this.#notBefore - this.#environment.now()
+      if (waitMs > 0) {
+        this.#rest(waitMs, () => this.#pump())
+        return
+      }
+      this.#notBefore = this.#environment.now() + this.#spacing
+      if (!this.pass(entry.command)) break
+      this.#inFlight.set(requestId, { entry, at: this.#environment.now() })
+      if (PASSED.has(type) || (RELAYED.has(type) && this.#recordsRelayed === false)) this.#acknowledge(requestId)
+    }
+    this.#askWhetherRelayed()
+  }
+
+  #rest(waitMs, act) {
+    this.#environment.clearTimeout(this.#pause)
+    this.#pause = this.#environment.setTimeout(() => {
+      this.#pause = null
+      act()
+    }, waitMs)
+  }
+
+  /** Whether what was said is recorded tells a ping, answered after whatever is recorded before it. */
+  #askWhetherRelayed() {
+    if (this.#recordsRelayed !== null || this.#mark !== null || this.#isHeld) return
+    const relayed = this.#relayedInFlight
+    if (relayed.length) this.#sendMark(false)
+  }
+
+  get #relayedInFlight() {
+    return [...this.#inFlight.keys()].filter((id) => RELAYED.has(this.#inFlight.get(id).entry.command.type))
+  }
+
+  #sendMark(resume) {
+    this.#mark = { requestId: newRequestId(), resume, relayed: this.#relayedInFlight }
+    this.pass({ type: "ping", requestId: this.#mark.requestId, resume })
+  }
+
+  #takeMark(message) {
+    const mark = this.#mark
+    this.#mark = null
+    for (const requestId of mark.relayed) {
+      if (!this.#inFlight.has(requestId)) continue
+      this.#recordsRelayed = false
+      this.#acknowledge(requestId)
+    }
+    if (message.type === "error") this.#hold(message)
+    else if (mark.resume) this.#sayAgain()
+    else if (this.#isHeld && this.#pause === null) this.#goBack()
+  }
+
+  #sayAgain() {
+    this.#inFlight.clear()
+    this.#isHeld = false
+    this.#pump()
+  }
+
+  /** Say nothing more until all that is on its way is answered; then from the oldest on. */
+  #hold({ code, retry_after_ms: retryMs }) {
+    const waitMs = code === "unavailable" ? UNAVAILABLE_RETRY_MS : (retryMs ?? UNAVAILABLE_RETRY_MS)
+    // From here on at the rate the server allows, or every second one is refused.
+    if (code !== "unavailable") this.#spacing = Math.min(1000, Math.max(this.#spacing, waitMs * 1.1))
+    this.#isHeld = true
+    this.#rest(waitMs, () => this.#goBack())
+  }
+
+  #goBack() {
+    if (!this.#isJoined || this.#mark !== null) return
+    if (this.#options.query.ordered) this.#sendMark(true)
+    else this.#sayAgain()
+  }
+
+  /** Take what a message answers out of the outbox: by its `requestId`, of a call also by the call's id. */
+  #settle(message) {
+    if (this.#mark !== null && message.requestId === this.#mark.requestId) return this.#takeMark(message)
+    const entry = message.requestId ? this.#options.outbox.find(message.requestId) : null
+    if (message.type === "error") return this.#refuse(entry, message)
+    if (RELAYED.has(message.type) && typeof message.seq === "number") this.#recordsRelayed = true
+    if (entry) this.#acknowledge(message.requestId)
+    // A call made before is answered with its own first record, under its own requestId.
+    const id = message.client_tool_call?.tool_call_id ?? message.tool_call_id
+    if (typeof id !== "string") return undefined
+    for (const { command } of [...this.#options.outbox.entries]) {
+      if (command.type === "client_tool_call" && command.client_tool_call?.tool_call_id === id) {
+        this.#acknowledge(command.requestId)
+      }
+    }
+    return undefined
+  }
+
+  #acknowledge(requestId) {
+    this.#options.outbox.acknowledge(requestId)
+    this.#arrived(requestId)
+  }
+
+  #arrived(requestId) {
+    this.#inFlight.delete(requestId)
+  }
+
+  #refuse(entry, error) {
+    // A quota names no time after which it would be otherwise; that is an answer.
+    const passes = error.code === "unavailable" || (error.code === "too_many_requests" && "retry_after_ms" in error)
+    if (passes) return this.#hold(error)
+    if (entry) this.#drop(entry, error)
+    return undefined
+  }
+
+  #drop(entry, error) {
+    this.#options.outbox.drop(entry.command.requestId)
+    this.#arrived(entry.command.requestId)
+    this.#options.onRefused?.(entry, error)
+  }
+
+  #isTooLarge(text) {
+    return this.#limitBytes > 0 && sizeOf(text) > this.#limitBytes
+  }
+
+  #refuseTooLarge(entry) {
+    const text = JSON.stringify(entry.command)
+    if (!this.#isTooLarge(text)) return false
+    const message = `This message has ${sizeOf(text)} bytes; the server takes ${this.#limitBytes}.`
+    this.#drop(entry, { type: "error", code: "body_too_large", message, requestId: entry.command.requestId })
+    return true
+  }
+
+  /** The server refused one of those on their way for its size, and did not say which. */
+  #dropLargest() {
+    let largest = null
+    for (const { entry } of this.#inFlight.values()) {
+      if (!largest || sizeOf(JSON.stringify(entry.command)) > sizeOf(JSON.stringify(largest.command))) largest = entry
+    }
+    if (largest) this.#drop(largest, { type: "error", code: "body_too_large", message: "The server refuses messages this large." })
+  }
+
+  /** Ask a silent peer; leave one that does not answer. Browsers show no ping of the protocol. */
+  #lookAfter() {
+    const quiet = this.#environment.now() - this.#heardAt
+    if (!this.#isJoined && quiet > OPENING_MS) return this.#lose(ABNORMAL, "no answer")
+    if (this.#isJoined && quiet > QUIET_MS + ANSWER_MS) return this.#lose(ABNORMAL, "silent")
+    const oldest = this.#inFlight.values().next().value
+    if (oldest && !this.#isHeld && this.#environment.now() - oldest.at > COMMAND_MS) {
+      return this.#lose(ABNORMAL, "a command was not answered")
+    }
+    if (this.#isJoined && quiet > QUIET_MS && !this.#asked) {
+      this.#asked = true
+      this.pass({ type: "ping" })
+    }
+    this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
+    return undefined
+  }
+
+  #lose(code, reason) {
+    const socket = this.#socket
+    this.#socket = null
+    this.#isJoined = false
+    this.#opening += 1
+    this.#environment.clearTimeout(this.#watch)
+    this.#environment.clearTimeout(this.#pause)
+    this.#pause = null
+    if (socket && socket.readyState < 2) socket.close()
+    if (this.#isOver) return
+    if (code === TOO_LARGE) this.#dropLargest()
+    if (socket && this.#isBlocked(code)) this.#goByEvents(code, reason)
+    else this.#endOrWait(code, reason)
+  }
+
+  /** The other way is fetched when it is needed: few networks let no WebSocket through. */
+  async #goByEvents(code, reason) {
+    const opening = this.#opening
+    const { EventSocket } = await import("./stream.js").catch(() => ({ EventSocket: null }))
+    if (opening !== this.#opening || this.#isOver) return
+    if (!EventSocket?.mayServe(this.#options.query, this.#environment)) {
+      this.#endOrWait(code, reason)
+      return
+    }
+    this.#connect(EventSocket)
+    this.#watch = this.#environment.setTimeout(() => this.#lookAfter(), 1000)
+    this.#heardAt = this.#environment.now()
+  }
+
+  #endOrWait(code, reason) {
+    const mayAskAgain = typeof this.#options.token === "function"
+    if (code === TOKEN_EXPIRED && mayAskAgain) this.#token = null
+    if (!mayReturn(code) || (code === TOKEN_EXPIRED && !mayAskAgain)) {
+      this.#finish()
+      this.#tell({ phase: "ended", code, reason })
+      return
+    }
+    if (this.#environment.now() - this.#openedAt > STEADY_MS) this.#attempt = 0
+    this.#lostAt ??= this.#environment.now()
+    const wait = delayMs(this.#patience, this.#environment.random())
+    this.#attempt += 1
+    this.#tell({ phase: "waiting", code, reason, attempt: this.#attempt })
+    this.#retry = this.#environment.setTimeout(() => this.#again(), wait)
+  }
+
+  /** Whether a network seems to let no WebSocket through. */
+  #isBlocked(code) {
+    if (this.#isByEvents || this.#wasOpen || code !== ABNORMAL) return false
+    this.#blocked += 1
+    return this.#blocked >= (this.#hasOpened ? MAX_BLOCKED : 1)
+  }
+
+  get #patience() {
+    if (globalThis.document?.visibilityState !== "visible") return this.#attempt
+    const lostForMs = this.#environment.now() - this.#lostAt
+    const limit = LOOKED_AT.find(({ forMs }) => lostForMs < forMs)
+    return Math.min(this.#attempt, limit?.attempts ?? this.#attempt)
+  }
+
+  #again() {
+    this.#retry = null
+    this.#open()
+  }
+
+  /** The network or the page is back: try at once, or make sure a sleeping socket still lives. */
+  #wakeUp() {
+    if (this.#isOver) return
+    if (this.#retry !== null) {
+      this.#environment.clearTimeout(this.#retry)
+      this.#attempt = 0
+      this.#again()
+    } else if (this.#isJoined && !this.#asked) {
+      // Timers slept as well: give the peer its time to answer from now.
+      this.#asked = true
+      this.#heardAt = this.#environment.now() - QUIET_MS
+      this.pass({ type: "ping" })
+    }
+  }
+
+  #finish() {
+    this.#isOver = true
+    this.#isJoined = false
+    this.#environment.clearTimeout(this.#retry)
+    this.#environment.clearTimeout(this.#watch)
+    this.#environment.clearTimeout(this.#pause)
+    globalThis.window?.removeEventListener("online", this.#wake)
+    globalThis.window?.removeEventListener("pageshow", this.#wake)
+    globalThis.document?.removeEventListener("visibilitychange", this.#show)
+  }
+
+  #tell(status) {
+    this.#options.onStatus?.({ code: null, reason: "", attempt: this.#attempt, ...status })
+  }
+}
+
+function sizeOf(text) {
+  return new TextEncoder().encode(text).length
+}
+
+function browser() {
+  return {
+    WebSocket: globalThis.WebSocket,
+    fetch: (address, options) => globalThis.fetch(address, options),
+    setTimeout: (act, ms) => globalThis.setTimeout(act, ms),
+    clearTimeout: (timer) => globalThis.clearTimeout(timer),
+    random: Math.random,
+    now: () => performance.now(),
+  }
+}

@@ -1,0 +1,257 @@
+// One session on one screen: the fold, the connection and what a person's taps become. No DOM.
+
+import { lookUp } from "../core/protocol.js"
+import { serverClock, socketAddress } from "../net/api.js"
+import { Connection } from "../net/connection.js"
+import { apply, emptySession, isCaughtUp, isOpen } from "../core/session.js"
+import { newRequestId, Outbox, paired, views } from "../net/storage.js"
+
+const SAVE_MS = 500
+/** Closes after which nothing of a session is left for this device. Source: docs/protocol.md. */
+const OVER = new Set([4501, 4504, 4510])
+/** The result of a card that was shown. Source: docs/protocol.md. */
+const SHOWN = '{"status":"shown"}'
+/** What counts as an update a person may have missed. */
+const VISIBLE = new Set(["contextual_update", "client_tool_call"])
+
+/**
+ * `options`: sessionId (null: the token's own), token, deviceId, device, tools, storage;
+ * `onChange()` after anything changed, `onPass(message)` for what leaves no trace,
+ * `onCaughtUp(missed)` once after each join, `onNew(record)` for each live record.
+ */
+export class Live {
+  #options
+  #connection
+  #outbox
+  #own = new Set()
+  #missed = 0
+  #caughtUp = false
+  #saving = null
+
+  constructor(options) {
+    this.#options = options
+    this.session = emptySession()
+    this.status = { phase: "connecting", code: null }
+    this.offlineSince = performance.now()
+    this.asOf = null
+    this.refusals = new Map()
+    this.#restore()
+    this.#outbox = new Outbox(options.storage, options.sessionId ?? "own")
+    this.#connection = new Connection({
+      address: socketAddress(),
+      token: options.token,
+      query: {
+        session_id: options.sessionId,
+        role: options.role ?? "ui",
+        device: options.device,
+        tools: options.tools?.join(",") ?? "",
+        strict: "1",
+        ordered: "1",
+      },
+      position: () => ({ after: this.session.seq, epoch: this.session.epoch }),
+      outbox: this.#outbox,
+      onMessage: (message) => this.#hear(message),
+      onStatus: (status) => this.#change(status),
+      onToken: (token) => paired.find(this.session.id) && paired.keep(this.session.id, token, this.session.deviceId),
+      onRefused: (entry, error) => {
+        if (entry.about) this.refusals.set(entry.about, error.code)
+        options.onChange()
+      },
+    })
+  }
+
+  start() {
+    this.#connection.start()
+    globalThis.addEventListener?.("pagehide", () => this.#save())
+  }
+
+  stop() {
+    this.#connection.stop()
+  }
+
+  /** The server's clock, as far as this one knows; no step of the phone's own moves it. */
+  get nowMs() {
+    return serverClock.nowMs
+  }
+
+  /** How long there has been no connection, 0 where there is one. */
+  get offlineForMs() {
+    return this.offlineSince === null ? 0 : performance.now() - this.offlineSince
+  }
+
+  get isConnected() {
+    return this.#connection.isJoined
+  }
+
+  /** What waits under `about` for its acknowledgement, or null. */
+  pending(about) {
+    return this.#outbox.entries.find((entry) => entry.about === about) ?? null
+  }
+
+  /** Whether something a person did is still to be sent. */
+  get hasTaps() {
+    return this.#outbox.entries.length > 0
+  }
+
+  isMine(answer) {
+    const { deviceId, connectionId } = this.session
+    if (answer.requestId && this.#own.has(answer.requestId)) return true
+    if (answer.sender?.connection_id === connectionId) return true
+    return Boolean(deviceId) && answer.sender?.device_id === deviceId
+  }
+
+  /** Answer a tool call with the text of its result. */
+  answer(call, result) {
+    const about = `call:${call.id}`
+    if (this.pending(about) || !isOpen(call, this.nowMs)) return
+    this.refusals.delete(about)
+    this.#send({ type: "client_tool_result", tool_call_id: call.id, result, is_error: false }, about)
+  }
+
+  /** Tell the agent a card was shown: nobody's tap, so nothing is said when it comes too late. */
+  shown(call) {
+    if (isOpen(call, this.nowMs) && !this.pending(`shown:${call.id}`)) {
+      this.#send({ type: "client_tool_result", tool_call_id: call.id, result: SHOWN }, `shown:${call.id}`)
+    }
+  }
+
+  /** Where the choice of a card stands: the revision of its key, or the seq of the last action. */
+  standing(card, choices) {
+    const { state, actions } = this.session
+    return (choices.select ? state.get(choices.select)?.revision : actions.get(surfaceOf(card))?.seq) ?? 0
+  }
+
+  /**
+   * Choose an option of a card: the state key, then a sentence for the agent.
+   * The first screen wins: the key must still be what was `seen` here, a `standing`.
+   */
+  choose(card, choices, option, { sentence, seen }) {
+    const about = card.key
+    // A second tap can come after the answer to the first and before the next frame.
+    if (this.pending(about) || this.standing(card, choices) !== seen) return
+    this.refusals.delete(about)
+    const say = { type: "user_message", text: sentence }
+    if (!choices.select) {
+      const surface = surfaceOf(card)
+      const context = { id: option.id, label: option.label }
+      const action = { type: "ui_action", action_id: newRequestId(), surface_id: surface, name: "choose", context }
+      this.#send(action, about, [say])
+      return
+    }
+    const command = { type: "state_update", key: choices.select, value: option.value, if_revision: seen }
+    this.#send(command, about, [say])
+  }
+
+  /** The chosen option of a card, or null: chosen after the card was last changed. */
+  chosen(card, choices) {
+    if (!choices.select) {
+      const action = this.session.actions.get(surfaceOf(card))
+      return choices.options.find((option) => option.id === action?.context?.id) ?? null
+    }
+    const entry = this.session.state.get(choices.select)
+    if (!entry || entry.revision < card.record.seq) return null
+    const text = JSON.stringify(entry.value)
+    return (
+      choices.options.find((option) => JSON.stringify(option.value) === text) ??
+      choices.options.find((option) => option.id === String(entry.value?.id ?? "")) ??
+      null
+    )
+  }
+
+  /** Say something instead of speaking; whether it can be sent. */
+  say(text) {
+    return this.#send({ type: "user_message", text })
+  }
+
+  act(command, about = null) {
+    this.#send(command, about)
+  }
+
+  keepOpen() {
+    if (!this.#connection.pass({ type: "user_activity" })) return
+    this.session = { ...this.session, expiringAt: null }
+    this.#options.onChange()
+  }
+
+  pass(command) {
+    return this.#connection.pass(command)
+  }
+
+  #send(command, about = null, next = []) {
+    const entry = this.#connection.send(command, about, next)
+    const { requestId } = entry.command
+    this.#own.add(requestId)
+    this.#options.onChange()
+    return this.#outbox.find(requestId) !== null
+  }
+
+  #hear(message) {
+    const before = this.session
+    const joined = message.type === "session_joined"
+    const isReplayed = typeof message.seq === "number" && message.seq <= before.horizon
+    if (joined || !isReplayed) serverClock.hear(message.timestamp)
+    if (joined) {
+      this.#missed = 0
+      this.#caughtUp = false
+    }
+    this.session = apply(before, message)
+    if (this.session !== before) this.#note(before, message, joined)
+    else if (message.duplicate !== true && typeof message.seq !== "number") this.#options.onPass(message)
+    this.#options.onChange()
+  }
+
+  #note(before, message, joined) {
+    const wasHere = before.epoch !== null && before.epoch === this.session.epoch && before.seq > 0
+    if (joined) this.wasHere = wasHere
+    else if (VISIBLE.has(message.type) && typeof message.seq === "number") {
+      if (message.seq <= this.session.horizon) this.#missed += 1
+      else this.#options.onNew(message)
+    }
+    if (!this.#caughtUp && isCaughtUp(this.session)) {
+      this.#caughtUp = true
+      this.#options.onCaughtUp(this.wasHere ? this.#missed : 0)
+    }
+    this.#saving ??= setTimeout(() => this.#save(), SAVE_MS)
+  }
+
+  #change(status) {
+    if (status.phase === "open") this.offlineSince = null
+    else this.offlineSince ??= performance.now()
+    this.status = status
+    if (status.phase === "ended") {
+      this.asOf ??= this.nowMs
+      // Whose token ran out may come back with a new code, and finds all as it was.
+      if (this.session.id && (OVER.has(status.code) || this.session.ended)) paired.forget(this.session.id)
+      clearTimeout(this.#saving)
+      this.#saving = -1
+    } else if (status.phase === "open") this.asOf = null
+    this.#options.onChange()
+  }
+
+  #restore() {
+    const view = views.load(this.#options.sessionId)
+    if (!view?.session) return
+    const { session } = view
+    const maps = ["state", "calls", "actions"].map((name) => [name, new Map(lookUp(session, name))])
+    this.session = { ...emptySession(), ...session, ...Object.fromEntries(maps), presence: new Map() }
+    this.#own = new Set(view.own)
+    this.asOf = view.at
+  }
+
+  #save() {
+    clearTimeout(this.#saving)
+    if (this.#saving === -1 || !this.session.id) return
+    this.#saving = null
+    const { session } = this
+    const lists = ["state", "calls", "actions"].map((name) => [name, [...lookUp(session, name)]])
+    views.save(session.id, {
+      at: this.isConnected ? this.nowMs : (this.asOf ?? this.nowMs),
+      own: [...this.#own].slice(-100),
+      session: { ...session, ...Object.fromEntries(lists), presence: [] },
+    })
+  }
+}
+
+function surfaceOf(card) {
+  return `card-${card.position}`
+}

@@ -1,0 +1,154 @@
+// The sentences of the phone page: English here, other languages fetched when needed.
+
+import { lookUp, plainText } from "../core/protocol.js"
+
+const ENGLISH = {
+  yes: "Yes",
+  no: "No",
+  n_choices: { one: "{n} choice", other: "{n} choices" },
+  n_days: { one: "{n} day", other: "{n} days" },
+  n_entries: { one: "{n} entry", other: "{n} entries" },
+  n_more: { one: "{n} more", other: "{n} more" },
+  n_new: { one: "{n} new", other: "{n} new" },
+  n_missed: { one: "{n} update while you were away", other: "{n} updates while you were away" },
+  n_updates: { one: "{n} update", other: "{n} updates" },
+  companion: "Companion",
+  agent: "Agent",
+  connected: "Connected",
+  connecting: "Connecting",
+  offline: "Offline",
+  here: "here",
+  away: "away",
+  reconnecting: "Connection lost. Trying again…",
+  as_of: "Shown as of {time}",
+  waiting_title: "You’re connected",
+  waiting_agent: "The agent is here. What it talks about will appear on this screen.",
+  waiting_nobody: "Waiting for the agent to join. Keep this page open.",
+  also_here: "Also here: {names}",
+  another_screen: "another screen",
+  connecting_title: "Connecting…",
+  select: "Choose one",
+  send_choice: "Send choice",
+  send: "Send",
+  sending: "Sending…",
+  queued: "Will send when back online",
+  selected: "Selected: {label}",
+  change: "Change",
+  submitted: "Sent",
+  confirmed: "Confirmed",
+  declined: "Declined",
+  withdrawn: "No longer needed",
+  closed: "Closed",
+  close: "Close",
+  failed: "Could not be answered",
+  answered: "Answered",
+  answered_elsewhere: "Answered on another device",
+  changed_meanwhile: "This changed meanwhile. Please choose again.",
+  nothing: "nothing",
+  not_sent: "Not sent. Tap to try again.",
+  too_long: "That is too long to send. Please shorten it.",
+  please_confirm: "Please confirm",
+  confirm: "Confirm",
+  decline: "Decline",
+  required: "required",
+  field_wrong: "Please check this field",
+  show_more: "Show more",
+  captions: "Conversation",
+  you: "You",
+  show_captions: "Show conversation",
+  type_instead: "Type instead of speaking",
+  ended_title: "This conversation has ended",
+  ended_text: "What was shown stays below until you leave.",
+  revoked_title: "This screen was disconnected",
+  revoked_text: "Someone removed this device from the conversation.",
+  expired_title: "This session has expired",
+  expired_text: "Nothing happened for a while, so it was closed.",
+  away_title: "This screen’s access has run out",
+  away_text: "It was away for too long. The conversation may still be going on: a new code lets you back in.",
+  kept_text: "What you tapped is kept and will be sent then.",
+  refused_title: "This link does not open the session",
+  scan_again_text: "Point your camera at the code on the other screen.",
+  type_code: "Type a code",
+  expiring: "This session closes soon.",
+  keep_open: "Keep it open",
+  pairing_title: "Joining…",
+  pairing_session: "Session {id}",
+  used_title: "This code was already used or has expired",
+  used_text: "Codes work once and only for a short time. Get a fresh one from the other screen.",
+  confirm_title: "Does the other screen show this number?",
+  confirm_text: "If it does, say yes there and this phone joins.",
+  confirm_refused: "The other screen said no",
+  code_title: "Type your code",
+  code_text: "Nine digits, from the other screen or from the agent.",
+  code_label: "Code",
+  join: "Join",
+  code_wrong: "That code does not work. Check the digits or ask for a new one.",
+  code_short: "A code has nine digits.",
+  code_limited: "Too many tries. Wait a moment, then try again.",
+  no_server: "The server cannot be reached. Check that this phone is on the same network.",
+  try_again: "Try again",
+  still_trying: "Trying again…",
+  could_not_show: "This could not be shown",
+  nothing_here_title: "No session on this phone",
+  nothing_here_text: "Scan the code on the other screen to join.",
+  plain_http: "Over HTTPS this screen could also stay awake.",
+}
+
+/** Languages with a file of their own in words/. */
+const LANGUAGES = new Set(["ar", "de", "es", "fr", "it", "pt", "zh"])
+const RIGHT_TO_LEFT = new Set(["ar", "he", "fa", "ur"])
+
+/** `tag` as the engine writes it, or null where it is no language (WebKit may say "C"). */
+export function canonical(tag) {
+  try {
+    return Intl.getCanonicalLocales(tag)[0] ?? null
+  } catch {
+    return null
+  }
+}
+
+/**
+ * The first of `wanted` this page speaks: `{locale, language}`.
+ * `locale` keeps its region, for numbers and dates.
+ */
+export function choose(wanted) {
+  for (const tag of wanted) {
+    const locale = tag ? canonical(tag) : null
+    const language = locale?.split("-")[0]
+    if (language === "en" || LANGUAGES.has(language)) return { locale, language }
+  }
+  return { locale: "en", language: "en" }
+}
+
+/** `rtl` or `ltr`. */
+export function directionOf(language) {
+  return RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr"
+}
+
+/** The sentences of `language`; falls back to English where a file or sentence is missing. */
+export async function load(language) {
+  if (!LANGUAGES.has(language)) return speak(ENGLISH, "en")
+  try {
+    const { default: own } = await import(`./${language}.js`)
+    return speak({ ...ENGLISH, ...own }, language)
+  } catch {
+    return speak(ENGLISH, "en")
+  }
+}
+
+/** `words(key, {n, …})`: a sentence with its blanks filled in. */
+function speak(sentences, language) {
+  const plural = new Intl.PluralRules(language)
+  const number = new Intl.NumberFormat(language)
+  return (key, blanks = {}) => {
+    const entry = lookUp(sentences, key) ?? key
+    const text = typeof entry === "string" ? entry : (lookUp(entry, plural.select(blanks.n)) ?? entry.other)
+    return text.replace(/\{(\w+)\}/g, (_, name) => {
+      const blank = lookUp(blanks, name)
+      return typeof blank === "number" ? number.format(blank) : plainText(blank)
+    })
+  }
+}
+
+export const english = speak(ENGLISH, "en")
+export const sentenceKeys = Object.keys(ENGLISH)
