@@ -222,7 +222,7 @@ class Repeat(Struct, frozen=True):
     seqs: tuple[int, ...]
 
 
-class Passing(Struct, frozen=True):
+class Transient(Struct, frozen=True):
     """Told to who is there in these roles, never recorded."""
 
     type: str
@@ -237,7 +237,7 @@ class Reply(Struct, frozen=True):
     fields: dict[str, Any]
 
 
-Decision = Event | Repeat | Passing | Reply
+Decision = Event | Repeat | Transient | Reply
 
 EVERYBODY: Final = frozenset({"agent", "ui", "observer"})
 AGENTS: Final = frozenset({"agent", "observer"})
@@ -265,7 +265,7 @@ class EndSession(Command, frozen=True, kw_only=True):
     reason: str
 
 
-class Asking(Struct, frozen=True):
+class DecisionContext(Struct, frozen=True):
     """What a decision may look at besides the session."""
 
     session: Session
@@ -277,7 +277,7 @@ class Asking(Struct, frozen=True):
     ahead_ms: int = 0
 
 
-def decide(command: Command, asking: Asking) -> Decision:
+def decide(command: Command, context: DecisionContext) -> Decision:
     """Return what becomes of a command; the session is not changed.
 
     Raises:
@@ -285,21 +285,21 @@ def decide(command: Command, asking: Asking) -> Decision:
         SessionEnded: nothing is accepted any more.
         RevisionConflict, StateTooLarge, ToolUnknown, ToolClosed: as they say.
     """
-    role = asking.sender.role
+    role = context.sender.role
     if role != "server" and role not in command.roles:
         raise Forbidden(f"A connection with role {role} may not send {command.type}.")
-    if asking.session.ended is not None:
+    if context.session.ended is not None:
         raise SessionEnded("The session has ended.")
-    return _decide.dispatch(command.__class__)(command, asking)
+    return _decide.dispatch(command.__class__)(command, context)
 
 
 @singledispatch
-def _decide(command: Command, asking: Asking) -> Decision:
+def _decide(command: Command, context: DecisionContext) -> Decision:
     raise Forbidden(f"{command.type} cannot be sent here.")
 
 
 @_decide.register
-def _(command: protocol.ContextualUpdate, asking: Asking) -> Decision:
+def _(command: protocol.ContextualUpdate, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.data is not UNSET:
         fields["data"] = command.data
@@ -311,8 +311,8 @@ def _(command: protocol.ContextualUpdate, asking: Asking) -> Decision:
         fields["context_id"] = command.context_id
     if command.locked is not None:
         fields["locked"] = command.locked
-    if asking.sender.role == "ui":
-        _check_unlocking(fields, asking.session)
+    if context.sender.role == "ui":
+        _check_unlocking(fields, context.session)
     return Event("contextual_update", fields)
 
 
@@ -331,19 +331,19 @@ def select_of(fields: dict[str, Any]) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _check_unlocked(key: str, asking: Asking) -> None:
-    if asking.sender.role == "ui" and key in asking.session.locked_keys:
+def _check_unlocked(key: str, context: DecisionContext) -> None:
+    if context.sender.role == "ui" and key in context.session.locked_keys:
         raise Forbidden("The agent has closed this choice.", key=key)
 
 
 @_decide.register
-def _(command: protocol.StateUpdate, asking: Asking) -> Decision:
-    session = asking.session
-    _check_unlocked(command.key, asking)
+def _(command: protocol.StateUpdate, context: DecisionContext) -> Decision:
+    session = context.session
+    _check_unlocked(command.key, context)
     entry = session.state.get(command.key)
     _check_revision(command.key, entry, command.if_revision)
     value = encode(command.value)
-    _check_size(session, asking.limits, command.key, value, entry)
+    _check_size(session, context.limits, command.key, value, entry)
     return Event(
         "state_updated",
         {"key": command.key, "value": Raw(value), "revision": session.seq + 1},
@@ -351,23 +351,23 @@ def _(command: protocol.StateUpdate, asking: Asking) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.StateDelete, asking: Asking) -> Decision:
-    session = asking.session
-    _check_unlocked(command.key, asking)
+def _(command: protocol.StateDelete, context: DecisionContext) -> Decision:
+    session = context.session
+    _check_unlocked(command.key, context)
     _check_revision(command.key, session.state.get(command.key), command.if_revision)
     return Event("state_deleted", {"key": command.key, "revision": session.seq + 1})
 
 
 @_decide.register
-def _(command: protocol.StateGet, asking: Asking) -> Decision:
-    return Reply("state_snapshot", {"state": asking.session.snapshot(command.key)})
+def _(command: protocol.StateGet, context: DecisionContext) -> Decision:
+    return Reply("state_snapshot", {"state": context.session.snapshot(command.key)})
 
 
 @_decide.register
-def _(command: protocol.ClientToolCall, asking: Asking) -> Decision:
+def _(command: protocol.ClientToolCall, context: DecisionContext) -> Decision:
     asked = command.client_tool_call
     content = content_hash(asked.tool_name, asked.parameters)
-    known = asking.session.calls.get(asked.tool_call_id)
+    known = context.session.calls.get(asked.tool_call_id)
     if known is not None:
         if known.content and known.content != content:
             raise ToolCallReused(
@@ -376,11 +376,11 @@ def _(command: protocol.ClientToolCall, asking: Asking) -> Decision:
                 tool_call_id=asked.tool_call_id,
             )
         return Repeat((known.seq,) if known.result_seq is None else (known.seq, known.result_seq))
-    by_server = asking.is_server_tool(asked.tool_name)
-    joins = None if by_server else _same_question(asked.tool_name, content, asking)
+    by_server = context.is_server_tool(asked.tool_name)
+    joins = None if by_server else _same_question(asked.tool_name, content, context)
     if asked.expects_response or not by_server:
-        _check_open_calls(asked, joins, asking)
-    shown_ms = asking.at_ms + asking.ahead_ms
+        _check_open_calls(asked, joins, context)
+    shown_ms = context.at_ms + context.ahead_ms
     deadline_ms = shown_ms + asked.timeout_ms if asked.expects_response else None
     fields: dict[str, Any] = {
         "client_tool_call": asked,
@@ -392,24 +392,24 @@ def _(command: protocol.ClientToolCall, asking: Asking) -> Decision:
     return Event("client_tool_call", fields)
 
 
-def _same_question(tool_name: str, content: bytes, asking: Asking) -> Call | None:
+def _same_question(tool_name: str, content: bytes, context: DecisionContext) -> Call | None:
     """Return the open question that a call asks once more, or None."""
     if tool_name not in JOINABLE:
         return None
-    for call in asking.session.open_calls(asking.at_ms):
+    for call in context.session.open_calls(context.at_ms):
         if call.content == content and call.tool_name == tool_name:
             return call
     return None
 
 
-def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, asking: Asking) -> None:
+def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, context: DecisionContext) -> None:
     # No `retry_after_ms`: room comes when somebody answers, and a client that waits for it
     # in order could not even cancel.
-    limits, at_ms = asking.limits, asking.at_ms
+    limits, at_ms = context.limits, context.at_ms
     counted = [
         call
-        for call in asking.session.unclosed.values()
-        if call.status == "waiting" or asking.session.question_of(call).is_open(at_ms)
+        for call in context.session.unclosed.values()
+        if call.status == "waiting" or context.session.question_of(call).is_open(at_ms)
     ]
     if limits.open_calls and len(counted) >= limits.open_calls:
         raise TooManyRequests(
@@ -425,11 +425,11 @@ def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, asking: Aski
 
 
 @_decide.register
-def _(command: protocol.ClientToolResult, asking: Asking) -> Decision:
-    session = asking.session
-    call = _known_call(command.tool_call_id, asking)
+def _(command: protocol.ClientToolResult, context: DecisionContext) -> Decision:
+    session = context.session
+    call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
-    if not question.is_open(asking.at_ms):
+    if not question.is_open(context.at_ms):
         raise ToolClosed(
             "This call is answered, withdrawn or over.", tool_call_id=call.tool_call_id
         )
@@ -456,12 +456,12 @@ def _(command: protocol.ClientToolResult, asking: Asking) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.ClientToolCancel, asking: Asking) -> Decision:
-    session = asking.session
-    call = _known_call(command.tool_call_id, asking)
+def _(command: protocol.ClientToolCancel, context: DecisionContext) -> Decision:
+    session = context.session
+    call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
     is_asking_still = call.status == "waiting" or (
-        call.status == "released" and question.is_open(asking.at_ms)
+        call.status == "released" and question.is_open(context.at_ms)
     )
     if not is_asking_still:
         raise ToolClosed("This call is closed already.", tool_call_id=call.tool_call_id)
@@ -476,17 +476,17 @@ def _(command: protocol.ClientToolCancel, asking: Asking) -> Decision:
 
 
 @_decide.register
-def _(command: AnswerCall, asking: Asking) -> Decision:
-    call = _known_call(command.tool_call_id, asking)
+def _(command: AnswerCall, context: DecisionContext) -> Decision:
+    call = _known_call(command.tool_call_id, context)
     if call.status != "waiting":
         raise ToolClosed("This call has its answer already.", tool_call_id=call.tool_call_id)
     if call.handled_by == "server" or is_release(call, command.result, "server"):
         return _result(call, command.result, command.is_error, "server")
-    return _results(_waiting(call, asking.session), command.result, command.is_error, "server")
+    return _results(_waiting(call, context.session), command.result, command.is_error, "server")
 
 
 @_decide.register
-def _(command: protocol.UserMessage, asking: Asking) -> Decision:
+def _(command: protocol.UserMessage, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.in_reply_to is not None:
         fields["in_reply_to"] = command.in_reply_to
@@ -494,7 +494,7 @@ def _(command: protocol.UserMessage, asking: Asking) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.UiAction, asking: Asking) -> Decision:
+def _(command: protocol.UiAction, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {
         "action_id": command.action_id,
         "surface_id": command.surface_id,
@@ -506,43 +506,43 @@ def _(command: protocol.UiAction, asking: Asking) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.Screen, asking: Asking) -> Decision:
-    return Passing("screen", {"text": command.text}, AGENTS)
+def _(command: protocol.Screen, context: DecisionContext) -> Decision:
+    return Transient("screen", {"text": command.text}, AGENTS)
 
 
 @_decide.register
-def _(command: protocol.Rendered, asking: Asking) -> Decision:
+def _(command: protocol.Rendered, context: DecisionContext) -> Decision:
     body: dict[str, Any] = {"of_seq": command.of_seq}
     if command.problem is not None:
         body["problem"] = command.problem
-    return Passing("rendered", body, AGENTS)
+    return Transient("rendered", body, AGENTS)
 
 
 @_decide.register
-def _(command: protocol.ScreenCommand, asking: Asking) -> Decision:
+def _(command: protocol.ScreenCommand, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"name": command.name}
     if command.target is not None:
         fields["target"] = command.target
     if command.text is not None:
         fields["text"] = command.text
-    return Passing("screen_command", fields, SCREENS)
+    return Transient("screen_command", fields, SCREENS)
 
 
 @_decide.register
-def _(command: protocol.UserActivity, asking: Asking) -> Decision:
-    return Passing("user_activity", {}, EVERYBODY)
+def _(command: protocol.UserActivity, context: DecisionContext) -> Decision:
+    return Transient("user_activity", {}, EVERYBODY)
 
 
 @_decide.register
-def _(command: protocol.Relayed, asking: Asking) -> Decision:
+def _(command: protocol.Relayed, context: DecisionContext) -> Decision:
     fields = {command.nest: command.payload}
-    if asking.limits.transcripts:
+    if context.limits.transcripts:
         return Event(command.type, fields)
-    return Passing(command.type, fields, EVERYBODY)
+    return Transient(command.type, fields, EVERYBODY)
 
 
 @_decide.register
-def _(command: EndSession, asking: Asking) -> Decision:
+def _(command: EndSession, context: DecisionContext) -> Decision:
     return Event("session_ended", {"reason": command.reason})
 
 
@@ -576,8 +576,8 @@ def _entry_bytes(key: str, value: bytes) -> int:
     return len(encode(key)) + len(value)
 
 
-def _known_call(tool_call_id: str, asking: Asking) -> Call:
-    call = asking.session.calls.get(tool_call_id)
+def _known_call(tool_call_id: str, context: DecisionContext) -> Call:
+    call = context.session.calls.get(tool_call_id)
     if call is None:
         raise ToolUnknown("Nobody made a call with this id.", tool_call_id=tool_call_id)
     return call
@@ -927,15 +927,15 @@ _FOLDS: Final[dict[str, Callable[[Session, dict[str, Any], bytes, int], tuple[in
 __all__ = [
     "QUESTION_MS",
     "AnswerCall",
-    "Asking",
+    "DecisionContext",
     "EndSession",
     "Event",
     "Limits",
-    "Passing",
     "Repeat",
     "Reply",
     "Sender",
     "Session",
+    "Transient",
     "apply",
     "decide",
     "forget_calls",

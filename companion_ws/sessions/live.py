@@ -28,14 +28,14 @@ from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.protocol import Command, encode
 from companion_ws.core.session import (
     EVERYBODY,
-    Asking,
+    DecisionContext,
     Event,
     Limits,
-    Passing,
     Repeat,
     Reply,
     Sender,
     Session,
+    Transient,
     apply,
     decide,
     forget_calls,
@@ -184,7 +184,7 @@ class Live:
         """Decide on a command and put what follows into the line; never awaits.
 
         A record goes to everybody; `answer`, where given, gets its text as
-        well, once it is durable. Repeats, replies and passing messages are
+        well, once it is durable. Repeats, replies and transient messages are
         answered alone. A refusal rests on the tip as much as an answer does:
         the sender and `refuse` hear it in its turn, or that the disk would not
         take what it rests on.
@@ -210,7 +210,7 @@ class Live:
         try:
             decision = decide(
                 command,
-                Asking(
+                DecisionContext(
                     self.session, sender, at_ms, self._limits, self._is_server_tool,
                     self.clock.shown_ms(at_ms) - at_ms,
                 ),
@@ -233,7 +233,7 @@ class Live:
             case Reply():
                 body = self._message(decision.type, decision.fields, self.now_ms(), request_id)
                 self._answer(body, connection, answer, request_id, refuse)
-            case Passing():
+            case Transient():
                 self._pass(decision, sender, self.now_ms(), request_id, connection, answer, refuse)
         self.active(at_ms)
 
@@ -450,7 +450,7 @@ class Live:
 
     def _pass(
         self,
-        passing: Passing,
+        transient: Transient,
         sender: Sender,
         at_ms: int,
         request_id: str | None,
@@ -458,13 +458,13 @@ class Live:
         answer: Answer | None,
         refuse: Refuse | None,
     ) -> None:
-        if passing.type == "screen" and connection is not None:
-            connection.screen = passing.fields["text"]
+        if transient.type == "screen" and connection is not None:
+            connection.screen = transient.fields["text"]
         body = self._message(
-            passing.type, {**passing.fields, "sender": sender.shown()}, at_ms, request_id
+            transient.type, {**transient.fields, "sender": sender.shown()}, at_ms, request_id
         )
-        self.tell(body, roles=passing.roles, but=connection)
-        self._follow.passed(self, passing.type, passing.fields, sender)
+        self.tell(body, roles=transient.roles, but=connection)
+        self._follow.passed(self, transient.type, transient.fields, sender)
         if answer is not None:
             # It has been passed on whatever the disk says.
             self._append(Place(0, body, deliver=answer, refuse=lambda _: answer(body)))

@@ -7,8 +7,8 @@ from typing import Any
 
 from companion_ws.core import protocol
 from companion_ws.core.session import (
-    Asking,
     Decision,
+    DecisionContext,
     Event,
     Limits,
     Sender,
@@ -45,7 +45,7 @@ class Talk:
         try:
             return decide(
                 command,
-                Asking(
+                DecisionContext(
                     self.session,
                     Sender(role, "alice", "c"),
                     self.now_ms,

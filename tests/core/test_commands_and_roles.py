@@ -28,10 +28,10 @@ from companion_ws.core.session import (
     EndSession,
     Event,
     Limits,
-    Passing,
     Repeat,
     Reply,
     Sender,
+    Transient,
     forget_calls,
 )
 from companion_ws.core.tool_calls import JOINABLE, QUESTION_MS
@@ -133,20 +133,20 @@ def test_words_of_the_person_are_recorded_with_what_they_refer_to() -> None:
 def test_what_is_passed_reaches_the_side_it_is_for() -> None:
     talk = Talk()
 
-    assert talk.say({"type": "screen", "text": "x"}, "ui") == Passing("screen", {"text": "x"}, AGENTS)
-    assert talk.say({"type": "rendered", "of_seq": 7}, "ui") == Passing(
+    assert talk.say({"type": "screen", "text": "x"}, "ui") == Transient("screen", {"text": "x"}, AGENTS)
+    assert talk.say({"type": "rendered", "of_seq": 7}, "ui") == Transient(
         "rendered", {"of_seq": 7}, AGENTS
     )
     with_problem = {"of_seq": 7, "problem": "There is no component “x”."}
-    assert talk.say({"type": "rendered", **with_problem}, "ui") == Passing(
+    assert talk.say({"type": "rendered", **with_problem}, "ui") == Transient(
         "rendered", with_problem, AGENTS
     )
-    assert talk.say({"type": "user_activity"}, "ui") == Passing("user_activity", {}, EVERYBODY)
-    assert talk.say({"type": "screen_command", "name": "toast"}) == Passing(
+    assert talk.say({"type": "user_activity"}, "ui") == Transient("user_activity", {}, EVERYBODY)
+    assert talk.say({"type": "screen_command", "name": "toast"}) == Transient(
         "screen_command", {"name": "toast"}, SCREENS
     )
     command = {"name": "highlight", "target": "#a", "text": "x"}
-    assert talk.say({"type": "screen_command", **command}) == Passing(
+    assert talk.say({"type": "screen_command", **command}) == Transient(
         "screen_command", command, SCREENS
     )
     assert talk.session.seq == 0
@@ -157,7 +157,7 @@ def test_what_is_spoken_is_recorded_unless_transcripts_are_off() -> None:
     fields = {"user_transcription_event": {"user_transcript": "hi"}}
 
     assert Talk().say(said) == Event("user_transcript", fields)
-    assert Talk(Limits(transcripts=False)).say(said) == Passing(
+    assert Talk(Limits(transcripts=False)).say(said) == Transient(
         "user_transcript", fields, EVERYBODY
     )
 
