@@ -42,7 +42,7 @@ class CompanionScreen extends HTMLElement {
 class CompanionPair extends HTMLElement {
   connectedCallback() {
     definePairing()
-    const sheets = ["static/css/base.css", "static/css/desk.css"].map((path) =>
+    const sheets = ["static/css/base.css", "static/css/owner.css"].map((path) =>
       h("link", { rel: "stylesheet", href: new URL(path, BASE).href, crossorigin: "anonymous" }))
     const pairing = h("companion-pairing", { class: "pairing" })
     // Apart from the host page's own rules, which are none of our business and the other way round.

@@ -44,7 +44,7 @@ let pages = 1
 
 function askForToken(reason = "") {
   clearTimeout(timer)
-  root.className = "desk-page"
+  root.className = "owner-page"
   fillIn(root, signInForm(begin, reason))
 }
 
