@@ -3,7 +3,7 @@
 import { Connection } from "./net/connection.js"
 import { callOf, idFrom, lookUp, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./elevenlabs/mailbox.js"
-import { Overheard } from "./elevenlabs/widget-socket.js"
+import { WidgetSocket } from "./elevenlabs/widget-socket.js"
 import { NotUnderstood, understood } from "./elevenlabs/parameters.js"
 import { Unacknowledged } from "./net/outbox.js"
 
@@ -63,7 +63,7 @@ export class CompanionBridge {
   /** Questions of agents that are gone, by call id. */
   #strays = new Map()
   #ids = new WeakMap()
-  #overheard = new Overheard(
+  #widgetSocket = new WidgetSocket(
     (event) => this.#relay(event),
     () => this.detach(),
   )
@@ -174,7 +174,7 @@ export class CompanionBridge {
     this.#conversationId = null
     this.#run = newId()
     this.#sawEvents = false
-    this.#overheard.forget()
+    this.#widgetSocket.forget()
   }
 
   /**
@@ -192,7 +192,7 @@ export class CompanionBridge {
       const { config } = event.detail
       const { clientTools, onConnect } = this.options({ ...config })
       Object.assign(config, { clientTools, onConnect })
-      this.#overheard.nextSocket()
+      this.#widgetSocket.nextSocket()
     })
   }
 
@@ -254,7 +254,7 @@ export class CompanionBridge {
   }
 
   async #call(name, parameters) {
-    const known = this.#ids.get(parameters) ?? this.#overheard.claimId(name, parameters)
+    const known = this.#ids.get(parameters) ?? this.#widgetSocket.claimId(name, parameters)
     const id = callId(this.#conversationId ?? this.#run, known ?? newId())
     if (this.#ended) return this.#unreachable()
     let given

@@ -12,16 +12,16 @@ import { readdress, signedIn } from "../net/storage.js"
 export async function signIn() {
   const fragment = fragmentOf(location.hash)
   if (location.hash) readdress(location.pathname + location.search)
-  if (fragment.kind === "token") signedIn.keep(fragment.value)
+  if (fragment.kind === "token") signedIn.save(fragment.value)
   if (fragment.kind === "signin") {
     const { body } = await ask("POST", "sign-in", { body: { ticket: fragment.value } })
-    signedIn.keep(body.token)
+    signedIn.save(body.token)
   }
   return signedIn.token()
 }
 
 export function signOut() {
-  signedIn.keep(null)
+  signedIn.save(null)
 }
 
 /** The form of a page nobody is signed in to; `onToken(token)`. */
@@ -31,7 +31,7 @@ export function signInForm(onToken, reason = "") {
     event.preventDefault()
     const token = box.value.trim()
     if (token === "") return
-    signedIn.keep(token)
+    signedIn.save(token)
     onToken(token)
   }
   return h("section", { class: "sign-in" },

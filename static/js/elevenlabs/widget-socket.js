@@ -3,7 +3,7 @@
 import { decode } from "../core/protocol.js"
 
 /** Listens to the next socket a page opens to ElevenLabs. */
-export class Overheard {
+export class WidgetSocket {
   #calls = []
   #onEvent
   #onClose
@@ -28,7 +28,7 @@ export class Overheard {
     }
   }
 
-  /** The id of an overheard call: the widget's own copy of the parameters is another object. */
+  /** The id of a call that was heard: the widget's own copy of the parameters is another object. */
   claimId(name, parameters) {
     const text = JSON.stringify(parameters)
     const at = this.#calls.findIndex((call) => call.tool_name === name && JSON.stringify(call.parameters) === text)

@@ -13,12 +13,12 @@ function memoryOf(storage) {
 }
 
 /** localStorage, or null: a browser may refuse it altogether. */
-export function localKeep() {
+export function localStore() {
   return refusable(() => globalThis.localStorage)
 }
 
 /** sessionStorage, or null; what lives as long as the tab. */
-export function tabKeep() {
+export function tabStore() {
   return refusable(() => globalThis.sessionStorage)
 }
 
@@ -85,30 +85,30 @@ const MAX_VIEW_CHARACTERS = 1_000_000
 /** The paired sessions of this browser. */
 export const paired = {
   /** `{token, deviceId}` or null. */
-  find: (sessionId) => (sessionId ? read(localKeep(), tokenKey(sessionId)) : null),
-  last: () => read(localKeep(), LAST),
-  keep: (sessionId, token, deviceId) => {
-    write(localKeep(), tokenKey(sessionId), { token, deviceId })
-    write(localKeep(), LAST, sessionId)
+  find: (sessionId) => (sessionId ? read(localStore(), tokenKey(sessionId)) : null),
+  last: () => read(localStore(), LAST),
+  save: (sessionId, token, deviceId) => {
+    write(localStore(), tokenKey(sessionId), { token, deviceId })
+    write(localStore(), LAST, sessionId)
   },
   forget: (sessionId) => {
-    const taps = keysOf(localKeep(), outboxKey(sessionId))
-    for (const key of [tokenKey(sessionId), viewKey(sessionId), ...taps]) write(localKeep(), key, null)
-    if (read(localKeep(), LAST) === sessionId) write(localKeep(), LAST, null)
+    const taps = keysOf(localStore(), outboxKey(sessionId))
+    for (const key of [tokenKey(sessionId), viewKey(sessionId), ...taps]) write(localStore(), key, null)
+    if (read(localStore(), LAST) === sessionId) write(localStore(), LAST, null)
   },
 }
 
 /** The token a link gave to this tab. */
 export const signedIn = {
-  token: () => read(tabKeep(), "companion.token"),
-  keep: (token) => write(tabKeep(), "companion.token", token),
+  token: () => read(tabStore(), "companion.token"),
+  save: (token) => write(tabStore(), "companion.token", token),
 }
 
 /** What was on the screen, so that a reload without network is not blank. */
 export const views = {
-  load: (sessionId) => read(localKeep(), viewKey(sessionId)),
+  load: (sessionId) => read(localStore(), viewKey(sessionId)),
   save: (sessionId, view) => {
-    if (JSON.stringify(view).length <= MAX_VIEW_CHARACTERS) write(localKeep(), viewKey(sessionId), view)
+    if (JSON.stringify(view).length <= MAX_VIEW_CHARACTERS) write(localStore(), viewKey(sessionId), view)
   },
 }
 

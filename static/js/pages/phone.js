@@ -75,12 +75,12 @@ async function showCodeForm() {
 }
 
 function arrive({ token, session_id: sessionId, device_id: deviceId }) {
-  paired.keep(sessionId, token, deviceId)
+  paired.save(sessionId, token, deviceId)
   showSession(sessionId, token)
 }
 
 function openSession() {
-  if (fragment.kind === "token") signedIn.keep(fragment.value)
+  if (fragment.kind === "token") signedIn.save(fragment.value)
   const sessionId = query.get("session_id") ?? (signedIn.token() ? null : paired.last())
   const seat = paired.find(sessionId)
   const token = fragment.kind === "token" ? fragment.value : (seat?.token ?? signedIn.token())

@@ -16,7 +16,7 @@ const RISE_MS = 1000
  * The parts of the page that tell of news; `parts` are its elements.
  * `find(target)` gives the element an agent means, or null; `list` holds the cards.
  */
-export class News {
+export class Announcer {
   #words
   #list
   #find

@@ -4,9 +4,9 @@ import { cardView, cleanText, cut, humanized, listText, spokenView } from "../co
 import { callOf, COMPANION_TOOLS, lookUp, resultOf } from "../core/protocol.js"
 import { isOpen, isPresent } from "../core/session.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
-import { localKeep } from "../net/storage.js"
-import { Live } from "./screen-session.js"
-import { News } from "./announcer.js"
+import { localStore } from "../net/storage.js"
+import { ScreenSession } from "./screen-session.js"
+import { Announcer } from "./announcer.js"
 
 /** A pause shorter than this is nobody's business. */
 const BANNER_AFTER_MS = 1500
@@ -25,7 +25,7 @@ const SCREENS = "screens"
  * names one.
  */
 export class Feed {
-  #live
+  #screen
   #page
   #words
   #locale
@@ -35,7 +35,7 @@ export class Feed {
   #items = new Map()
   #painted = new Map()
   #told = new Set()
-  #news
+  #announcer
   #summary = ""
   #summarising = null
   #tick = null
@@ -53,10 +53,10 @@ export class Feed {
     this.#use(language)
     this.#speak = speak
     this.#isEmbedded = target.isEmbedded === true
-    this.#live = new Live({
+    this.#screen = new ScreenSession({
       ...target,
       role: "ui",
-      storage: localKeep(),
+      storage: localStore(),
       tools: COMPANION_TOOLS,
       onChange: () => this.#paintSoon(),
       onPass: (message) => this.#obey(message),
@@ -68,13 +68,13 @@ export class Feed {
 
   start() {
     this.#paint()
-    this.#live.start()
+    this.#screen.start()
     this.#tick = setInterval(() => this.#paintSoon(), 1000)
     document.addEventListener("visibilitychange", () => this.#stayAwake())
   }
 
   get session() {
-    return this.#live.session
+    return this.#screen.session
   }
 
   // Building
@@ -88,11 +88,11 @@ export class Feed {
     page.banner = h("div", { class: "banner", hidden: true })
     page.list = h("div", { class: "feed" })
     page.alarm = h("div", { role: "alert" })
-    this.#news = new News({ words, list: page.list, find: (target) => this.#find(target) })
+    this.#announcer = new Announcer({ words, list: page.list, find: (target) => this.#find(target) })
     fillIn(page.main, page.alarm, page.list)
     fillIn(page.root,
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), page.title, page.lights),
-      page.main, ...this.#news.parts,
+      page.main, ...this.#announcer.parts,
       h("footer", { class: "dock" }, page.banner, page.captions),
     )
   }
@@ -127,7 +127,7 @@ export class Feed {
   }
 
   #paint() {
-    const { session, status } = this.#live
+    const { session, status } = this.#screen
     const words = this.#words
     this.#follow(session.language)
     const parts = [
@@ -144,7 +144,7 @@ export class Feed {
   }
 
   #paintBanner() {
-    const { status, offlineForMs, session, asOf } = this.#live
+    const { status, offlineForMs, session, asOf } = this.#screen
     const { banner } = this.#page
     const words = this.#words
     const isLost = status.phase !== "ended" && offlineForMs > BANNER_AFTER_MS
@@ -154,21 +154,21 @@ export class Feed {
     banner.dataset.key = key
     banner.hidden = key === ""
     if (isLost) {
-      const time = this.#clock(asOf ?? this.#live.nowMs)
+      const time = this.#clock(asOf ?? this.#screen.nowMs)
       const old = session.seq > 0 ? h("span", { class: "banner-detail" }, words("as_of", { time })) : null
       fillIn(banner, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, words("reconnecting")), old)
     } else if (isExpiring) {
       fillIn(banner, h("span", {}, words("expiring")),
-        h("button", { type: "button", class: "quiet", on: { click: () => this.#live.keepOpen() } }, words("keep_open")))
+        h("button", { type: "button", class: "quiet", on: { click: () => this.#screen.keepOpen() } }, words("keep_open")))
     }
   }
 
   #paintAlarm() {
-    const { status } = this.#live
+    const { status } = this.#screen
     if (status.phase !== "ended" || this.#page.alarm.firstChild) return
     clearInterval(this.#tick)
     this.#wakeLock?.release?.()
-    fillIn(this.#page.alarm, terminal(status.code, this.session, this.#words, { isEmbedded: this.#isEmbedded, hasTaps: this.#live.hasTaps }))
+    fillIn(this.#page.alarm, terminal(status.code, this.session, this.#words, { isEmbedded: this.#isEmbedded, hasTaps: this.#screen.hasTaps }))
     scrollTo({ top: 0 })
   }
 
@@ -177,7 +177,7 @@ export class Feed {
     entries.sort((a, b) => Number(b.asks) - Number(a.asks) || b.position - a.position)
     const place = this.#place()
     const nodes = entries.map((entry) => this.#item(entry))
-    if (entries.length === 0 && this.#live.status.phase !== "ended") nodes.push(this.#waiting())
+    if (entries.length === 0 && this.#screen.status.phase !== "ended") nodes.push(this.#waiting())
     arrange(this.#page.list, nodes)
     const moved = place?.node.isConnected ? place.node.getBoundingClientRect().top - place.top : 0
     // Scrolling by nothing would stop a smooth scroll that is under way.
@@ -186,7 +186,7 @@ export class Feed {
 
   /** What is being read and where it stands, so that news above does not move it. */
   #place() {
-    if (scrollY < 80 || this.#news.isRising) return null
+    if (scrollY < 80 || this.#announcer.isRising) return null
     const node = [...this.#page.list.children].find((each) => each.getBoundingClientRect().bottom > 0)
     return node ? { node, top: node.getBoundingClientRect().top } : null
   }
@@ -194,14 +194,14 @@ export class Feed {
   *#cards() {
     for (const card of this.session.cards) {
       const view = this.#view(card.record, () => cardView(card.record, this.#about), PLAIN_CARD)
-      const chosen = view.choices ? this.#live.chosen(card, view.choices) : null
+      const chosen = view.choices ? this.#screen.chosen(card, view.choices) : null
       const pending = this.#pendingChoice(card, view)
       const note = this.#refusal(card.key)
-      const seen = view.choices ? this.#live.standing(card, view.choices) : 0
+      const seen = view.choices ? this.#screen.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
         state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked],
         model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked },
-        choose: (option) => this.#live.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
+        choose: (option) => this.#screen.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }
 
@@ -223,7 +223,7 @@ export class Feed {
   }
 
   *#questions() {
-    const { nowMs } = this.#live
+    const { nowMs } = this.#screen
     const calls = [...this.session.calls.values()].filter(({ record }) => (record.handled_by ?? SCREENS) === SCREENS)
     if (calls.length && !this.#questioning) this.#fetchQuestions()
     if (!this.#questioning) return
@@ -233,7 +233,7 @@ export class Feed {
       const open = !this.#isOver && isOpen(call, nowMs)
       const asks = open && isAsking(view)
       if (!open && !call.answer && isAsking(view) && this.#isOver) continue
-      const mine = call.answer ? this.#live.isMine(call.answer) : false
+      const mine = call.answer ? this.#screen.isMine(call.answer) : false
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
       const pending = asks ? this.#pendingAnswer(call) : null
       const note = open ? this.#refusal(`call:${call.id}`) : ""
@@ -333,8 +333,8 @@ export class Feed {
     const about = {
       locale: this.#locale,
       words: this.#words,
-      nowMs: () => this.#live.nowMs,
-      act: (command) => this.#live.act(command, `surface:${command.surface_id}`),
+      nowMs: () => this.#screen.nowMs,
+      act: (command) => this.#screen.act(command, `surface:${command.surface_id}`),
     }
     this.#surfaces ??= import("../a2ui/surfaces.js").then(({ Surfaces }) => new Surfaces(about))
     this.#surfaces.catch(() => (this.#surfaces = null))
@@ -359,18 +359,18 @@ export class Feed {
     if (this.#told.has(seq)) return
     this.#told.add(seq)
     const problem = cut((this.#problems.get(seq) ?? []).join(" "), MAX_PROBLEM)
-    const isLive = problem !== "" || seq > this.session.horizon || (entry.asks && this.#live.isConnected)
+    const isLive = problem !== "" || seq > this.session.horizon || (entry.asks && this.#screen.isConnected)
     requestAnimationFrame(() => setTimeout(() => {
-      if (isLive) this.#live.pass({ type: "rendered", of_seq: seq, ...(problem ? { problem } : {}) })
+      if (isLive) this.#screen.pass({ type: "rendered", of_seq: seq, ...(problem ? { problem } : {}) })
       const call = this.session.calls.get(callOf(entry.record).id)
-      if (call?.name === "companion_show" && entry.record.type === "client_tool_call") this.#live.shown(call)
+      if (call?.name === "companion_show" && entry.record.type === "client_tool_call") this.#screen.shown(call)
     }))
   }
 
   #waiting() {
     const words = this.#words
     const agent = isPresent(this.session, "agent")
-    const joined = this.#live.status.phase === "open"
+    const joined = this.#screen.status.phase === "open"
     const key = `${agent} ${joined} ${[...this.session.presence.keys()].join()}`
     const known = this.#items.get("waiting")
     if (known?.state === key) return known.node
@@ -390,25 +390,25 @@ export class Feed {
   // Taps
 
   #answered(call, result) {
-    this.#live.answer(call, result)
+    this.#screen.answer(call, result)
     this.#buzz()
   }
 
   #say(event) {
-    if (this.#live.say(event.detail)) return
+    if (this.#screen.say(event.detail)) return
     event.preventDefault()
-    this.#news.toast(this.#words("too_long"))
+    this.#announcer.toast(this.#words("too_long"))
   }
 
   #pendingAnswer(call) {
-    const entry = this.#live.pending(`call:${call.id}`)
+    const entry = this.#screen.pending(`call:${call.id}`)
     if (!entry) return null
     const result = resultOf(entry.command.result)
     return { id: result.id ?? result.status, text: this.#travelling }
   }
 
   #pendingChoice(card, view) {
-    const entry = view.choices ? this.#live.pending(card.key) : null
+    const entry = view.choices ? this.#screen.pending(card.key) : null
     if (!entry) return null
     const { command } = entry
     const text = JSON.stringify(command.value ?? command.context?.id)
@@ -419,11 +419,11 @@ export class Feed {
   }
 
   get #travelling() {
-    return this.#words(this.#live.isConnected ? "sending" : "queued")
+    return this.#words(this.#screen.isConnected ? "sending" : "queued")
   }
 
   #refusal(about) {
-    const code = this.#live.refusals.get(about)
+    const code = this.#screen.refusals.get(about)
     if (!code) return ""
     if (code === "tool_closed") return ""
     if (code === "body_too_large") return this.#words("too_long")
@@ -438,7 +438,7 @@ export class Feed {
 
   #arrived(record) {
     const isNoise = record.type === "client_tool_call" && record.handled_by === "server"
-    if (!isNoise) this.#news.tell(this.#sentenceFor(record))
+    if (!isNoise) this.#announcer.tell(this.#sentenceFor(record))
   }
 
   #sentenceFor(record) {
@@ -453,17 +453,17 @@ export class Feed {
     this.#stayAwake()
     setTimeout(() => this.#fetchQuestions(), QUESTIONS_MS)
     this.#summary = ""
-    if (missed > 0) this.#news.toast(this.#words("n_missed", { n: missed }))
+    if (missed > 0) this.#announcer.toast(this.#words("n_missed", { n: missed }))
   }
 
   /** The agent's four commands. Source: docs/protocol.md, `screen_command`. */
   #obey(message) {
     if (message.type !== "screen_command") return
     const { name, target, text } = message
-    if (name === "toast") this.#news.toast(cleanText(text))
+    if (name === "toast") this.#announcer.toast(cleanText(text))
     else if (name === "navigate" && target === "conversation") this.#page.captions.open(true)
-    else if (name === "navigate" && (target === "top" || target === "cards")) this.#news.toTop()
-    else this.#news.pointAt(cleanText(target), name === "highlight")
+    else if (name === "navigate" && (target === "top" || target === "cards")) this.#announcer.toTop()
+    else this.#announcer.pointAt(cleanText(target), name === "highlight")
   }
 
   #find(target) {
@@ -485,10 +485,10 @@ export class Feed {
   }
 
   #summarise() {
-    if (!this.#live.isConnected || document.visibilityState === "hidden") return
+    if (!this.#screen.isConnected || document.visibilityState === "hidden") return
     const text = cut(this.#whatIsShown(), MAX_SUMMARY)
     if (text === this.#summary) return
-    if (this.#live.pass({ type: "screen", text })) this.#summary = text
+    if (this.#screen.pass({ type: "screen", text })) this.#summary = text
   }
 
   #whatIsShown() {
@@ -507,11 +507,11 @@ export class Feed {
   // Small things
 
   get #about() {
-    return { locale: this.#locale, nowMs: this.#live.nowMs, words: this.#words }
+    return { locale: this.#locale, nowMs: this.#screen.nowMs, words: this.#words }
   }
 
   get #isOver() {
-    return this.#live.status.phase === "ended"
+    return this.#screen.status.phase === "ended"
   }
 
   #clock(ms) {
@@ -523,7 +523,7 @@ export class Feed {
   }
 
   async #stayAwake() {
-    if (document.visibilityState !== "visible" || !navigator.wakeLock || !this.#live.isConnected) return
+    if (document.visibilityState !== "visible" || !navigator.wakeLock || !this.#screen.isConnected) return
     try {
       this.#wakeLock = await navigator.wakeLock.request("screen")
     } catch {

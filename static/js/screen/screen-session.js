@@ -19,7 +19,7 @@ const VISIBLE = new Set(["contextual_update", "client_tool_call"])
  * `onChange()` after anything changed, `onPass(message)` for what leaves no trace,
  * `onCaughtUp(missed)` once after each join, `onNew(record)` for each live record.
  */
-export class Live {
+export class ScreenSession {
   #options
   #connection
   #outbox
@@ -52,7 +52,7 @@ export class Live {
       outbox: this.#outbox,
       onMessage: (message) => this.#hear(message),
       onStatus: (status) => this.#change(status),
-      onToken: (token) => paired.find(this.session.id) && paired.keep(this.session.id, token, this.session.deviceId),
+      onToken: (token) => paired.find(this.session.id) && paired.save(this.session.id, token, this.session.deviceId),
       onRefused: (entry, error) => {
         if (entry.about) this.refusals.set(entry.about, error.code)
         options.onChange()
