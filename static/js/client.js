@@ -1,9 +1,9 @@
 // A client of a companion session for pages and programs: say, ask, hear, whatever the network does.
 
 import { Connection } from "./net/connection.js"
-import { idFrom, isPlain, lookUp } from "./core/protocol.js"
+import { isPlain, lookUp } from "./core/protocol.js"
 import { apply, emptySession } from "./core/session.js"
-import { Unacknowledged } from "./net/outbox.js"
+import { newId, Outbox } from "./net/outbox.js"
 
 /** No command waits longer, wherever its answer is: longer than a restart takes. */
 const ANSWER_WITHIN_MS = 120_000
@@ -56,7 +56,7 @@ export class CompanionClosed extends Error {
 export class CompanionClient {
   #base
   #connection
-  #outbox = new Unacknowledged(Infinity)
+  #outbox = new Outbox({ most: Infinity })
   #query
   #answers = new Map()
   #calls = new Map()
@@ -542,10 +542,6 @@ function overdue(withinMs) {
 function madeBy(command) {
   if (command.type !== "client_tool_call") return null
   return command.client_tool_call?.tool_call_id ?? command.tool_call_id ?? null
-}
-
-function newId() {
-  return idFrom(crypto.getRandomValues(new Uint8Array(16)))
 }
 
 /** An object of these entries that inherits nothing: a key may be named like anything. */

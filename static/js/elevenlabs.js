@@ -1,11 +1,11 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./net/connection.js"
-import { callOf, idFrom, lookUp, resultOf } from "./core/protocol.js"
+import { callOf, lookUp, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./elevenlabs/mailbox.js"
 import { WidgetSocket } from "./elevenlabs/widget-socket.js"
 import { NotUnderstood, understood } from "./elevenlabs/parameters.js"
-import { Unacknowledged } from "./net/outbox.js"
+import { newId, Outbox } from "./net/outbox.js"
 
 /** ElevenLabs gives up on a client tool after 20 s; the session answers a second before this. */
 const ANSWER_WITHIN_MS = 19_000
@@ -18,6 +18,8 @@ const SHOW_MS = 3000
 /** An update waits this long for a newer one of its context: bursts confuse the model. */
 const SETTLE_MS = 150
 const RETRY_MS = 500
+/** What may wait for a server that is away. */
+const MAX_UNACKNOWLEDGED = 1000
 /** Events the session is told, as they come. */
 const RELAYED = new Set([
   "user_transcript",
@@ -91,7 +93,7 @@ export class CompanionBridge {
       token: options.token,
       query,
       position: () => ({ after: this.#seq, epoch: this.#epoch }),
-      outbox: new Unacknowledged(),
+      outbox: new Outbox({ most: MAX_UNACKNOWLEDGED }),
       onMessage: (message) => this.#hear(message, query),
       onStatus: (status) => status.phase === "ended" && this.#end(status),
       onRefused: (entry, error) => this.#refuse(entry, error),
@@ -436,10 +438,6 @@ export function companion(options) {
 /** The id of an agent's call: platforms number theirs anew in each conversation. */
 function callId(conversation, platformCallId) {
   return `${conversation}:${platformCallId}`.slice(-MAX_CALL_ID)
-}
-
-function newId() {
-  return idFrom(crypto.getRandomValues(new Uint8Array(16)))
 }
 
 /** A message with its longest texts cut, so that its JSON has `limitBytes` at most. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { beforeEach, test } from "node:test"
 
 import { Connection } from "../../static/js/net/connection.js"
-import { Outbox } from "../../static/js/net/storage.js"
+import { Outbox } from "../../static/js/net/outbox.js"
 
 /** The network: what a page opens, and what arrives there. */
 class Wire {
@@ -99,7 +99,7 @@ function connect(query = {}, token = "cwd_t", onMessage = () => {}) {
     token,
     query: { session_id: "s", role: "ui", device: "Pixel 7", tools: "", ...query },
     position: () => position,
-    outbox: new Outbox(storage, "s"),
+    outbox: new Outbox({ storage, sessionId: "s" }),
     onMessage,
     onStatus: ({ phase, code }) => phases.push(code === null ? phase : `${phase} ${code}`),
     onRefused: (entry, error) => refused.push([entry.about, error.code]),

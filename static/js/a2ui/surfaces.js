@@ -1,7 +1,7 @@
 // The A2UI surfaces of a session: records in, painted cards out. Fetched when the first one comes.
 
 import { fillIn, h } from "../elements/dom.js"
-import { newRequestId } from "../net/storage.js"
+import { newId } from "../net/outbox.js"
 import { Budget, MAX_NODES, MAX_STEPS } from "./budget.js"
 import { Painting } from "./painter.js"
 import { messagesIn, reduce, withValueAt } from "./reducer.js"
@@ -100,7 +100,7 @@ export class Surfaces {
         painting.refresh(changed)
       },
       act: (name, context) =>
-        this.#about.act({ type: "ui_action", action_id: newRequestId(), surface_id: id, name, context }),
+        this.#about.act({ type: "ui_action", action_id: newId(), surface_id: id, name, context }),
     })
     return painting
   }

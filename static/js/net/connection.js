@@ -6,7 +6,7 @@
 
 import { decode } from "../core/protocol.js"
 import { delayMs, mayReturn } from "../core/reconnect.js"
-import { newRequestId } from "./storage.js"
+import { newId } from "./outbox.js"
 
 /** Silence after which the other end is asked whether it is still there. */
 const QUIET_MS = 8000
@@ -211,7 +211,7 @@ export class Connection {
     const message = decode(text)
     if (!message) return
     if (message.type === "session_joined") this.#joined(message)
-    if (message.type === "token_expiring") this.pass({ type: "token_renew", requestId: newRequestId() })
+    if (message.type === "token_expiring") this.pass({ type: "token_renew", requestId: newId() })
     if (message.type === "token_renewed") {
       this.#token = message.token
       this.#options.onToken?.(message.token, message.expires_at)
@@ -229,8 +229,8 @@ export class Connection {
     if (!this.#recordsRelayed) this.#recordsRelayed = null
     this.#begin()
     this.#tell({ phase: "open" })
-    this.#options.outbox.reread?.()
-    for (const entry of [...this.#options.outbox.entries]) this.#refuseTooLarge(entry)
+    this.#options.outbox.reread()
+    for (const entry of this.#options.outbox.entries) this.#refuseTooLarge(entry)
   }
 
   #begin() {
@@ -243,7 +243,7 @@ export class Connection {
   /** Write what waits, oldest first, as far as the server keeps up. */
   #pump() {
     if (!this.#isJoined || this.#isHeld || this.#pause !== null) return
-    for (const entry of [...this.#options.outbox.entries]) {
+    for (const entry of this.#options.outbox.entries) {
       const { requestId, type } = entry.command
       if (this.#inFlight.has(requestId)) continue
       if (this.#inFlight.size >= MAX_IN_FLIGHT) break
@@ -280,7 +280,7 @@ export class Connection {
   }
 
   #sendMark(resume) {
-    this.#mark = { requestId: newRequestId(), resume, relayed: this.#relayedInFlight }
+    this.#mark = { requestId: newId(), resume, relayed: this.#relayedInFlight }
     this.pass({ type: "ping", requestId: this.#mark.requestId, resume })
   }
 
@@ -328,7 +328,7 @@ export class Connection {
     // A call made before is answered with its own first record, under its own requestId.
     const id = message.client_tool_call?.tool_call_id ?? message.tool_call_id
     if (typeof id !== "string") return undefined
-    for (const { command } of [...this.#options.outbox.entries]) {
+    for (const { command } of this.#options.outbox.entries) {
       if (command.type === "client_tool_call" && command.client_tool_call?.tool_call_id === id) {
         this.#acknowledge(command.requestId)
       }

@@ -7,7 +7,8 @@ import { KINDS, LANES } from "../core/trace.js"
 import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../elements/owner.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { defineTimeline } from "../elements/timeline.js"
-import { Outbox, readdress } from "../net/storage.js"
+import { Outbox } from "../net/outbox.js"
+import { readdress } from "../net/storage.js"
 
 const REFRESH_MS = 3000
 const PAGE = 50
@@ -177,7 +178,7 @@ class Watch {
       token,
       query: { session_id: id, role: "observer", device: INSPECTOR, strict: "1" },
       position: () => ({ after: this.#session.seq, epoch: this.#session.epoch }),
-      outbox: new Outbox(null, id),
+      outbox: new Outbox(),
       onMessage: (message) => this.#hear(message),
       onStatus: ({ phase, code }) => {
         this.status.textContent = phase === "open" ? "live" : phase === "ended" ? `closed ${code}` : "reconnecting…"

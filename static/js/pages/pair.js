@@ -6,7 +6,7 @@ import { apply, emptySession, isPresent } from "../core/session.js"
 import { ago, confirmed, copyButton, signIn, signInForm } from "../elements/owner.js"
 import { arrange, fillIn, h, icon } from "../elements/dom.js"
 import { definePairing } from "../elements/pairing.js"
-import { Outbox } from "../net/storage.js"
+import { Outbox } from "../net/outbox.js"
 
 const root = document.getElementById("app")
 const sessionId = location.pathname.split("/").at(-2)
@@ -50,7 +50,7 @@ function listen(token, page) {
     token,
     query: { session_id: sessionId, role: "observer", device: deviceName(), strict: "1" },
     position: () => ({ after: null, epoch: null }),
-    outbox: new Outbox(null, sessionId),
+    outbox: new Outbox(),
     onMessage: (message) => hear(message, token, page),
     onStatus: ({ phase, code }) => {
       document.getElementById("lights").textContent = phase === "open" ? "" : phase === "ended" ? "" : "Reconnecting…"

@@ -6,7 +6,8 @@ import { defineCard } from "../elements/card.js"
 import { defineConversation } from "../elements/conversation.js"
 import { ask, deviceName, Refusal } from "../net/api.js"
 import { Feed } from "../screen/feed.js"
-import { newRequestId, paired, readdress, signedIn } from "../net/storage.js"
+import { newId } from "../net/outbox.js"
+import { paired, readdress, signedIn } from "../net/storage.js"
 import { choose, directionOf, load } from "../words/words.js"
 
 /** How often a phone asks whether the owner has said yes. */
@@ -119,7 +120,7 @@ function show(content) {
  */
 async function enter(proof, { onWait, onAway }) {
   const secret = proof.ticket ?? proof.code
-  if (!keys.has(secret)) keys.set(secret, newRequestId())
+  if (!keys.has(secret)) keys.set(secret, newId())
   const headers = { "Idempotency-Key": keys.get(secret) }
   const body = { ...proof, device: deviceName() }
   let answer = await insistently(() => pair({ body, headers }), onAway)

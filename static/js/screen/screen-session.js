@@ -4,7 +4,8 @@ import { lookUp } from "../core/protocol.js"
 import { serverClock, socketAddress } from "../net/api.js"
 import { Connection } from "../net/connection.js"
 import { apply, emptySession, isCaughtUp, isOpen } from "../core/session.js"
-import { newRequestId, Outbox, paired, views } from "../net/storage.js"
+import { newId, Outbox } from "../net/outbox.js"
+import { paired, views } from "../net/storage.js"
 
 const SAVE_MS = 500
 /** Closes after which nothing of a session is left for this device. Source: docs/protocol.md. */
@@ -36,7 +37,7 @@ export class ScreenSession {
     this.asOf = null
     this.refusals = new Map()
     this.#restore()
-    this.#outbox = new Outbox(options.storage, options.sessionId ?? "own")
+    this.#outbox = new Outbox({ storage: options.storage, sessionId: options.sessionId ?? "own" })
     this.#connection = new Connection({
       address: socketAddress(),
       token: options.token,
@@ -134,7 +135,7 @@ export class ScreenSession {
     if (!choices.select) {
       const surface = surfaceOf(card)
       const context = { id: option.id, label: option.label }
-      const action = { type: "ui_action", action_id: newRequestId(), surface_id: surface, name: "choose", context }
+      const action = { type: "ui_action", action_id: newId(), surface_id: surface, name: "choose", context }
       this.#send(action, about, [say])
       return
     }
