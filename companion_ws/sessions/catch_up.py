@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from companion_ws.sessions.connections import Connection
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Batch
 from companion_ws.sessions.store import Store
 
@@ -19,7 +19,7 @@ PATIENCE_S: Final = 30.0
 PACE_S: Final = 0.01
 
 
-async def catch_up(live: Live, store: Store, connection: Connection, after: int) -> None:
+async def catch_up(live: LiveSession, store: Store, connection: Connection, after: int) -> None:
     """Send every record after `after`, in order, none twice, then let live ones follow.
 
     A connection that the log has moved on from, or that stops reading, is
@@ -37,7 +37,7 @@ async def catch_up(live: Live, store: Store, connection: Connection, after: int)
                 connection.close(4408, "slow consumer: the replay stalled; resume with after")
                 return
             page = await store.records(
-                live.session_id, position, live.told, PAGE_RECORDS, PAGE_BYTES
+                live.session_id, position, live.delivered_seq, PAGE_RECORDS, PAGE_BYTES
             )
             if not page or page[0][0] != position + 1:
                 connection.close(4408, "the log moved on during the replay; resume with after")

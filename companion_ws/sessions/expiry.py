@@ -17,7 +17,7 @@ import structlog
 from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
 from companion_ws.database import Statement
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.store import Store
 
 QUIET_S: Final = 5.0
@@ -42,7 +42,7 @@ class Expiry:
     def __init__(
         self,
         store: Store,
-        lives: dict[str, Live],
+        lives: dict[str, LiveSession],
         ttl_s: float,
         keep_ended_s: float,
         expire: Callable[[str], Awaitable[None]],
@@ -84,7 +84,7 @@ class Expiry:
             await asyncio.sleep(self._pause_s)
             self._now_ms()
 
-    def expires_ms(self, live: Live) -> int:
+    def expires_ms(self, live: LiveSession) -> int:
         """Return when a session expires unless something happens in it, by the clock that runs."""
         return self.ends_ms(live.last_active_ms)
 
@@ -92,7 +92,7 @@ class Expiry:
         """Return when a session expires in which nothing happened since then."""
         return max(last_active_ms + self._ttl_ms, self._patient_until_ms)
 
-    def is_over(self, live: Live) -> bool:
+    def is_over(self, live: LiveSession) -> bool:
         """Whether its time is up, even if the sweep has not come by yet."""
         now_ms = self._now_ms()
         return now_ms >= self.expires_ms(live)
@@ -131,7 +131,7 @@ class Expiry:
         for session_id in await self._store.ended_before(before_ms, MOST_AT_ONCE):
             await self._store.delete(session_id, self._forget(session_id))
 
-    def _look_at(self, live: Live, now_ms: int) -> None:
+    def _look_at(self, live: LiveSession, now_ms: int) -> None:
         expires_ms = self.expires_ms(live)
         if live.members and not live.expiry_told and now_ms >= expires_ms - self._warning_ms:
             live.expiry_told = True
@@ -142,11 +142,11 @@ class Expiry:
         if live.touched_ms >= live.last_active_ms:
             self._forget_quiet(live)
 
-    def _forget_quiet(self, live: Live) -> None:
+    def _forget_quiet(self, live: LiveSession) -> None:
         idle_s = asyncio.get_running_loop().time() - live.used_at_s
         if live.is_quiet and idle_s > QUIET_S:
             self._lives.pop(live.session_id, None)
 
-    def _touch(self, live: Live) -> None:
+    def _touch(self, live: LiveSession) -> None:
         live.touched_ms = live.last_active_ms
         self._store.touch(live.session_id, live.last_active_ms)

@@ -49,7 +49,7 @@ from companion_ws.database import Database
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.joined import joined_text
 from companion_ws.sessions.outbox import Batch
-from companion_ws.sessions.store import KEPT_REQUESTS, TRIM_RECORDS, Store, Stored, Writing
+from companion_ws.sessions.store import KEPT_REQUESTS, TRIM_RECORDS, PendingWrite, Store, Stored
 
 TAIL_RECORDS: Final = 64
 TAIL_BYTES: Final = 64 * 1024
@@ -72,22 +72,22 @@ Refuse = Callable[[CompanionError], None]
 log = structlog.get_logger(__name__)
 
 
-class Followed(Protocol):
+class SessionObserver(Protocol):
     """What others do when something happened in a session; called after it was told."""
 
-    def recorded(self, live: Live, event: Event, body: bytes) -> None: ...
+    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None: ...
 
     def passed(
-        self, live: Live, kind: str, fields: dict[str, Any], sender: Sender
+        self, live: LiveSession, kind: str, fields: dict[str, Any], sender: Sender
     ) -> None: ...
 
-    def joined(self, live: Live, connection: Connection) -> None: ...
+    def joined(self, live: LiveSession, connection: Connection) -> None: ...
 
-    def spawn(self, live: Live, what: Any) -> None: ...
+    def spawn(self, live: LiveSession, what: Any) -> None: ...
 
 
-class Place(Struct, eq=False):
-    """One place in the line.
+class QueueEntry(Struct, eq=False):
+    """One entry in the line.
 
     `seq` is 0 for what is no record. `deliver` runs when its turn comes,
     `refuse` if it never will. A record that came by a `connection` counts as
@@ -104,7 +104,7 @@ class Place(Struct, eq=False):
     size_bytes: int = 0
 
 
-class Live:
+class LiveSession:
     """A session that somebody is in, or that something is being done to."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Live:
         store: Store,
         limits: Limits,
         is_server_tool: Callable[[str], bool],
-        follow: Followed,
+        follow: SessionObserver,
         clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
@@ -128,7 +128,7 @@ class Live:
         self.now_ms = clock.now_ms
         self._new_id = new_id
         self.members: dict[str, Connection] = {}
-        self._line: deque[Place] = deque()
+        self._queue: deque[QueueEntry] = deque()
         self._tail: deque[tuple[int, bytes]] = deque()
         self._tail_bytes = 0
         self._is_reading_anew = False
@@ -137,13 +137,13 @@ class Live:
         self.expiry_told = False
         self.used_at_s = 0.0
         self._set_tip(stored)
-        self.told = stored.session.seq
+        self.delivered_seq = stored.session.seq
 
     def _set_tip(self, stored: Stored) -> None:
         self.session: Session = stored.session
         self._requests = stored.requests
-        self._writing: Writing | None = None
-        self._durable = stored.session.seq
+        self._write: PendingWrite | None = None
+        self._durable_seq = stored.session.seq
 
     @property
     def session_id(self) -> str:
@@ -152,7 +152,7 @@ class Live:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing here waits and nobody listens."""
-        return not self.members and not self._line and not self._is_reading_anew
+        return not self.members and not self._queue and not self._is_reading_anew
 
     @property
     def is_asking(self) -> bool:
@@ -247,7 +247,7 @@ class Live:
         refuse: Refuse | None,
     ) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""
-        waiting = self._line if self._is_reading_anew or connection is None else connection.asked
+        waiting = self._queue if self._is_reading_anew or connection is None else connection.asked
         if not isinstance(command, CHANGES_NOTHING) or len(waiting) >= MAX_LATER:
             raise Unavailable("The session is being read anew; send the same requestId again.")
         tell = _refuser(self, connection, request_id, refuse)
@@ -262,7 +262,7 @@ class Live:
                 tell(error)
 
         if self._is_reading_anew or connection is None:
-            self._append(Place(0, b"", deliver=ask, refuse=tell))
+            self._append(QueueEntry(0, b"", deliver=ask, refuse=tell))
         else:
             connection.asked.append(ask)
 
@@ -291,7 +291,7 @@ class Live:
         answer: Answer | None,
         refuse: Refuse | None,
     ) -> None:
-        writing = self._open_writing()
+        write = self._open_write()
         session = self.session
         shown = sender.shown()
         if sender.role == "server":
@@ -315,19 +315,19 @@ class Live:
             remember(session, sender.key, request_id, session.seq)
         first_seq = session.first_seq
         trimmed = trim(session, self._limits)
-        writing.record(session, event, body, at_ms, request)
+        write.record(session, event, body, at_ms, request)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
             forget_rendered(session)
             oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
-            writing.trim(session, oldest)
-            writing.forget_calls(forget_calls(session, self._limits))
+            write.trim(session, oldest)
+            write.forget_calls(forget_calls(session, self._limits))
             self._forget_requests(oldest)
-        self._database.note_bytes(writing, len(body))
+        self._database.note_bytes(write, len(body))
         if connection is not None:
             connection.ahead += 1
             connection.ahead_bytes += size_bytes
-        self._line.append(
-            Place(session.seq, body, event, answer, refuse, connection, request_id, size_bytes)
+        self._queue.append(
+            QueueEntry(session.seq, body, event, answer, refuse, connection, request_id, size_bytes)
         )
 
     def _forget_requests(self, before: int) -> None:
@@ -339,14 +339,14 @@ class Live:
                 return
             del requests[oldest]
 
-    def _open_writing(self) -> Writing:
+    def _open_write(self) -> PendingWrite:
         """Return the unit to add to: the one that waits, or a new one."""
-        writing = self._writing
-        if writing is None or writing.taken:
-            writing = Writing(self.session, self._settle)
-            self._database.write(writing)
-            self._writing = writing
-        return writing
+        write = self._write
+        if write is None or write.taken:
+            write = PendingWrite(self.session, self._settle)
+            self._database.write(write)
+            self._write = write
+        return write
 
     def _repeat(
         self,
@@ -357,7 +357,7 @@ class Live:
         refuse: Refuse | None,
     ) -> None:
         """Answer with records that stand already, to the one who asks alone."""
-        waiting = {place.seq: place.body for place in self._line if place.seq in seqs}
+        waiting = {entry.seq: entry.body for entry in self._queue if entry.seq in seqs}
         stored = {seq: kind for seq, kind in seqs.items() if seq not in waiting}
 
         def tell(seq: int, body: bytes) -> None:
@@ -412,7 +412,7 @@ class Live:
                 answer(body)
 
         self._append(
-            Place(
+            QueueEntry(
                 0, body, deliver=deliver,
                 refuse=_refuser(self, connection, request_id, refuse),
             )
@@ -427,7 +427,7 @@ class Live:
     ) -> None:
         """Tell a sender in its turn what its command was refused for."""
         tell = _refuser(self, connection, request_id, refuse)
-        self._append(Place(0, b"", deliver=lambda _: tell(refusal), refuse=tell))
+        self._append(QueueEntry(0, b"", deliver=lambda _: tell(refusal), refuse=tell))
 
     async def turn(self) -> None:
         """Wait until all that stands in the line now is durable.
@@ -445,7 +445,7 @@ class Live:
             if not future.done():
                 future.set_result(None)
 
-        self._append(Place(0, b"", deliver=deliver, refuse=refuse))
+        self._append(QueueEntry(0, b"", deliver=deliver, refuse=refuse))
         await future
 
     def _pass(
@@ -467,7 +467,7 @@ class Live:
         self._follow.passed(self, transient.type, transient.fields, sender)
         if answer is not None:
             # It has been passed on whatever the disk says.
-            self._append(Place(0, body, deliver=answer, refuse=lambda _: answer(body)))
+            self._append(QueueEntry(0, body, deliver=answer, refuse=lambda _: answer(body)))
 
     def _message(
         self, kind: str, fields: dict[str, Any], at_ms: int, request_id: str | None
@@ -492,7 +492,7 @@ class Live:
     def tell_one(self, connection: Connection, body: bytes) -> None:
         """Tell one alone something that rests on no record, in its turn: after `session_joined`."""
         push = connection.outbox.push_text
-        self._append(Place(0, body, deliver=push, refuse=lambda _: push(body)))
+        self._append(QueueEntry(0, body, deliver=push, refuse=lambda _: push(body)))
 
     # Who is here.
 
@@ -505,11 +505,11 @@ class Live:
         """
         if not self._is_reading_anew:
             self._append(self._newcomer(connection, after, epoch, joined))
-        elif len(self._line) >= MAX_LATER:
+        elif len(self._queue) >= MAX_LATER:
             raise Unavailable("The session is being read anew; come back.")
         else:
             self._append(
-                Place(
+                QueueEntry(
                     0, b"", refuse=lambda error: _turn_away(connection),
                     deliver=lambda body: self._join_now(connection, after, epoch, joined),
                 )
@@ -524,16 +524,16 @@ class Live:
         """Join in one's turn, before whatever else was said to this connection meanwhile."""
         if connection.outbox.is_closed:
             return
-        place = self._newcomer(connection, after, epoch, joined)
-        if place.deliver is not None:
-            place.deliver(place.body)
+        entry = self._newcomer(connection, after, epoch, joined)
+        if entry.deliver is not None:
+            entry.deliver(entry.body)
         if connection.is_announced:
             self._announce("joined", connection, self.now_ms())
 
     def _newcomer(
         self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
-    ) -> Place:
-        """Make somebody a member; return the place that tells it of the session as it is now."""
+    ) -> QueueEntry:
+        """Make somebody a member; return the entry that tells it of the session as it is now."""
         at_ms = self.clock.running_ms()
         session = self.session
         recovery = self._recovery(after, epoch)
@@ -569,14 +569,14 @@ class Live:
             # Beyond the outbox's bound, and with one of its own: see joined.py.
             connection.outbox.push_text(body, is_exempt=True)
             connection.room.set()
-            if recovery != "replay" or after == self.told:
+            if recovery != "replay" or after == self.delivered_seq:
                 connection.is_subscribed = True
             else:
                 connection.outbox.is_replaying = True
             connection.recovery = recovery
             self._follow.joined(self, connection)
 
-        return Place(
+        return QueueEntry(
             0, body, deliver=deliver, refuse=lambda error: _turn_away(connection)
         )
 
@@ -621,7 +621,7 @@ class Live:
                     member.outbox.push(batch)
 
         # Presence is true whatever the disk says.
-        self._append(Place(0, body, deliver=deliver, refuse=lambda error: deliver(body)))
+        self._append(QueueEntry(0, body, deliver=deliver, refuse=lambda error: deliver(body)))
 
     def tell_message(self, kind: str, **fields: Any) -> None:
         """Tell everybody a message of ours that is no record."""
@@ -647,57 +647,57 @@ class Live:
 
     # The line.
 
-    def _append(self, place: Place) -> None:
-        self._line.append(place)
-        if len(self._line) == 1 and not self._is_reading_anew:
+    def _append(self, entry: QueueEntry) -> None:
+        self._queue.append(entry)
+        if len(self._queue) == 1 and not self._is_reading_anew:
             self._flush()
 
-    def _settle(self, writing: Writing, error: Exception | None) -> None:
-        if self._writing is writing:
-            self._writing = None
-        if writing.session is not self.session:
+    def _settle(self, write: PendingWrite, error: Exception | None) -> None:
+        if self._write is write:
+            self._write = None
+        if write.session is not self.session:
             return  # A unit of a tip that was thrown away; its line has been answered.
         if error is None:
-            self._durable = writing.last_seq
+            self._durable_seq = write.last_seq
             self._flush()
             return
         self._throw_away(error)
 
     def _flush(self) -> None:
-        run: list[Place] = []
-        line = self._line
+        run: list[QueueEntry] = []
+        line = self._queue
         while line:
-            place = line[0]
-            if place.seq > self._durable:
+            entry = line[0]
+            if entry.seq > self._durable_seq:
                 break
             line.popleft()
-            if place.seq:
-                run.append(place)
+            if entry.seq:
+                run.append(entry)
                 continue
             self._tell_records(run)
             run = []
-            if place.deliver is not None:
-                place.deliver(place.body)
+            if entry.deliver is not None:
+                entry.deliver(entry.body)
         self._tell_records(run)
 
-    def _tell_records(self, run: list[Place]) -> None:
+    def _tell_records(self, run: list[QueueEntry]) -> None:
         """Show durable records to everybody; one write per receiver."""
         if not run:
             return
-        records = [(place.seq, place.body) for place in run]
-        self.told = run[-1].seq
+        records = [(entry.seq, entry.body) for entry in run]
+        self.delivered_seq = run[-1].seq
         self._keep(records)
         batch = Batch([*records])
         for member in self.members.values():
             if member.is_subscribed:
                 member.outbox.push(batch)
-        for place in run:
-            if place.connection is not None:
-                place.connection.went(place.size_bytes)
-            if place.deliver is not None:
-                place.deliver(place.body)
-            if place.event is not None:
-                self._follow.recorded(self, place.event, place.body)
+        for entry in run:
+            if entry.connection is not None:
+                entry.connection.went(entry.size_bytes)
+            if entry.deliver is not None:
+                entry.deliver(entry.body)
+            if entry.event is not None:
+                self._follow.recorded(self, entry.event, entry.body)
 
     def _keep(self, records: list[tuple[int, bytes]]) -> None:
         """Remember the newest records for those who were away for a moment."""
@@ -711,16 +711,16 @@ class Live:
         """Rule 3 of this file."""
         if self._is_reading_anew:
             return  # The unit behind the refused one; the line was answered with that.
-        line, self._line = self._line, deque()
+        line, self._queue = self._queue, deque()
         self._is_reading_anew = True
         reason = Unavailable("Not known to be stored; send the same requestId again.")
         reason.__cause__ = error
-        for place in line:
-            if place.connection is not None:
-                place.connection.went(place.size_bytes)
-                _refuser(self, place.connection, place.request_id, None)(reason)
-            if place.refuse is not None:
-                place.refuse(reason)
+        for entry in line:
+            if entry.connection is not None:
+                entry.connection.went(entry.size_bytes)
+                _refuser(self, entry.connection, entry.request_id, None)(reason)
+            if entry.refuse is not None:
+                entry.refuse(reason)
         self._follow.spawn(self, self._read_anew())
 
     async def _read_anew(self) -> None:
@@ -730,7 +730,7 @@ class Live:
                 if stored is None:
                     break
                 found = await self._store.records(
-                    self.session_id, self.told, stored.session.seq, stored.session.seq
+                    self.session_id, self.delivered_seq, stored.session.seq, stored.session.seq
                 )
             except Unavailable as error:
                 self._refuse_waiting(error)
@@ -739,11 +739,11 @@ class Live:
             self.row = stored.row
             self._set_tip(stored)
             self._is_reading_anew = False
-            if found and found[0][0] != self.told + 1:
+            if found and found[0][0] != self.delivered_seq + 1:
                 # Stored although refused, and trimmed already: who listens would miss it.
                 self._send_away()
             # A commit that was refused may be there all the same: then it is told.
-            self._tell_records([Place(seq, body) for seq, body in found])
+            self._tell_records([QueueEntry(seq, body) for seq, body in found])
             self._flush()
             return
         self._refuse_waiting(Unavailable("The session is gone; come back."))
@@ -751,10 +751,10 @@ class Live:
 
     def _refuse_waiting(self, reason: CompanionError) -> None:
         """Answer who waits for the session to be read: what they wait for may never be."""
-        line, self._line = self._line, deque()
-        for place in line:
-            if place.refuse is not None:
-                place.refuse(reason)
+        line, self._queue = self._queue, deque()
+        for entry in line:
+            if entry.refuse is not None:
+                entry.refuse(reason)
 
     def _send_away(self) -> None:
         """Let everybody come back with what they have."""
@@ -774,7 +774,7 @@ class Live:
         if connection.connection_id not in self.members:
             return False
         missed = [(seq, body) for seq, body in self._tail if seq > position]
-        if position < self.told and (not missed or missed[0][0] != position + 1):
+        if position < self.delivered_seq and (not missed or missed[0][0] != position + 1):
             return False
         if missed:
             connection.outbox.push(Batch([*missed]), is_exempt=True)
@@ -787,7 +787,7 @@ def _turn_away(connection: Connection) -> None:
 
 
 def _refuser(
-    live: Live,
+    live: LiveSession,
     connection: Connection | None,
     request_id: str | None,
     refuse: Refuse | None,

@@ -23,7 +23,7 @@ from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import AnswerCall, Sender
 from companion_ws.core.tool_calls import Call, unanswerable
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.runs import Runs, patience_s
 from companion_ws.sessions.tools import ServerTool, ToolCall
 
@@ -59,7 +59,7 @@ class Doors(Protocol):
 
 Submit = Callable[[str, AnswerCall], Awaitable[None]]
 Speak = Callable[[str, dict[str, Any], Sender, str], Awaitable[dict[str, Any]]]
-Open = Callable[[str], Awaitable[Live | None]]
+Open = Callable[[str], Awaitable[LiveSession | None]]
 
 
 class Questions:
@@ -89,7 +89,7 @@ class Questions:
     def is_server_tool(self, tool_name: str) -> bool:
         return tool_name in self._tools
 
-    async def asked(self, live: Live, tool_call_id: str, parameters: dict[str, Any]) -> None:
+    async def asked(self, live: LiveSession, tool_call_id: str, parameters: dict[str, Any]) -> None:
         """A call was recorded: run it, or see who can answer it."""
         call = live.session.calls.get(tool_call_id)
         if call is None:
@@ -134,7 +134,7 @@ class Questions:
                 except CompanionError as error:
                     log.warning("look_refused", session_id=session_id, code=error.code)
 
-    async def _look_at(self, live: Live, call: Call) -> None:
+    async def _look_at(self, live: LiveSession, call: Call) -> None:
         screens = live.screens()
         answering = [screen for screen in screens if screen.answers(call.tool_name)]
         if answering:
@@ -147,7 +147,7 @@ class Questions:
         else:
             await self._release(live, call)
 
-    async def _check(self, live: Live, call: Call) -> None:
+    async def _check(self, live: LiveSession, call: Call) -> None:
         """Tell the agent's author of a question that the CompanionUI has nothing to tap for."""
         question = live.session.question_of(call)
         message = unanswerable(question) if question.body else None
@@ -155,7 +155,7 @@ class Questions:
             result = encode({"status": "error", "message": message}).decode()
             await self._answer(live.session_id, call, result, is_error=True)
 
-    async def _show(self, live: Live, call: Call) -> None:
+    async def _show(self, live: LiveSession, call: Call) -> None:
         # The CompanionUI shows what no screen answers as a card.
         await self._answer(live.session_id, call, '{"status":"shown"}')
 
@@ -203,7 +203,7 @@ class Questions:
         """Let go of the tools that still run; for a stop."""
         await self._runs.end()
 
-    async def _release(self, live: Live, call: Call) -> bool:
+    async def _release(self, live: LiveSession, call: Call) -> bool:
         """Tell the agent that nobody looks at a screen, and how somebody could.
 
         False where somebody came while the pairing was opened.
@@ -231,7 +231,7 @@ class Questions:
         await self._answer(live.session_id, call, result)
         return True
 
-    async def _run(self, live: Live, call: Call, parameters: dict[str, Any]) -> None:
+    async def _run(self, live: LiveSession, call: Call, parameters: dict[str, Any]) -> None:
         session_id, server_tool = live.session_id, self._tools.get(call.tool_name)
         if server_tool is None:
             return
@@ -269,7 +269,7 @@ class Questions:
             log.debug("answer_came_second", session_id=session_id, code=error.code)
 
 
-def _devices(live: Live) -> list[str]:
+def _devices(live: LiveSession) -> list[str]:
     return [member.device_id for member in live.members.values() if member.device_id is not None]
 
 

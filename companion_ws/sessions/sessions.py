@@ -38,7 +38,7 @@ from companion_ws.database import Conflict, Database, Statement, outlive
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Due
 from companion_ws.sessions.expiry import Expiry
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
 from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
 from companion_ws.sessions.store import (
@@ -148,8 +148,8 @@ class Sessions:
         self._keys = keys
         self._counted = counted
         self._new_id = new_id
-        self._lives: dict[str, Live] = {}
-        self._loading: dict[str, asyncio.Task[Live | None]] = {}
+        self._lives: dict[str, LiveSession] = {}
+        self._loading: dict[str, asyncio.Task[LiveSession | None]] = {}
         self._results: defaultdict[tuple[str, str], list[asyncio.Future[dict[str, Any]]]] = (
             defaultdict(list)
         )
@@ -216,7 +216,7 @@ class Sessions:
             for task in [*forever, *self._children]:
                 task.cancel()
 
-    def spawn(self, live: Live | None, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, live: LiveSession | None, work: Coroutine[Any, Any, None]) -> None:
         """Do something that nobody waits for; it ends with the server, and failing is logged."""
         if self._tasks is None:
             work.close()
@@ -244,7 +244,7 @@ class Sessions:
 
     # Sessions.
 
-    async def live(self, session_id: str) -> Live | None:
+    async def live(self, session_id: str) -> LiveSession | None:
         """Return a session in memory, loading it if need be; None if there is none.
 
         Use it before the next await: a quiet session may be forgotten after that.
@@ -261,25 +261,25 @@ class Sessions:
             live.used_at_s = asyncio.get_running_loop().time()
         return live
 
-    def _loaded(self, session_id: str, task: asyncio.Task[Live | None]) -> None:
+    def _loaded(self, session_id: str, task: asyncio.Task[LiveSession | None]) -> None:
         self._loading.pop(session_id, None)
         outlive(task)  # Who waited for it may have given up.
 
-    async def _load(self, session_id: str) -> Live | None:
+    async def _load(self, session_id: str) -> LiveSession | None:
         stored = await self.store.load(session_id)
         if stored is None:
             return None
         return self._lives.setdefault(session_id, self._brought_to_life(stored))
 
-    def _brought_to_life(self, stored: Stored) -> Live:
-        live = Live(
+    def _brought_to_life(self, stored: Stored) -> LiveSession:
+        live = LiveSession(
             stored, self._database, self.store, self.rules.limits,
             self._questions.is_server_tool, self, self.clock, self._new_id,
         )
         live.used_at_s = asyncio.get_running_loop().time()
         return live
 
-    async def open(self, session_id: str) -> Live | None:
+    async def open(self, session_id: str) -> LiveSession | None:
         """Return a session that can be joined: there, not ended, not expired."""
         live = await self.live(session_id)
         if live is not None and live.session.ended is not None:
@@ -589,14 +589,14 @@ class Sessions:
         call = live.session.calls.get(tool_call_id) if live is not None else None
         if live is None or call is None:
             return None
-        if call.seq > live.told:
+        if call.seq > live.delivered_seq:
             await live.turn()
             call = live.session.calls.get(tool_call_id, call)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         waiting = self._results[session_id, tool_call_id]
         waiting.append(future)
         try:
-            if call.result_seq is not None and call.result_seq <= live.told:
+            if call.result_seq is not None and call.result_seq <= live.delivered_seq:
                 body = await live.record_text(call.result_seq)
                 if body is not None:
                     record: dict[str, Any] = msgspec.json.decode(body)
@@ -613,7 +613,7 @@ class Sessions:
     async def wait_beyond(self, session_id: str, seq: int, timeout_s: float) -> bool:
         """Wait until a record after `seq` has been told; False if it takes longer."""
         live = await self.live(session_id)
-        if live is None or live.told > seq:
+        if live is None or live.delivered_seq > seq:
             return live is not None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news[session_id].add(future)
@@ -687,9 +687,9 @@ class Sessions:
                     yield self._summary(row)
             before = (page[-1].created_at_ms, page[-1].session_id)
 
-    # What the lives tell (Followed).
+    # What the lives tell (SessionObserver).
 
-    def recorded(self, live: Live, event: Event, body: bytes) -> None:
+    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None:
         self._counted.recorded(event.type)
         if event.type in HEARD_IN:
             self.calls.heard(live.session_id)
@@ -719,7 +719,7 @@ class Sessions:
                 self.spawn(live, self._look_at_binding(live.session_id, conversation_id))
                 self._began(live, event.fields)
 
-    def passed(self, live: Live, kind: str, fields: dict[str, Any], sender: Sender) -> None:
+    def passed(self, live: LiveSession, kind: str, fields: dict[str, Any], sender: Sender) -> None:
         """Something went by that is not recorded; a conversation's id is bound all the same."""
         if kind == "rendered":
             self.spawn(live, self._rendered(live, fields, sender, self.now_ms()))
@@ -731,7 +731,7 @@ class Sessions:
             self.calls.heard(live.session_id)
 
     async def _rendered(
-        self, live: Live, fields: dict[str, Any], sender: Sender, at_ms: int
+        self, live: LiveSession, fields: dict[str, Any], sender: Sender, at_ms: int
     ) -> None:
         """Measure how long a record took to a screen; note it of questions, and what went wrong."""
         body = await live.record_text(fields["of_seq"])
@@ -748,12 +748,12 @@ class Sessions:
         if ("conversation", conversation_id) not in await self.store.bound(session_id):
             await self._bound(session_id, "conversation", conversation_id, is_ours=False)
 
-    def _began(self, live: Live, fields: dict[str, Any]) -> None:
+    def _began(self, live: LiveSession, fields: dict[str, Any]) -> None:
         language = fields["conversation_initiation_metadata_event"].get("language")
         if isinstance(language, str) and LANGUAGE.fullmatch(language):
             self.spawn(live, self.rename(live.session_id, None, language))
 
-    def joined(self, live: Live, connection: Connection) -> None:
+    def joined(self, live: LiveSession, connection: Connection) -> None:
         self._counted.joined(connection.role, connection.recovery)
         phone = {} if connection.device_id is None else {"device_id": connection.device_id}
         log.info(
@@ -768,7 +768,7 @@ class Sessions:
         if connection.is_screen:
             self.spawn(live, self._questions.look(live.session_id))
 
-    def left(self, live: Live, connection: Connection) -> None:
+    def left(self, live: LiveSession, connection: Connection) -> None:
         """A connection is gone; calls that waited for it may be left with nobody."""
         if connection.close_code == RESTARTING:
             return  # The server sent it away and will be back; so will it.

@@ -154,7 +154,7 @@ class Stored:
     requests: dict[tuple[str, str], tuple[int, str]]
 
 
-class Writing(Unit):
+class PendingWrite(Unit):
     """A unit that records of one session are added to until the writer takes it.
 
     Units of a batch are merged, and SQL texts run in the order in which they
@@ -164,10 +164,10 @@ class Writing(Unit):
     __slots__ = ("_advance", "_first", "_id", "_records", "_told", "last_seq", "session")
 
     def __init__(
-        self, session: Session, told: Callable[[Writing, Exception | None], None]
+        self, session: Session, told: Callable[[PendingWrite, Exception | None], None]
     ) -> None:
         super().__init__(guards=_GUARDS)
-        self._told: Callable[[Writing, Exception | None], None] | None = told
+        self._told: Callable[[PendingWrite, Exception | None], None] | None = told
         # One row for the whole unit, filled in when the writer takes it.
         self._advance: list[Any] = []
         self.session = session

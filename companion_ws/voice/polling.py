@@ -30,7 +30,7 @@ from companion_ws.voice.elevenlabs.telephony import event_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from companion_ws.sessions.live import Live
+    from companion_ws.sessions.live import LiveSession
     from companion_ws.sessions.sessions import Sessions
 
 MARGIN_S: Final = 2.0
@@ -142,7 +142,7 @@ class PulledAgent:
         ends_s = loop.time() + timeout_s
         while True:
             live = await self._live(session_id)
-            seq = live.told
+            seq = live.delivered_seq
             events = [] if is_gone() else await self.news(session_id)
             left_s = ends_s - loop.time()
             if events or left_s <= 0 or is_gone():
@@ -154,7 +154,7 @@ class PulledAgent:
         live = await self._live(session_id)
         return [screen.screen for screen in live.screens()]
 
-    async def _is_stale(self, live: Live, call: Call) -> bool:
+    async def _is_stale(self, live: LiveSession, call: Call) -> bool:
         """Whether it was answered with a pairing code and still nobody is here: ask anew."""
         if call.status != "released" or live.screens():
             return False
@@ -162,7 +162,7 @@ class PulledAgent:
         return status_of(answer.result) == "no_screen"
 
     async def _untold_answer(
-        self, live: Live, tool_name: str, parameters: Mapping[str, Any]
+        self, live: LiveSession, tool_name: str, parameters: Mapping[str, Any]
     ) -> Answer | None:
         """Return the late answer to this very question that the agent does not know of yet."""
         session_id = live.session_id
@@ -183,11 +183,11 @@ class PulledAgent:
         command = {"type": "client_tool_cancel", "tool_call_id": call.tool_call_id}
         await self._sessions.submit(session_id, command, Sender("agent", user))
 
-    async def _late_answer(self, live: Live, call: Call, ends_s: float) -> Answer:
+    async def _late_answer(self, live: LiveSession, call: Call, ends_s: float) -> Answer:
         """The question is on the screens already: wait for its answer a while longer."""
         session_id, seq = live.session_id, call.seq
         while True:
-            told = live.told
+            told = live.delivered_seq
             for record in await self._sessions.records(session_id, seq, PAGE_RECORDS):
                 seq = record["seq"]
                 if record["type"] == "user_message" and (
@@ -204,7 +204,7 @@ class PulledAgent:
             return Answer(tool_call_id, '{"status":"no_answer"}', False)
         return Answer(tool_call_id, record["result"], record["is_error"])
 
-    async def _live(self, session_id: str) -> Live:
+    async def _live(self, session_id: str) -> LiveSession:
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionNotFound("There is no such session.")
@@ -232,7 +232,7 @@ class PulledAgent:
             yield
 
 
-def _open_like(live: Live, tool_name: str, parameters: Mapping[str, Any]) -> Call | None:
+def _open_like(live: LiveSession, tool_name: str, parameters: Mapping[str, Any]) -> Call | None:
     """Return the newest call with this name and these parameters that is still open."""
     if tool_name not in JOINED:
         return None

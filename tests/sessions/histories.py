@@ -38,7 +38,7 @@ from companion_ws.database import Database, Params, Statement, Unit
 from companion_ws.files import folder
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.store import Row, Store
 from companion_ws.writer import WriterThread
@@ -218,7 +218,7 @@ class Client:
         self.state: dict[str, Any] = {}
         self.joins: list[Message] = []
         self.is_on = False
-        self._live: Live | None = None
+        self._live: LiveSession | None = None
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -254,7 +254,7 @@ class Client:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _catch_up(self, live: Live, connection: Connection, after: int) -> None:
+    async def _catch_up(self, live: LiveSession, connection: Connection, after: int) -> None:
         while not connection.is_joined and not connection.outbox.is_closed:
             connection.room.clear()
             await connection.room.wait()
@@ -438,22 +438,22 @@ class World:
         self.asked: dict[str, Message] = {}
         self.told: list[tuple[str, Message]] = []
         """What HTTP callers and sockets heard besides records: the session, and what was said."""
-        self.lives: dict[str, Live] = {}
+        self.lives: dict[str, LiveSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ids = 0
 
-    # What Live needs (Followed).
+    # What LiveSession needs (SessionObserver).
 
-    def recorded(self, live: Live, event: Event, body: bytes) -> None:
-        assert live.told >= json.loads(body)["seq"]
+    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None:
+        assert live.delivered_seq >= json.loads(body)["seq"]
 
-    def joined(self, live: Live, connection: Connection) -> None:
+    def joined(self, live: LiveSession, connection: Connection) -> None:
         assert connection.is_joined
 
-    def passed(self, live: Live, kind: str, fields: Message, sender: Sender) -> None:
+    def passed(self, live: LiveSession, kind: str, fields: Message, sender: Sender) -> None:
         assert kind == "user_activity"
 
-    def spawn(self, live: Live, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
                 await work
@@ -501,7 +501,7 @@ class World:
         await self.boot()
         self.mood = self.database.mood = mood
 
-    async def live(self, session_id: str) -> Live:
+    async def live(self, session_id: str) -> LiveSession:
         live = self.lives.get(session_id)
         if live is None:
             database = self.database
@@ -511,7 +511,7 @@ class World:
             assert stored is not None
             live = self.lives.setdefault(
                 session_id,
-                Live(stored, self.database, self.store, self.limits, lambda name: False,
+                LiveSession(stored, self.database, self.store, self.limits, lambda name: False,
                      self, self.clock, self.new_id),
             )
         return live
@@ -643,8 +643,8 @@ class World:
 
         live = self.lives.get(session_id)
         if live is not None:
-            assert not live._line, "somebody still waits"
-            assert live.told == live.session.seq == last
+            assert not live._queue, "somebody still waits"
+            assert live.delivered_seq == live.session.seq == last
             same(live.session, fresh.session, "memory and disk")
         if first == 1:
             folded = replay(Session(session_id, "user 0"), list(stored.values()))

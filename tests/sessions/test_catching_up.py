@@ -104,7 +104,7 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
             live.submit(
                 protocol.ContextualUpdate(text="x" * TEXT_BYTES, context_id="c"), SERVER, None
             )
-        while live.told < RECORDS:
+        while live.delivered_seq < RECORDS:
             await asyncio.sleep(0.01)
         await follow(world, replay)
         await world.database.kill()

@@ -26,7 +26,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import encode
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api.sessions import member
@@ -156,7 +156,7 @@ class Stream:
                 alarm.cancel()
         return response
 
-    def _alarms(self, claims: Claims, live: Live, connection: Connection) -> list[Alarm]:
+    def _alarms(self, claims: Claims, live: LiveSession, connection: Connection) -> list[Alarm]:
         """Tell of the token's end in time, and close when it has come."""
         left_s = self._token_left_s(claims)
         warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
@@ -181,7 +181,7 @@ class Stream:
         return alarms
 
     def _connection(
-        self, claims: Claims, live: Live, transport: asyncio.Transport, join: Join, role: Role
+        self, claims: Claims, live: LiveSession, transport: asyncio.Transport, join: Join, role: Role
     ) -> Connection:
         outbox = Outbox(
             transport,
@@ -206,7 +206,7 @@ class Stream:
 
     async def _serve(
         self,
-        live: Live,
+        live: LiveSession,
         connection: Connection,
         join: Join,
         transport: asyncio.Transport,

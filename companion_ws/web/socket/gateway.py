@@ -34,7 +34,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
 from companion_ws.logs import AccessLog
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
 from companion_ws.sessions.sessions import Summary
 from companion_ws.web.guard.middleware import carried_token
@@ -146,7 +146,7 @@ class Gateway:
             self._desk, live, credential, join, role, ws, created=created, reason=reason
         )
 
-    async def _find(self, claims: Claims, join: Join, role: str) -> tuple[Live, bool, str | None]:
+    async def _find(self, claims: Claims, join: Join, role: str) -> tuple[LiveSession, bool, str | None]:
         """Return the session to join, whether it is new, and why it is another than asked for."""
         if claims.kind == "session":
             return await self._own_session(claims, join), False, None
@@ -180,7 +180,7 @@ class Gateway:
         self._check_room(claims.user)
         return live, True, None if join.session_id is None else "session_unavailable"
 
-    async def _own_session(self, claims: Claims, join: Join) -> Live:
+    async def _own_session(self, claims: Claims, join: Join) -> LiveSession:
         if join.session_id is not None and join.session_id != claims.session_id:
             raise SessionForbidden("This token belongs to another session.")
         live = await self._sessions.open(claims.session_id or "")

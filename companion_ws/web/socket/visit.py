@@ -28,7 +28,7 @@ from companion_ws.core.protocol import PairingAnswer, Ping, TokenRenew, encode
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
-from companion_ws.sessions.live import Live
+from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.socket.frames import BINARY, PING, PONG, TEXT, Message
@@ -78,7 +78,7 @@ class Visit:
     def __init__(
         self,
         desk: Desk,
-        live: Live,
+        live: LiveSession,
         credential: Credential,
         join: Join,
         role: Any,
@@ -398,7 +398,7 @@ class Visit:
             outbox.close(1000, "")
 
 
-def _account(live: Live, claims: Claims) -> str:
+def _account(live: LiveSession, claims: Claims) -> str:
     """Return whose limits a connection counts for, "" where no user's."""
     lent = live.row.is_call or claims.kind in ("service", "session")
     return live.row.account if lent else claims.user
