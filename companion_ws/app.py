@@ -32,7 +32,7 @@ from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
-from companion_ws.voice.polling import PulledAgent
+from companion_ws.voice.polling import PollingAgent
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.api.access import AccessApi
@@ -47,7 +47,7 @@ from companion_ws.web.guard.route import Room, Route
 from companion_ws.web.pages import Brand, Pages
 from companion_ws.web.runner import verbs_door
 from companion_ws.web.socket.gateway import Gateway
-from companion_ws.web.socket.visit import Desk
+from companion_ws.web.socket.visit import AppParts
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
@@ -139,27 +139,27 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         _Keys(database, credentials, clock), metrics,
         PhoneCalls(database, config.limit_calls, clock.now_ms), clock, new_id,
     )
-    desk = Desk(
+    parts = AppParts(
         sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id,
         tokens.left_s,
     )
-    gateway = Gateway(tokens, desk)
+    gateway = Gateway(tokens, parts)
     idempotency = Idempotency(Answers(database, keys, now_ms=clock.running_ms), sessions.note_answer)
     # A burst without a limit is no limit at all.
     rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
-    pulled = PulledAgent(sessions, database)
+    polling = PollingAgent(sessions, database)
     instance = new_id()
     pages = Pages(brand_of(config))
     rooms: list[Room] = [
         gateway,
-        Api(desk, idempotency, rates),
+        Api(parts, idempotency, rates),
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),
         Stream(sessions, config, new_id, tokens.left_s),
         Health(database, metrics, instance),
-        Webhooks(sessions, pulled, tokens, credentials.record, pairing, database, config),
-        McpRoute(sessions, pulled, rates),
+        Webhooks(sessions, polling, tokens, credentials.record, pairing, database, config),
+        McpRoute(sessions, polling, rates),
         pages,
     ]
     routes: list[Route] = [route for room in rooms for route in room.routes()]
@@ -193,10 +193,10 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         finally:
             await database.close()
 
-    async def part(app: web.Application) -> None:
+    async def close_all(app: web.Application) -> None:
         gateway.is_stopping = True
         sessions.stop_waiting()
-        await sessions.connections.part(1012, "The server restarts; come back.", STOP_S)
+        await sessions.connections.close_all(1012, "The server restarts; come back.", STOP_S)
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)
@@ -208,7 +208,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     app.cleanup_ctx.append(work)
     if lock is None:  # Who holds the lock says where it is by itself.
         app.cleanup_ctx.append(welcome_verbs)
-    app.on_shutdown.append(part)
+    app.on_shutdown.append(close_all)
     return app
 
 

@@ -81,7 +81,7 @@ class Connection:
     """How it came up to date, as `session_joined` told it."""
     ahead: int = 0
     ahead_bytes: int = 0
-    room: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[Callable[[], None]] = field(default_factory=list)
     """Questions that wait for the end of the replay: their answers are of later than that."""
     sender: Sender = field(init=False)
@@ -137,7 +137,7 @@ class Connection:
         if self.close_code is None:
             self.close_code, self.close_reason = code, reason
         self.outbox.close(code, reason)
-        self.room.set()
+        self.changed.set()
 
     def check(self, now_s: float) -> None:
         """Notice a peer that takes nothing or answers nothing; ask a silent one whether it lives."""
@@ -165,11 +165,11 @@ class Connection:
         """Whether so much of it waits for the disk that reading on must wait."""
         return self.ahead >= MAX_AHEAD or self.ahead_bytes >= MAX_AHEAD_BYTES
 
-    def went(self, size_bytes: int) -> None:
+    def command_settled(self, size_bytes: int) -> None:
         """One of its commands was stored or refused."""
         self.ahead -= 1
         self.ahead_bytes -= size_bytes
-        self.room.set()
+        self.changed.set()
 
 
 class Connections:
@@ -246,7 +246,7 @@ class Connections:
             connection.close(code, reason)
         return len(matching)
 
-    async def part(self, code: int, reason: str, patience_s: float) -> None:
+    async def close_all(self, code: int, reason: str, patience_s: float) -> None:
         """Close everybody and wait until they are gone; cut off whoever takes too long."""
         self.close(code, reason)
         with contextlib.suppress(TimeoutError):

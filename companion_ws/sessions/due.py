@@ -18,7 +18,7 @@ RETRY_S: Final = 1.0
 Do = Callable[[str, str, str], Awaitable[None]]
 
 
-class Due:
+class Scheduler:
     """Wakes when the next row of the `due` table comes up and hands it to `do`."""
 
     def __init__(self, store: Store, do: Do, clock: Clock) -> None:

@@ -568,7 +568,7 @@ class LiveSession:
             connection.is_joined = True
             # Beyond the outbox's bound, and with one of its own: see joined.py.
             connection.outbox.push_text(body, is_exempt=True)
-            connection.room.set()
+            connection.changed.set()
             if recovery != "replay" or after == self.delivered_seq:
                 connection.is_subscribed = True
             else:
@@ -693,7 +693,7 @@ class LiveSession:
                 member.outbox.push(batch)
         for entry in run:
             if entry.connection is not None:
-                entry.connection.went(entry.size_bytes)
+                entry.connection.command_settled(entry.size_bytes)
             if entry.deliver is not None:
                 entry.deliver(entry.body)
             if entry.event is not None:
@@ -717,7 +717,7 @@ class LiveSession:
         reason.__cause__ = error
         for entry in line:
             if entry.connection is not None:
-                entry.connection.went(entry.size_bytes)
+                entry.connection.command_settled(entry.size_bytes)
                 _refuser(self, entry.connection, entry.request_id, None)(reason)
             if entry.refuse is not None:
                 entry.refuse(reason)

@@ -24,7 +24,7 @@ from companion_ws.core.protocol import encode
 from companion_ws.core.session import AnswerCall, Sender
 from companion_ws.core.tool_calls import Call, unanswerable
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.runs import Runs, patience_s
+from companion_ws.sessions.runs import ToolRunner, patience_s
 from companion_ws.sessions.tools import ServerTool, ToolCall
 
 CARDS: Final = frozenset({"companion_show"})
@@ -80,7 +80,7 @@ class Questions:
         self._open = open_live
         self._submit = submit
         self._speak = speak
-        self._runs = Runs(names_places=names_places)
+        self._runner = ToolRunner(names_places=names_places)
         self._expectant: set[str] = set()
         """Sessions in which a call waits for somebody who is not here yet."""
         self._returns: dict[str, float] = {}
@@ -201,7 +201,7 @@ class Questions:
 
     async def end(self) -> None:
         """Let go of the tools that still run; for a stop."""
-        await self._runs.end()
+        await self._runner.end()
 
     async def _release(self, live: LiveSession, call: Call) -> bool:
         """Tell the agent that nobody looks at a screen, and how somebody could.
@@ -244,7 +244,7 @@ class Questions:
             session_id, call.tool_call_id, call.tool_name, parameters, live.session.user, speak
         )
         patience = patience_s(call, live.clock.running_ms())
-        outcome = await self._runs.run(server_tool, tool_call, patience)
+        outcome = await self._runner.run(server_tool, tool_call, patience)
         if outcome.log:
             log.warning(
                 "tool_failed",

@@ -42,7 +42,7 @@ class Outcome:
     raised: BaseException | None = None
 
 
-class Runs:
+class ToolRunner:
     """All runs under way, those nobody waits for any more included.
 
     Each is a task of its own and in no group: a group would wait for a tool

@@ -36,7 +36,7 @@ from companion_ws.core.session import (
 from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement, outlive
 from companion_ws.sessions.connections import Connection, Connections
-from companion_ws.sessions.due import Due
+from companion_ws.sessions.due import Scheduler
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
@@ -162,7 +162,7 @@ class Sessions:
             tools, doors, self.live, self._answer_call, self._speak,
             names_places=rules.is_development,
         )
-        self._due = Due(store, self._do, clock)
+        self._scheduler = Scheduler(store, self._do, clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._children: set[asyncio.Task[None]] = set()
         self._root: asyncio.Task[None] | None = None
@@ -203,7 +203,7 @@ class Sessions:
             forever = [
                 tasks.create_task(work, name=name)
                 for name, work in (
-                    ("due", self._due.run()),
+                    ("due", self._scheduler.run()),
                     ("sweep", self._expiry.run()),
                     ("clock", self._expiry.watch()),
                     ("watch", self.connections.watch()),
@@ -700,7 +700,7 @@ class Sessions:
             case "client_tool_call":
                 asked = event.fields["client_tool_call"]
                 if event.fields["deadline_at"] is not None:
-                    self._due.note()
+                    self._scheduler.note()
                 self.spawn(
                     live, self._questions.asked(live, asked.tool_call_id, asked.parameters)
                 )

@@ -53,7 +53,7 @@ class Answer:
     is_error: bool
 
 
-class PulledAgent:
+class PollingAgent:
     """Asks and listens in sessions on behalf of an agent that has no connection."""
 
     def __init__(self, sessions: Sessions, database: Database) -> None:

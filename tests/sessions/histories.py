@@ -256,8 +256,8 @@ class Client:
 
     async def _catch_up(self, live: LiveSession, connection: Connection, after: int) -> None:
         while not connection.is_joined and not connection.outbox.is_closed:
-            connection.room.clear()
-            await connection.room.wait()
+            connection.changed.clear()
+            await connection.changed.wait()
         if connection.is_subscribed or connection.outbox.is_closed:
             return
         try:
@@ -270,7 +270,7 @@ class Client:
         self.is_on = False
         if self._live is not None and self._connection is not None:
             self._connection.outbox.abort()
-            self._connection.room.set()
+            self._connection.changed.set()
             self._live.leave(self._connection, "dropped")
 
     def send(self, request_id: str, message: Message) -> None:

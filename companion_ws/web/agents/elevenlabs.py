@@ -58,7 +58,7 @@ from companion_ws.voice.elevenlabs.telephony import (
 )
 from companion_ws.voice.json_text import UNREAD, NotUnderstood, read_json
 from companion_ws.voice.parameters import patience_ms, understood
-from companion_ws.voice.polling import PulledAgent
+from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.wording import refused_result, summary_text
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.route import PUBLIC, Route
@@ -92,7 +92,7 @@ class Webhooks:
     def __init__(
         self,
         sessions: Sessions,
-        pulled: PulledAgent,
+        polling: PollingAgent,
         tokens: Tokens,
         record: Callable[[Claims], Awaitable[None]],
         pairing: Pairing,
@@ -100,7 +100,7 @@ class Webhooks:
         config: Config,
     ) -> None:
         self._sessions = sessions
-        self._pulled = pulled
+        self._polling = polling
         self._tokens = tokens
         self._record = record
         self._pairing = pairing
@@ -170,7 +170,7 @@ class Webhooks:
             code=opened.code,
             code_url=opened.code_url,
             link=opened.url,
-            is_screen_here=bool(await self._pulled.screens(summary.session_id)),
+            is_screen_here=bool(await self._polling.screens(summary.session_id)),
             summary=summary_text(state, []),
             status="ready",
         )
@@ -401,8 +401,8 @@ class Webhooks:
         self, request: web.Request, summary: Summary, asked: ToolRequest
     ) -> web.Response:
         session_id, tool_name = summary.session_id, msgspec.convert(asked.tool_name, Name)
-        here = await self._pulled.screens(session_id)
-        answer = await self._pulled.ask(
+        here = await self._polling.screens(session_id)
+        answer = await self._polling.ask(
             session_id,
             summary.user,
             tool_name,
@@ -412,8 +412,8 @@ class Webhooks:
         )
         events = []
         if not is_gone(request):
-            events = await self._pulled.news(session_id, but=answer.tool_call_id)
-        screens = await self._pulled.screens(session_id)
+            events = await self._polling.news(session_id, but=answer.tool_call_id)
+        screens = await self._polling.screens(session_id)
         return web.json_response(tool_reply(answer.result, answer.is_error, events, screens))
 
     async def _call_id(self, session_id: str, asked: ToolRequest) -> str | None:
@@ -428,9 +428,9 @@ class Webhooks:
         self, request: web.Request, session_id: str, asked: ToolRequest
     ) -> web.Response:
         seconds = wait_s(asked.parameters)
-        events = await self._pulled.wait(session_id, seconds, lambda: is_gone(request))
+        events = await self._polling.wait(session_id, seconds, lambda: is_gone(request))
         result = {"status": "news" if events else "waiting"}
-        screens = await self._pulled.screens(session_id)
+        screens = await self._polling.screens(session_id)
         return web.json_response(tool_reply(json.dumps(result), False, events, screens))
 
 

@@ -33,7 +33,7 @@ from companion_ws.voice.mcp import (
     tool_result,
 )
 from companion_ws.voice.parameters import patience_ms, understood
-from companion_ws.voice.polling import PulledAgent
+from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.wording import refused_result
 from companion_ws.web.agents.elevenlabs import WAIT_MAX_S, is_gone, wait_s
 from companion_ws.web.guard.middleware import CLAIMS
@@ -51,10 +51,10 @@ META_SESSION: Final = "companion/session_id"
 class McpRoute:
     """The tools `show ask get_state set_state wait_for_companion` for MCP clients."""
 
-    def __init__(self, sessions: Sessions, pulled: PulledAgent, rates: Rates) -> None:
+    def __init__(self, sessions: Sessions, polling: PollingAgent, rates: Rates) -> None:
         self._rates = rates
         self._sessions = sessions
-        self._pulled = pulled
+        self._polling = polling
 
     def routes(self) -> list[Route]:
         """Return the routes of this file."""
@@ -149,12 +149,12 @@ class McpRoute:
             self._rates.check(claims.id, session_id)
             if name == "wait_for_companion":
                 seconds = wait_s(arguments)
-                events = await self._pulled.wait(session_id, seconds, lambda: is_gone(request))
+                events = await self._polling.wait(session_id, seconds, lambda: is_gone(request))
                 value, is_error = {"status": "news" if events else "waiting"}, False
             else:
                 value, is_error, call_id = await self._do(session_id, user, name, arguments)
-                events = await self._pulled.news(session_id, but=call_id)
-            screens = await self._pulled.screens(session_id)
+                events = await self._polling.news(session_id, but=call_id)
+            screens = await self._polling.screens(session_id)
         except NotUnderstood as why:
             live = await self._sessions.live(session_id)
             language = live.session.language if live is not None else None
@@ -187,7 +187,7 @@ class McpRoute:
             case _:
                 tool_name, parameters = question(arguments)
         timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)
-        answer = await self._pulled.ask(
+        answer = await self._polling.ask(
             session_id, user, tool_name, parameters, timeout_ms=timeout_ms
         )
         return _value(answer.result), answer.is_error, answer.tool_call_id

@@ -227,15 +227,15 @@ class Stream:
             live.join(connection, after, join.epoch, joined)
             trail(self._sessions, connection, "joined")
             while not connection.is_joined and not connection.outbox.is_closed:
-                connection.room.clear()
-                await connection.room.wait()
+                connection.changed.clear()
+                await connection.changed.wait()
             if not connection.is_subscribed and after is not None:
                 await catch_up(live, self._sessions.store, connection, after)
             while not connection.outbox.is_closed and not transport.is_closing():
-                connection.room.clear()
+                connection.changed.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(COMMENT_S / 10):
-                        await connection.room.wait()
+                        await connection.changed.wait()
                 if connection.outbox.is_idle(COMMENT_S):
                     connection.outbox.push_comment()
         except CompanionError:

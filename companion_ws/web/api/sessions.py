@@ -52,7 +52,7 @@ from companion_ws.web.guard.answers import Memory
 from companion_ws.web.guard.idempotency import Idempotency, Store
 from companion_ws.web.guard.middleware import CLAIMS, read_json, read_named
 from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
-from companion_ws.web.socket.visit import Desk
+from companion_ws.web.socket.visit import AppParts
 
 log = structlog.get_logger(__name__)
 audit = structlog.get_logger("companion_ws.audit")
@@ -70,10 +70,10 @@ MAX_WAIT_S: Final = 130.0
 class Api:
     """What a session's owner, its members and the operator ask over HTTP."""
 
-    def __init__(self, desk: Desk, idempotency: Idempotency, rates: Rates) -> None:
-        self._desk = desk
+    def __init__(self, parts: AppParts, idempotency: Idempotency, rates: Rates) -> None:
+        self._parts = parts
         self._rates = rates
-        self._sessions = desk.sessions
+        self._sessions = parts.sessions
         self._idempotency = idempotency
 
     def routes(self) -> list[Route]:
@@ -341,13 +341,13 @@ class Api:
         if isinstance(command, protocol.TokenRenew):
             if claims.kind != "session":
                 raise Forbidden("Only session tokens are renewed here.")
-            token, renewed = await self._desk.devices.renew(claims)
+            token, renewed = await self._parts.devices.renew(claims)
             expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
             answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
         elif isinstance(command, protocol.PairingAnswer):
             if claims.kind == "session":
                 raise Forbidden("Only the session's owner answers a pairing.")
-            await self._desk.answer_pairing(
+            await self._parts.answer_pairing(
                 summary.session_id, command.pairing_id, command.allow
             )
             answer = {"type": command.type, "pairing_id": command.pairing_id,

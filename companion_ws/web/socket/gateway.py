@@ -41,7 +41,7 @@ from companion_ws.web.guard.middleware import carried_token
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.socket.frames import Message
 from companion_ws.web.socket.joining import Join, check_once, check_room, read_join, role_of
-from companion_ws.web.socket.visit import CLOSE_S, Desk, Visit
+from companion_ws.web.socket.visit import CLOSE_S, AppParts, Visit
 from companion_ws.web.socket.websocket import WebSocket, accept
 
 SUBPROTOCOL: Final = "companion.v1"
@@ -52,11 +52,11 @@ log = structlog.get_logger(__name__)
 class Gateway:
     """Serves `GET /ws`."""
 
-    def __init__(self, tokens: Tokens, desk: Desk) -> None:
+    def __init__(self, tokens: Tokens, parts: AppParts) -> None:
         self._tokens = tokens
-        self._desk = desk
-        self._sessions = desk.sessions
-        self._config = desk.config
+        self._parts = parts
+        self._sessions = parts.sessions
+        self._config = parts.config
         self.is_stopping = False
 
     def routes(self) -> list[Route]:
@@ -136,14 +136,14 @@ class Gateway:
         claims, join = credential.claims, read_join(request)
         role = role_of(claims, join.role)
         if claims.device_id is not None:
-            label = join.device or await self._desk.devices.label(claims.device_id)
+            label = join.device or await self._parts.devices.label(claims.device_id)
             join = replace(join, device=label)
             # A disk that refuses keeps nobody from joining and reading.
             with contextlib.suppress(Unavailable):
-                await self._desk.devices.saw(claims.device_id)
+                await self._parts.devices.saw(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
         return Visit(
-            self._desk, live, credential, join, role, ws, created=created, reason=reason
+            self._parts, live, credential, join, role, ws, created=created, reason=reason
         )
 
     async def _find(self, claims: Claims, join: Join, role: str) -> tuple[LiveSession, bool, str | None]:
@@ -190,10 +190,10 @@ class Gateway:
         return live
 
     def _check_room(self, owner: str, session_id: str | None = None) -> None:
-        check_room(self._sessions.connections, self._desk.config, owner, session_id)
+        check_room(self._sessions.connections, self._parts.config, owner, session_id)
 
     def _refuse(self, transport: asyncio.Transport, error: CompanionError) -> None:
-        self._desk.metrics.refused(error.code)
+        self._parts.metrics.refused(error.code)
         log.info("join_refused", code=error.code, reason=error.message)
         code = error.close_code if error.close_code is not None else 1013
         if not transport.is_closing():

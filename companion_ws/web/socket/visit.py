@@ -59,7 +59,7 @@ class PairedDevices(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AppParts:
     """What every visit works with."""
 
     sessions: Sessions
@@ -77,7 +77,7 @@ class Visit:
 
     def __init__(
         self,
-        desk: Desk,
+        parts: AppParts,
         live: LiveSession,
         credential: Credential,
         join: Join,
@@ -87,8 +87,8 @@ class Visit:
         created: bool,
         reason: str | None,
     ) -> None:
-        sessions, config = desk.sessions, desk.config
-        self._desk = desk
+        sessions, config = parts.sessions, parts.config
+        self._parts = parts
         self._sessions = sessions
         self._credential = credential
         claims = credential.claims
@@ -109,7 +109,7 @@ class Visit:
             soon=sessions.connections.soon,
         )
         self.connection = Connection(
-            connection_id=desk.new_id(),
+            connection_id=parts.new_id(),
             session_id=live.session_id,
             role=role,
             user=claims.user,
@@ -166,7 +166,7 @@ class Visit:
             live.leave(connection, event)
             self._sessions.left(live, connection)
             trail(self._sessions, connection, event)
-            connection.room.set()
+            connection.changed.set()
         await self._part()
 
     def _ending(self) -> str:
@@ -192,8 +192,8 @@ class Visit:
         """Wait for one's turn in the line, then replay."""
         connection = self.connection
         while not connection.is_joined and not connection.outbox.is_closed:
-            connection.room.clear()
-            await connection.room.wait()
+            connection.changed.clear()
+            await connection.changed.wait()
         if connection.is_subscribed or connection.outbox.is_closed:
             return
         try:
@@ -256,8 +256,8 @@ class Visit:
             if connection.outbox.is_crowded:
                 await asyncio.sleep(PACE_S)
             else:
-                connection.room.clear()
-                await connection.room.wait()
+                connection.changed.clear()
+                await connection.changed.wait()
 
     def _take(self, message: Message) -> Awaitable[None] | None:
         """Do what a message asks for; return what is left to be awaited of a rare one."""
@@ -318,7 +318,7 @@ class Visit:
     async def _renew(self, request_id: str | None) -> None:
         if self._credential.claims.kind != "session":
             raise Forbidden("Only session tokens are renewed here.")
-        token, claims = await self._desk.devices.renew(self._credential.claims)
+        token, claims = await self._parts.devices.renew(self._credential.claims)
         self._credential.renewed(token, claims)
         self._live.active(self._sessions.clock.running_ms())
         self._watch_token()
@@ -327,8 +327,8 @@ class Visit:
 
     async def _tell_who_waits(self) -> None:
         """Show an owner who comes, or comes back, the devices that wait for a yes."""
-        if self._desk.config.pairing == "confirm" and self.connection.is_owner:
-            for request in await self._desk.waiting_devices(self._live.session_id):
+        if self._parts.config.pairing == "confirm" and self.connection.is_owner:
+            for request in await self._parts.waiting_devices(self._live.session_id):
                 self._say("pairing_request", None, **request)
 
     async def _allow(self, command: PairingAnswer) -> None:
@@ -336,7 +336,7 @@ class Visit:
             raise Forbidden("Only the session's owner answers a pairing.")
         self._live.active(self._sessions.clock.running_ms())
         try:
-            await self._desk.answer_pairing(
+            await self._parts.answer_pairing(
                 self._live.session_id, command.pairing_id, command.allow
             )
         except NotFound as error:
@@ -347,7 +347,7 @@ class Visit:
         """Tell of the token's end in time, and close when it has come."""
         for timer in self._timers:
             timer.cancel()
-        claims, token_left_s = self._credential.claims, self._desk.token_left_s
+        claims, token_left_s = self._credential.claims, self._parts.token_left_s
         self._timers = [Alarm(lambda: token_left_s(claims), self._expired)]
         if claims.kind == "session":
             left_s = token_left_s(claims)
@@ -368,7 +368,7 @@ class Visit:
         self._live.tell_error(self.connection, error, request_id)
 
     def _note(self, error: CompanionError) -> None:
-        self._desk.metrics.refused(error.code)
+        self._parts.metrics.refused(error.code)
         log.info(
             "message_refused",
             code=error.code,
