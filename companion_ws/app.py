@@ -78,7 +78,7 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-class _Keys:
+class _SessionAccess:
     """What sessions must know of paired devices."""
 
     def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
@@ -136,7 +136,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     sessions = Sessions(
         database, Store(database), _rules(config), Connections(slow), tools, pairing,
-        _Keys(database, credentials, clock), metrics,
+        _SessionAccess(database, credentials, clock), metrics,
         PhoneCalls(database, config.limit_calls, clock.now_ms), clock, new_id,
     )
     parts = AppParts(

@@ -150,9 +150,9 @@ class Credentials:
             ),
         )
 
-    async def record(self, claims: Claims, *besides: Statement) -> None:
+    async def record(self, claims: Claims, *extra_statements: Statement) -> None:
         """Store that a token was issued, so that it can be listed and revoked."""
-        await self._database.transact([self.issued(claims), *besides])
+        await self._database.transact([self.issued(claims), *extra_statements])
 
     async def tokens(
         self, user: str | None = None, session_id: str | None = None
@@ -287,12 +287,12 @@ class Credentials:
         kind: Literal["token", "parent", "device", "user"],
         ref: str,
         until_ms: int,
-        *besides: Statement,
+        *extra_statements: Statement,
     ) -> None:
         at_ms = self._revocations.after_all_issued(self._latest_ms())
         row = (kind, ref, at_ms, until_ms + GRACE_MS)
         self._revocations.add(*row)
-        await self._database.transact([Statement(_REVOKE, row), *besides])
+        await self._database.transact([Statement(_REVOKE, row), *extra_statements])
 
     # Sign-in tickets.
 
@@ -317,11 +317,11 @@ class Credentials:
     async def sign_in(
         self,
         ticket: str,
-        also: Callable[[str, Kind], Iterable[Statement]] = lambda user, kind: (),
+        extra_statements: Callable[[str, Kind], Iterable[Statement]] = lambda user, kind: (),
     ) -> tuple[str, Kind]:
         """Return user and token kind of a sign-in ticket and use it up, for one caller only.
 
-        What `also` returns, given both, is stored in the same transaction. A token is issued
+        What `extra_statements` returns, given both, is stored in the same transaction. A token is issued
         there, before anybody waits: signed out meanwhile, it is dead like the others.
 
         Raises:
@@ -341,7 +341,7 @@ class Credentials:
             expect=1,
         )
         try:
-            await self._database.transact([use_up, *also(user, kind)])
+            await self._database.transact([use_up, *extra_statements(user, kind)])
         except Conflict:
             raise refusal from None
         return user, kind

@@ -49,7 +49,7 @@ class Devices:
         )
         return str(rows[0][0]) if rows else ""
 
-    async def saw(self, device_id: str) -> None:
+    async def touch(self, device_id: str) -> None:
         """Note that a device is active now."""
         await self._database.transact(
             [

@@ -174,10 +174,10 @@ def _drop_before(times: deque[float], at_s: float) -> None:
         times.popleft()
 
 
-def _wait_s(times: deque[float], most: int, window_s: float, now_s: float) -> float:
-    if len(times) < most:
+def _wait_s(times: deque[float], limit: int, window_s: float, now_s: float) -> float:
+    if len(times) < limit:
         return 0.0
-    return times[-most] + window_s - now_s
+    return times[-limit] + window_s - now_s
 
 
 def _refusal(wait_s: float) -> TooManyRequests:

@@ -153,7 +153,7 @@ class _Way(msgspec.Struct, frozen=True):
     take: tuple[Statement, ...]
 
 
-Also = Callable[["Paired | Waiting"], Iterable[Statement]]
+ExtraStatements = Callable[["Paired | Waiting"], Iterable[Statement]]
 """Further statements of the transaction that lets a device in."""
 
 
@@ -182,7 +182,7 @@ class Pairing:
         shown_ms: Callable[[int], int] = lambda running_ms: running_ms,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(16),
-        below: Callable[[int], int] = secrets.randbelow,
+        randbelow: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self._database = database
         self._keys = keys
@@ -195,7 +195,7 @@ class Pairing:
         self._shown_ms = shown_ms
         self._new_id = new_id
         self._new_secret = new_secret
-        self._below = below
+        self._randbelow = randbelow
 
     # The side that shows.
 
@@ -329,7 +329,7 @@ class Pairing:
             raise NotFound("This pairing is used or has expired. Open another.")
         return self._url(await self._ticket(pairing_id), session_id)
 
-    async def somebody_may_come(
+    async def can_anyone_join(
         self, session_id: str, connected_device_ids: Collection[str]
     ) -> bool:
         """Return whether a screen may still join: a paired device is away, or a way in is open."""
@@ -365,13 +365,13 @@ class Pairing:
         code: str | None = None,
         device: str = "",
         source: str = "",
-        also: Also = _nothing,
+        extra_statements: ExtraStatements = _nothing,
     ) -> Paired | Waiting:
         """Let a device in by ticket or code, or let it wait for the owner, for one caller only.
 
         `ticket` is the fragment of the link, with or without its session
         part; `code` may hold spaces and hyphens; `source` is the caller's
-        address. What `also` returns is stored in the same transaction.
+        address. What `extra_statements` returns is stored in the same transaction.
 
         Raises:
             NotFound: used, wrong or expired; nobody learns which.
@@ -382,9 +382,9 @@ class Pairing:
             raise BadRequest("Send either a ticket or a code.")
         name = label(device, MAX_LABEL)
         if ticket is not None:
-            return await self._enter(await self._way_of_ticket(ticket), name, also)
+            return await self._enter(await self._way_of_ticket(ticket), name, extra_statements)
         self._guesses.begin(source)
-        entered = await self._enter(await self._way_of_code(code or ""), name, also)
+        entered = await self._enter(await self._way_of_code(code or ""), name, extra_statements)
         self._guesses.forgive(source)
         return entered
 
@@ -424,18 +424,18 @@ class Pairing:
                 return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
         return None
 
-    async def _enter(self, way: _Way | None, label: str, also: Also) -> Paired | Waiting:
+    async def _enter(self, way: _Way | None, label: str, extra_statements: ExtraStatements) -> Paired | Waiting:
         refusal = NotFound("This code or link does not work. Ask for a fresh one.")
         if way is None:
             raise refusal
         try:
             if self._mode == "open":
-                return await self._admit(way, label, also)
-            return await self._let_wait(way, label, also)
+                return await self._admit(way, label, extra_statements)
+            return await self._let_wait(way, label, extra_statements)
         except Conflict:
             raise refusal from None
 
-    async def _admit(self, way: _Way, label: str, also: Also) -> Paired:
+    async def _admit(self, way: _Way, label: str, extra_statements: ExtraStatements) -> Paired:
         now = self._now_ms()
         _, claims = self._tokens.issue(
             "session",
@@ -453,12 +453,12 @@ class Pairing:
             claims.device_id, way.session_id, way.user, label, now, now, claims.expires_at_ms,
             way.parent, way.made_by,
         )  # fmt: skip
-        await self._database.transact([*way.take, Statement(_ADD_DEVICE, device), *also(paired)])
+        await self._database.transact([*way.take, Statement(_ADD_DEVICE, device), *extra_statements(paired)])
         return paired
 
     # With `--pairing confirm`.
 
-    async def _let_wait(self, way: _Way, label: str, also: Also) -> Waiting:
+    async def _let_wait(self, way: _Way, label: str, extra_statements: ExtraStatements) -> Waiting:
         key = self._keys.derive("pairing")
         expires_at_ms = self._now_ms() + int(CONFIRM_S * 1000)
         waiting = Waiting(
@@ -471,16 +471,16 @@ class Pairing:
             expires_at_ms=self._shown_ms(expires_at_ms),
         )
         added = _add_claim(waiting, way, expires_at_ms)
-        await self._database.transact([*way.take, added, *also(waiting)])
+        await self._database.transact([*way.take, added, *extra_statements(waiting)])
         return waiting
 
     async def _free_verification(self, session_id: str) -> str:
         """Return two digits no other device that waits here shows."""
         taken = {request["verification"] for request in await self.requests(session_id)}
         free = [number for number in range(100) if f"{number:02d}" not in taken] or list(range(100))
-        return f"{free[self._below(len(free))]:02d}"
+        return f"{free[self._randbelow(len(free))]:02d}"
 
-    async def claim(self, claim: str, *, also: Also = _nothing) -> Paired | Waiting:
+    async def claim(self, claim: str, *, extra_statements: ExtraStatements = _nothing) -> Paired | Waiting:
         """Let a waiting device in if the owner said yes, for one caller only.
 
         Raises:
@@ -516,7 +516,7 @@ class Pairing:
         take = Statement(_TAKE_CLAIM, (now, pairing_id, now), expect=1)
         way = _Way(pairing_id, session_id, user, parent, made_by, (take,))
         try:
-            return await self._admit(way, label, also)
+            return await self._admit(way, label, extra_statements)
         except Conflict:
             raise gone from None
 

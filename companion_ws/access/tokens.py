@@ -87,7 +87,7 @@ class Revocations:
         """Take it that all this refuses has expired by `until_ms`."""
         self._until_ms[kind, ref] = until_ms
 
-    def saw(self, claims: Claims) -> None:
+    def note_issued(self, claims: Claims) -> None:
         """Note when a token was issued: the time of day may be set back after that."""
         self._latest_ms = max(self._latest_ms, claims.issued_at_ms)
 
@@ -101,7 +101,7 @@ class Revocations:
             del self._until_ms[kind, ref]
             self._cutoffs_ms.pop(ref, None)
 
-    def cover(self, claims: Claims) -> bool:
+    def covers(self, claims: Claims) -> bool:
         """Return whether the token of these claims is refused."""
         refused = self._until_ms
         return bool(refused) and (
@@ -205,7 +205,7 @@ class Tokens:
             by=by,
         )
         # Dated after the cutoffs there are; the next one has to come after it.
-        self._revocations.saw(claims)
+        self._revocations.note_issued(claims)
         return self.sign(claims), claims
 
     def _later_than_cutoffs(self, user: str, by: str | None) -> int:
@@ -231,7 +231,7 @@ class Tokens:
     def _look(self) -> None:
         """End every credential in use that is refused by now."""
         for credential in list(self._shown):
-            if self._revocations.cover(credential.claims):
+            if self._revocations.covers(credential.claims):
                 credential.end(Unauthenticated(_REFUSAL))
 
     def _rotated(self, is_compromised: bool) -> None:
@@ -254,7 +254,7 @@ class Tokens:
         Raises:
             Unauthenticated: it was revoked.
         """
-        if self._revocations.cover(claims):
+        if self._revocations.covers(claims):
             raise Unauthenticated(_REFUSAL)
 
     def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
@@ -274,7 +274,7 @@ class Tokens:
         renewed = msgspec.structs.replace(
             claims, issued_at_ms=at_ms, expires_at_ms=min(at_ms + ttl_ms, until_ms)
         )
-        self._revocations.saw(renewed)
+        self._revocations.note_issued(renewed)
         return self.sign(renewed), renewed
 
     def sign(self, claims: Claims) -> str:
@@ -296,7 +296,7 @@ class Tokens:
             TokenExpired: it was good once.
         """
         claims = self.read(token)
-        self.judge(claims)
+        self.check_usable(claims)
         return claims
 
     def read(self, token: str) -> Claims:
@@ -310,10 +310,10 @@ class Tokens:
             raise Unauthenticated(_REFUSAL)
         return claims
 
-    def judge(self, claims: Claims) -> None:
+    def check_usable(self, claims: Claims) -> None:
         """Raise what `verify` does for claims that were read, and no longer open anything."""
         self.check(claims)
-        self._revocations.saw(claims)
+        self._revocations.note_issued(claims)
         if self.left_s(claims) * 1000 < -_leeway_ms(claims):
             raise TokenExpired(_EXPIRED)
 

@@ -74,8 +74,8 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return _ACTS.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
 
 
-def label(text: str, most: int = NAME_CHARACTERS) -> str:
-    """Return `text` as a name of at most `most` characters, cut between graphemes.
+def label(text: str, limit: int = NAME_CHARACTERS) -> str:
+    """Return `text` as a name of at most `limit` characters, cut between graphemes.
 
     >>> label(" Ann\\u00a0\\u202eP.\\x07 ", 100)
     'Ann P.'
@@ -83,8 +83,8 @@ def label(text: str, most: int = NAME_CHARACTERS) -> str:
     'ab'
     """
     # A text of any length may come; what is far beyond the cut need not be looked at.
-    kept = _NO_NAME.sub("", text[: 8 * most].replace("\u00a0", " "))
-    return _cut(_without_stray_tags(kept).strip(), most).rstrip()
+    kept = _NO_NAME.sub("", text[: 8 * limit].replace("\u00a0", " "))
+    return _cut(_without_stray_tags(kept).strip(), limit).rstrip()
 
 
 def _without_stray_tags(text: str) -> str:
@@ -106,14 +106,14 @@ def _without_stray_tags(text: str) -> str:
     return "".join(kept)
 
 
-def _cut(text: str, most: int) -> str:
-    if len(text) <= most:
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
         return text
-    end = most
+    end = limit
     while end > 0 and not _is_boundary(text, end):
         end -= 1
     # One single sign longer than that is no name anybody reads: its beginning will do.
-    return text[: end or most]
+    return text[: end or limit]
 
 
 def _is_boundary(text: str, at: int) -> bool:

@@ -463,7 +463,7 @@ class LiveSession:
         body = self._message(
             transient.type, {**transient.fields, "sender": sender.shown()}, at_ms, request_id
         )
-        self.tell(body, roles=transient.roles, but=connection)
+        self.tell(body, roles=transient.roles, exclude=connection)
         self._follow.passed(self, transient.type, transient.fields, sender)
         if answer is not None:
             # It has been passed on whatever the disk says.
@@ -610,14 +610,14 @@ class LiveSession:
         body: bytes,
         *,
         roles: frozenset[str] = EVERYBODY,
-        but: Connection | None = None,
+        exclude: Connection | None = None,
     ) -> None:
         """Tell who is here in these roles something that is no record, in its turn."""
 
         def deliver(body: bytes) -> None:
             batch = Batch([(None, body)])
             for member in self.members.values():
-                if member.is_joined and member.role in roles and member is not but:
+                if member.is_joined and member.role in roles and member is not exclude:
                     member.outbox.push(batch)
 
         # Presence is true whatever the disk says.
@@ -631,7 +631,7 @@ class LiveSession:
         shown = connection.shown()
         del shown["screen"]
         body = self._message("presence", {"event": event, **shown}, at_ms, None)
-        self.tell(body, but=connection)
+        self.tell(body, exclude=connection)
 
     def _recovery(self, after: int | None, epoch: str | None) -> str:
         """Source: docs/protocol.md, "recovery"."""

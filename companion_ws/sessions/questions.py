@@ -49,10 +49,10 @@ class OpenPairing(Protocol):
     def code_url(self) -> str: ...
 
 
-class Doors(Protocol):
+class PairingAccess(Protocol):
     """What sessions must know of pairing."""
 
-    async def somebody_may_come(self, session_id: str, connected: Collection[str]) -> bool: ...
+    async def can_anyone_join(self, session_id: str, connected: Collection[str]) -> bool: ...
 
     async def open(self, session_id: str) -> OpenPairing: ...
 
@@ -68,7 +68,7 @@ class Questions:
     def __init__(
         self,
         tools: dict[str, ServerTool],
-        doors: Doors,
+        pairing: PairingAccess,
         open_live: Open,
         submit: Submit,
         speak: Speak,
@@ -76,7 +76,7 @@ class Questions:
         names_places: bool = False,
     ) -> None:
         self._tools = tools
-        self._doors = doors
+        self._pairing = pairing
         self._open = open_live
         self._submit = submit
         self._speak = speak
@@ -142,7 +142,7 @@ class Questions:
                 await self._check(live, call)
         elif screens:
             await self._show(live, call)
-        elif await self._doors.somebody_may_come(live.session_id, _devices(live)):
+        elif await self._pairing.can_anyone_join(live.session_id, _devices(live)):
             self._expectant.add(live.session_id)
         else:
             await self._release(live, call)
@@ -208,7 +208,7 @@ class Questions:
 
         False where somebody came while the pairing was opened.
         """
-        opened = await self._doors.open(live.session_id)
+        opened = await self._pairing.open(live.session_id)
         again = await self._open(live.session_id)
         if again is not None and again.screens():
             return False

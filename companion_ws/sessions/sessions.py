@@ -40,7 +40,7 @@ from companion_ws.sessions.due import Scheduler
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
-from companion_ws.sessions.questions import RELOAD_S, RETURN_S, Doors, Questions
+from companion_ws.sessions.questions import RELOAD_S, RETURN_S, PairingAccess, Questions
 from companion_ws.sessions.store import (
     ABANDON,
     ANSWER_BYTES,
@@ -70,7 +70,7 @@ EXPIRED: Final = "expired"
 log = structlog.get_logger(__name__)
 
 
-class Keys(Protocol):
+class SessionAccess(Protocol):
     """What else is known of a session, and goes with it."""
 
     async def has_device(self, session_id: str) -> bool: ...
@@ -131,8 +131,8 @@ class Sessions:
         rules: Rules,
         connections: Connections,
         tools: dict[str, ServerTool],
-        doors: Doors,
-        keys: Keys,
+        pairing: PairingAccess,
+        access: SessionAccess,
         counted: Counted,
         calls: PhoneCalls,
         clock: Clock,
@@ -145,7 +145,7 @@ class Sessions:
         self.clock = clock
         self.now_ms = clock.now_ms
         self._database = database
-        self._keys = keys
+        self._access = access
         self._counted = counted
         self._new_id = new_id
         self._lives: dict[str, LiveSession] = {}
@@ -159,7 +159,7 @@ class Sessions:
         # Weak: a lock is gone once nobody creates a session for that user.
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._questions = Questions(
-            tools, doors, self.live, self._answer_call, self._speak,
+            tools, pairing, self.live, self._answer_call, self._speak,
             names_places=rules.is_development,
         )
         self._scheduler = Scheduler(store, self._do, clock)
@@ -168,7 +168,7 @@ class Sessions:
         self._root: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._expiry = Expiry(
-            store, self._lives, rules.ttl_s, rules.keep_ended_s, self._expire, keys.forget_session,
+            store, self._lives, rules.ttl_s, rules.keep_ended_s, self._expire, access.forget_session,
             clock,
         )
 
@@ -343,7 +343,7 @@ class Sessions:
         """Whether somebody is in a session, may come back to it, or is asked something there."""
         if self.connections.of_session(session_id) or self.calls.is_live(session_id):
             return True
-        if await self._keys.has_device(session_id):
+        if await self._access.has_device(session_id):
             return True
         live = await self.live(session_id)
         # Somebody may have come while the disk was asked; from here on nothing awaits.
@@ -489,18 +489,18 @@ class Sessions:
         self._lives.pop(session_id, None)
         self.calls.forget(session_id)
         self.connections.close(4510, reason, session_id=session_id)
-        forgotten = self._keys.forget_session(session_id)
+        forgotten = self._access.forget_session(session_id)
         if erase or not self.rules.keep_ended_s:
             await self.store.delete(session_id, forgotten)
         else:
             await self.store.keep(session_id, forgotten)
             for oldest in await self.store.ended_beyond(live.row.user, MOST_KEPT):
-                await self.store.delete(oldest, self._keys.forget_session(oldest))
+                await self.store.delete(oldest, self._access.forget_session(oldest))
 
     async def erase(self, session_id: str) -> None:
         """Delete everything of a session that has ended."""
         self._lives.pop(session_id, None)
-        await self.store.delete(session_id, self._keys.forget_session(session_id))
+        await self.store.delete(session_id, self._access.forget_session(session_id))
         await self._database.checkpoint()
 
     # Commands.
@@ -646,20 +646,20 @@ class Sessions:
         """See what becomes of waiting calls; for when a device has gone for good."""
         await self._questions.look(session_id)
 
-    async def erase_user(self, user: str, besides: list[Statement]) -> int:
-        """Remove everything of a user's sessions, and what `besides` names; return how many.
+    async def erase_user(self, user: str, extra_statements: list[Statement]) -> int:
+        """Remove everything of a user's sessions, and what `extra_statements` names; return how many.
 
         Durable, and gone from the files too, on return.
         """
         # What the user did a moment ago may still wait for the disk.
         await self._database.transact(())
         rows = await self.store.listed(user=user, limit=2**31)
-        over = [*besides, Statement(ABANDON, (user,))]
+        over = [*extra_statements, Statement(ABANDON, (user,))]
         for row in rows:
             self._lives.pop(row.session_id, None)
             self.calls.forget(row.session_id)
             self.connections.close(4510, "erased", session_id=row.session_id)
-            over += self._keys.forget_session(row.session_id)
+            over += self._access.forget_session(row.session_id)
         for live in self._lives.values():
             if live.row.service == user:  # What it opened belongs to somebody else, and stays.
                 live.row = replace(live.row, service=None)

@@ -597,14 +597,14 @@ class Store:
             )
         ]
 
-    async def ended_beyond(self, user: str, most: int) -> list[str]:
-        """Return a user's ended sessions that the newest `most` leave no room for."""
+    async def ended_beyond(self, user: str, limit: int) -> list[str]:
+        """Return a user's ended sessions that the newest `limit` leave no room for."""
         return [
             session_id
             for (session_id,) in await self._database.read(
                 "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NOT NULL"
                 " ORDER BY ended_at_ms DESC, created_at_ms DESC LIMIT -1 OFFSET ?",
-                (user, most),
+                (user, limit),
             )
         ]
 
@@ -657,14 +657,14 @@ class Store:
         """Forget something that was due and needed nothing any more."""
         await self._database.transact([Statement(_DONE, (session_id, kind, ref))])
 
-    async def keep(self, session_id: str, besides: Iterable[Statement] = ()) -> None:
+    async def keep(self, session_id: str, extra_statements: Iterable[Statement] = ()) -> None:
         """Keep an ended session readable, and let go of its keys alone."""
         unbound = [Statement(sql, (session_id,)) for sql in _UNCALLED]
-        await self._database.transact([*besides, *unbound])
+        await self._database.transact([*extra_statements, *unbound])
 
-    async def delete(self, session_id: str, besides: Iterable[Statement] = ()) -> None:
+    async def delete(self, session_id: str, extra_statements: Iterable[Statement] = ()) -> None:
         """Remove everything of a session, with what others hold of it, in one transaction."""
-        await self._database.transact([*deletion(session_id), *besides])
+        await self._database.transact([*deletion(session_id), *extra_statements])
 
 
 def deletion(session_id: str) -> list[Statement]:

@@ -106,10 +106,10 @@ class PollingAgent:
             return await self._late_answer(live, joined, ends_s)
         return await self._result(session_id, tool_call_id, ends_s + MARGIN_S - _now_s())
 
-    async def news(self, session_id: str, but: str | None = None) -> list[dict[str, Any]]:
+    async def news(self, session_id: str, exclude: str | None = None) -> list[dict[str, Any]]:
         """Return what screens did since the last time, oldest first, each once.
 
-        `but` leaves out the late answer to that call, because it is told otherwise.
+        `exclude` leaves out the late answer to that call, because it is told otherwise.
         """
         async with self._one_at_a_time(session_id):
             told = await self._told(session_id)
@@ -120,7 +120,7 @@ class PollingAgent:
                 for record in page:
                     seq = record["seq"]
                     event = event_of(record)
-                    if event is not None and (but is None or event.get("in_reply_to") != but):
+                    if event is not None and (exclude is None or event.get("in_reply_to") != exclude):
                         events.append(event)
                     if len(events) == MAX_EVENTS:
                         break

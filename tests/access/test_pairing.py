@@ -365,14 +365,14 @@ async def test_a_device_s_name_is_cut_and_cleaned(access: Access) -> None:
 
 async def test_somebody_may_come_while_a_way_in_is_open(access: Access) -> None:
     pairing = access.pairing()
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])
     opened = await pairing.open(SESSION)
-    assert await pairing.somebody_may_come(SESSION, [])
-    assert not await pairing.somebody_may_come("other", [])
+    assert await pairing.can_anyone_join(SESSION, [])
+    assert not await pairing.can_anyone_join("other", [])
     access.clock.pass_s(299)
-    assert await pairing.somebody_may_come(SESSION, [])
+    assert await pairing.can_anyone_join(SESSION, [])
     access.clock.pass_s(1)
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])
     assert opened.code
 
 
@@ -382,17 +382,17 @@ async def test_somebody_may_come_while_a_paired_device_is_away(access: Access) -
     device_id = (await paired(pairing, opened)).claims.device_id
     assert device_id is not None
     access.clock.pass_s(900)
-    assert await pairing.somebody_may_come(SESSION, [])
-    assert not await pairing.somebody_may_come(SESSION, [device_id])
+    assert await pairing.can_anyone_join(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [device_id])
     await access.credentials.revoke_device(SESSION, device_id)
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])
 
 
 async def test_a_device_whose_token_is_dead_comes_no_more(access: Access) -> None:
     pairing = access.pairing()
     await paired(pairing, await pairing.open(SESSION))
     access.clock.pass_s(3600)
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])
     assert await access.devices.of_user("alice") == []
 
 
@@ -444,14 +444,14 @@ async def test_signing_out_everywhere_closes_every_door(access: Access) -> None:
         await pairing.redeem(ticket=ticket(other))
     with pytest.raises(NotFound):
         await pairing.redeem(code=other.code, source="10.0.0.1")
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])
 
 
 async def test_a_device_is_seen(access: Access) -> None:
     pairing = access.pairing()
     claims = (await paired(pairing, await pairing.open(SESSION))).claims
     access.clock.pass_s(60)
-    await access.devices.saw(claims.device_id or "")
+    await access.devices.touch(claims.device_id or "")
     [device] = await access.devices.of_user("alice")
     assert device["last_active_at"] == device["created_at"] + 60_000
 
@@ -564,7 +564,7 @@ async def test_somebody_may_come_while_a_phone_waits(access: Access) -> None:
     pairing = access.pairing("confirm")
     opened = await pairing.open(SESSION)
     await pairing.redeem(ticket=ticket(opened))
-    assert await pairing.somebody_may_come(SESSION, [])
+    assert await pairing.can_anyone_join(SESSION, [])
     for request in await pairing.requests(SESSION):
         await pairing.answer(SESSION, request["pairing_id"], False)
-    assert not await pairing.somebody_may_come(SESSION, [])
+    assert not await pairing.can_anyone_join(SESSION, [])

@@ -80,22 +80,22 @@ def test_no_break_spaces_are_spaces_and_tags_only_follow_an_emoji() -> None:
     ids=ascii,
 )
 def test_a_name_that_is_too_long_is_cut_between_signs(sign: str) -> None:
-    for most in range(1, 3 * len(sign) + 1):
-        cut = label(sign * 3, most)
-        whole = most // len(sign)
+    for limit in range(1, 3 * len(sign) + 1):
+        cut = label(sign * 3, limit)
+        whole = limit // len(sign)
         if whole:
             assert cut == sign * whole
         else:
-            assert cut == sign[:most], "the beginning of a sign that has no room at all"
+            assert cut == sign[:limit], "the beginning of a sign that has no room at all"
 
 
 @given(texts, st.integers(1, 40))
 @example(GERMANY * 30, 7)
-def test_a_name_is_never_refused_and_never_too_long(text: str, most: int) -> None:
-    name = label(text, most)
-    assert len(name) <= most
+def test_a_name_is_never_refused_and_never_too_long(text: str, limit: int) -> None:
+    name = label(text, limit)
+    assert len(name) <= limit
     assert not set(DROPPED) & set(name)
-    assert label(name, most) == name, "a name that was tidied stays"
+    assert label(name, limit) == name, "a name that was tidied stays"
     assert name == name.strip()
 
 

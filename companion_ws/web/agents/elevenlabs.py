@@ -412,7 +412,7 @@ class Webhooks:
         )
         events = []
         if not is_gone(request):
-            events = await self._polling.news(session_id, but=answer.tool_call_id)
+            events = await self._polling.news(session_id, exclude=answer.tool_call_id)
         screens = await self._polling.screens(session_id)
         return web.json_response(tool_reply(answer.result, answer.is_error, events, screens))
 

@@ -153,7 +153,7 @@ class McpRoute:
                 value, is_error = {"status": "news" if events else "waiting"}, False
             else:
                 value, is_error, call_id = await self._do(session_id, user, name, arguments)
-                events = await self._polling.news(session_id, but=call_id)
+                events = await self._polling.news(session_id, exclude=call_id)
             screens = await self._polling.screens(session_id)
         except NotUnderstood as why:
             live = await self._sessions.live(session_id)

@@ -136,13 +136,13 @@ class AccessApi:
         wanted = body_of(await read_named(request, "device"), Entering)
 
         async def make(store: Store) -> Memory:
-            def also(entered: Paired | Waiting) -> Iterable[Statement]:
+            def extra_statements(entered: Paired | Waiting) -> Iterable[Statement]:
                 memory = _memory_of(entered)
                 owner, session_id = _whose(entered)
                 return store(memory, owner, session_id)
 
             if wanted.claim is not None:
-                entered = await self._pairing.claim(wanted.claim, also=also)
+                entered = await self._pairing.claim(wanted.claim, extra_statements=extra_statements)
                 if isinstance(entered, Waiting):
                     raise _StillWaiting(_memory_of(entered))
                 return _memory_of(entered)
@@ -151,7 +151,7 @@ class AccessApi:
                 code=wanted.code,
                 device=wanted.device or "",
                 source=request[CLIENT],
-                also=also,
+                extra_statements=extra_statements,
             )
             if isinstance(entered, Waiting):
                 self._ask_owner(entered)
@@ -328,12 +328,12 @@ class AccessApi:
         async def make(store: Store) -> Memory:
             memory: Memory = {}
 
-            def also(user: str, kind: Kind) -> Iterable[Statement]:
+            def extra_statements(user: str, kind: Kind) -> Iterable[Statement]:
                 _, claims = self._tokens.issue(kind, user, SIGNED_IN_S)
                 memory["claims"] = msgspec.to_builtins(claims)
                 return [self._credentials.issued(claims), *store(memory, user, None)]
 
-            user, kind = await self._credentials.sign_in(ticket, also)
+            user, kind = await self._credentials.sign_in(ticket, extra_statements)
             audit.info("signed_in", user=user, kind=kind, peer=request[CLIENT])
             return memory
 

@@ -47,8 +47,8 @@ class _Place:
 class Places:
     """So many bodies at once; the newest always gets in."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._taken: dict[_Place, None] = {}
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Places:
         return place in self._taken
 
     def take(self, place: _Place) -> None:
-        if len(self._taken) >= self._most:
+        if len(self._taken) >= self._limit:
             held = Counter(taken.source for taken in self._taken)
             greediest = max(held, key=held.__getitem__)
             loser = next(taken for taken in self._taken if taken.source == greediest)
@@ -86,9 +86,9 @@ class Bodies:
             BodyTooLarge, BadRequest, web.HTTPRequestTimeout
             Unavailable: others came, and this one had held its place longest.
         """
-        most = limit_bytes or float("inf")
+        limit = limit_bytes or float("inf")
         too_large = BodyTooLarge(f"A body has at most {limit_bytes} bytes here.")
-        if (request.content_length or 0) > most:
+        if (request.content_length or 0) > limit:
             raise too_large
         if not request.can_read_body:
             return
@@ -98,7 +98,7 @@ class Bodies:
                 if stranger is not None:
                     place = _Place(source_of(stranger), until)
                 with self._held(place):
-                    body = await self._whole(request, most, place)
+                    body = await self._whole(request, limit, place)
         except TimeoutError:
             if place is not None and place.is_given_up:
                 raise Unavailable(GIVEN_UP, retry_after_ms=1000) from None
@@ -123,19 +123,19 @@ class Bodies:
             self.large.leave(place)
 
     async def _whole(
-        self, request: web.Request, most: float, place: _Place | None
+        self, request: web.Request, limit: float, place: _Place | None
     ) -> bytearray | None:
         """Return the body unpacked, None as soon as it is too large."""
         body = bytearray()
         try:
             while chunk := await request.content.readany():
                 body += chunk
-                if len(body) > most:
+                if len(body) > limit:
                     return None
                 if place is not None and len(body) > SMALL_BYTES:
                     if place not in self.large:
                         self.large.take(place)
-                    if len(body) > MOST_UNPACKED * (request.content.total_compressed_bytes or most):
+                    if len(body) > MOST_UNPACKED * (request.content.total_compressed_bytes or limit):
                         return None
                     # What is there already is read without a wait: others have their turn here.
                     await asyncio.sleep(0)

@@ -197,12 +197,12 @@ class Guard:
         if request.method in _BODY_METHODS:
             request[_VOUCHED] = route.vouch is not None and route.vouch(request)
             is_known = bool(route.who) or request[_VOUCHED]
-            most = self._limit_bytes
+            limit = self._limit_bytes
             if not is_known:
                 # A wider limit, or none, is for those who have a token.
-                most = min(most or SMALL_BYTES, SMALL_BYTES)
-            most = max(most, route.body_bytes) if most else 0
-            await self._bodies.read(request, most, None if is_known else request[CLIENT])
+                limit = min(limit or SMALL_BYTES, SMALL_BYTES)
+            limit = max(limit, route.body_bytes) if limit else 0
+            await self._bodies.read(request, limit, None if is_known else request[CLIENT])
         return await handler(request)
 
     def _caller(self, request: web.Request, peer: str) -> tuple[str, str]:

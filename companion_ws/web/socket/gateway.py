@@ -140,7 +140,7 @@ class Gateway:
             join = replace(join, device=label)
             # A disk that refuses keeps nobody from joining and reading.
             with contextlib.suppress(Unavailable):
-                await self._parts.devices.saw(claims.device_id)
+                await self._parts.devices.touch(claims.device_id)
         live, created, reason = await self._find(claims, join, role)
         return Visit(
             self._parts, live, credential, join, role, ws, created=created, reason=reason
