@@ -152,7 +152,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     pages = Pages(brand_of(config))
     rooms: list[Room] = [
         gateway,
-        Api(parts, idempotency, rates),
+        Api(sessions, devices, pairing, idempotency, rates),
         AccessApi(
             keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
         ),

@@ -8,6 +8,8 @@ write, and whoever does not read is cut off alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
@@ -52,6 +54,14 @@ def close_frame(code: int, reason: str) -> bytes:
     """Return a close frame; the reason is cut to the 123 bytes a frame can carry."""
     text = reason.encode()[:123].decode(errors="ignore").encode()
     return frame(code.to_bytes(2, "big") + text, 0x8)
+
+
+def bound_send_buffer(transport: asyncio.Transport) -> None:
+    """Keep the kernel's buffer of a socket small, so that an outbox's limit holds."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 class Batch:

@@ -21,7 +21,8 @@ from companion_ws.addresses import Addresses
 from companion_ws.app import create_app
 from companion_ws.config import Config
 from companion_ws.testing.server import CompanionServer
-from companion_ws.web.guard.middleware import CLIENT, Guard, read_json
+from companion_ws.web.guard.middleware import CLIENT, Guard
+from companion_ws.web.guard.parsing import read_json
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.runner import Runner
 

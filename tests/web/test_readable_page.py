@@ -41,8 +41,8 @@ from companion_ws.web.docs.samples import (
     said_example,
     sent_example,
 )
+from companion_ws.web.guard.joining import Join
 from companion_ws.web.guard.route import PUBLIC, Route
-from companion_ws.web.socket.joining import Join
 
 SECRET = "a secret of the tools"
 SIGNING = "a secret of the webhook"

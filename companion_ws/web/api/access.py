@@ -21,6 +21,7 @@ from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, Sessio
 from companion_ws.core.protocol import encode
 from companion_ws.data_folder import StartRefused
 from companion_ws.database import Statement
+from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.access_shapes import (
     DeviceList,
@@ -44,12 +45,12 @@ from companion_ws.web.api.access_shapes import (
     WaitingDevices,
     WhoseTokens,
 )
-from companion_ws.web.api.sessions import raw_state, trail_of
-from companion_ws.web.api.shapes import body_of, query_of
+from companion_ws.web.api.sessions import raw_state
 from companion_ws.web.guard import pieces
 from companion_ws.web.guard.answers import Memory
 from companion_ws.web.guard.idempotency import Idempotency, Store
-from companion_ws.web.guard.middleware import CLAIMS, CLIENT, read_json, read_named
+from companion_ws.web.guard.middleware import CLAIMS, CLIENT
+from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named
 from companion_ws.web.guard.route import ADMIN, OWNER, PUBLIC, USER, Route
 
 ISSUED_TTL_S: Final = 30 * 86400.0
@@ -414,7 +415,7 @@ class AccessApi:
                     name.removesuffix("_ms"): value
                     for name, value in msgspec.to_builtins(summary).items()
                 },
-                "trail": await trail_of(self._sessions, session_id),
+                "trail": await trail.read(store, session_id),
                 "state": raw_state(state),
             }
             yield opening + encode(row)[:-1] + b',"records":'

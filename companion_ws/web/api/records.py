@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +12,6 @@ from typing import Any, Final
 from aiohttp import web
 from msgspec import UNSET
 
-from companion_ws import __version__
 from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
 from companion_ws.config import Config
@@ -24,19 +22,20 @@ from companion_ws.core.errors import (
     SessionForbidden,
 )
 from companion_ws.core.protocol import encode
+from companion_ws.sessions import trail
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, Outbox
+from companion_ws.sessions.outbox import Outbox, bound_send_buffer
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api.sessions import member
-from companion_ws.web.api.shapes import Reading, Records, StreamTicket, query_of
+from companion_ws.web.api.shapes import Reading, Records, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
-from companion_ws.web.guard import pieces
+from companion_ws.web.guard import pieces, token_end
+from companion_ws.web.guard.joining import Join, Role, check_room, read_join, role_of, welcome
 from companion_ws.web.guard.middleware import CLAIMS, CREDENTIAL
+from companion_ws.web.guard.parsing import query_of
 from companion_ws.web.guard.route import MEMBER, Route
-from companion_ws.web.socket.joining import Join, Role, check_room, read_join, role_of
-from companion_ws.web.socket.visit import EXPIRING_S, trail
 
 MAX_PAGE: Final = 1000
 COMMENT_S: Final = 10.0
@@ -143,10 +142,7 @@ class Stream:
         transport = request.transport
         if transport is None:
             return response
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        bound_send_buffer(transport)
         connection = self._connection(claims, live, transport, join, role)
         alarms = self._alarms(claims, live, connection)
         try:
@@ -158,10 +154,7 @@ class Stream:
 
     def _alarms(self, claims: Claims, live: LiveSession, connection: Connection) -> list[Alarm]:
         """Tell of the token's end in time, and close when it has come."""
-        left_s = self._token_left_s(claims)
-        warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
-
-        def warn() -> None:
+        def expiring() -> None:
             message = {
                 "type": "token_expiring",
                 "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
@@ -170,15 +163,12 @@ class Stream:
             }
             live.tell_one(connection, encode(message))
 
-        alarms = [
-            Alarm(
-                lambda: self._token_left_s(claims),
-                lambda: connection.close(4401, "The token has expired."),
-            )
-        ]
-        if claims.kind == "session":
-            alarms.append(Alarm(lambda: self._token_left_s(claims) - warn_s, warn))
-        return alarms
+        return token_end.watch(
+            claims,
+            self._token_left_s,
+            expiring=expiring,
+            expired=lambda: connection.close(4401, "The token has expired."),
+        )
 
     def _connection(
         self, claims: Claims, live: LiveSession, transport: asyncio.Transport, join: Join, role: Role
@@ -214,18 +204,12 @@ class Stream:
         after = join.after
         connections = self._sessions.connections
         connections.add(connection)
-        joined: dict[str, Any] = {
-            "protocol": 1,
-            "server": __version__,
-            "created": False,
-            "requested_session_id": live.session_id,
-            "reason": None,
-            "limits": {"message_bytes": self._config.limit_message_bytes},
-            "expires_at": self._sessions.now_ms() + int(self._sessions.rules.ttl_s * 1000),
-        }
+        joined = welcome(
+            self._sessions, self._config, live.session_id, created=False, reason=None
+        )
         try:
             live.join(connection, after, join.epoch, joined)
-            trail(self._sessions, connection, "joined")
+            self._trail(connection, "joined")
             while not connection.is_joined and not connection.outbox.is_closed:
                 connection.changed.clear()
                 await connection.changed.wait()
@@ -244,7 +228,10 @@ class Stream:
             connections.remove(connection)
             live.leave(connection, "dropped")
             self._sessions.left(live, connection)
-            trail(self._sessions, connection, "dropped")
+            self._trail(connection, "dropped")
+
+    def _trail(self, connection: Connection, event: str) -> None:
+        trail.note(self._sessions.store, self._sessions.now_ms(), connection, event)
 
 
 def _wants_events(request: web.Request) -> bool:

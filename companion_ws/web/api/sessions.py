@@ -13,7 +13,9 @@ import structlog
 from aiohttp import web
 from msgspec import UNSET
 
+from companion_ws.access.devices import Devices
 from companion_ws.access.limits import Rates
+from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Claims
 from companion_ws.core import protocol
 from companion_ws.core.errors import (
@@ -29,6 +31,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.session import Sender
 from companion_ws.logs import shown_path
+from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.conditions import Condition
 from companion_ws.web.api.shapes import (
@@ -44,15 +47,13 @@ from companion_ws.web.api.shapes import (
     SessionShown,
     Trail,
     UserPage,
-    body_of,
-    query_of,
 )
 from companion_ws.web.guard import pieces
 from companion_ws.web.guard.answers import Memory
 from companion_ws.web.guard.idempotency import Idempotency, Store
-from companion_ws.web.guard.middleware import CLAIMS, read_json, read_named
+from companion_ws.web.guard.middleware import CLAIMS
+from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named
 from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
-from companion_ws.web.socket.visit import AppParts
 
 log = structlog.get_logger(__name__)
 audit = structlog.get_logger("companion_ws.audit")
@@ -70,11 +71,19 @@ MAX_WAIT_S: Final = 130.0
 class Api:
     """What a session's owner, its members and the operator ask over HTTP."""
 
-    def __init__(self, parts: AppParts, idempotency: Idempotency, rates: Rates) -> None:
-        self._parts = parts
-        self._rates = rates
-        self._sessions = parts.sessions
+    def __init__(
+        self,
+        sessions: Sessions,
+        devices: Devices,
+        pairing: Pairing,
+        idempotency: Idempotency,
+        rates: Rates,
+    ) -> None:
+        self._sessions = sessions
+        self._devices = devices
+        self._pairing = pairing
         self._idempotency = idempotency
+        self._rates = rates
 
     def routes(self) -> list[Route]:
         one = "/sessions/{session_id}"
@@ -341,15 +350,13 @@ class Api:
         if isinstance(command, protocol.TokenRenew):
             if claims.kind != "session":
                 raise Forbidden("Only session tokens are renewed here.")
-            token, renewed = await self._parts.devices.renew(claims)
+            token, renewed = await self._devices.renew(claims)
             expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
             answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
         elif isinstance(command, protocol.PairingAnswer):
             if claims.kind == "session":
                 raise Forbidden("Only the session's owner answers a pairing.")
-            await self._parts.answer_pairing(
-                summary.session_id, command.pairing_id, command.allow
-            )
+            await self._pairing.answer(summary.session_id, command.pairing_id, command.allow)
             answer = {"type": command.type, "pairing_id": command.pairing_id,
                       "allow": command.allow}  # fmt: skip
         else:
@@ -366,7 +373,7 @@ class Api:
 
     async def trail(self, request: web.Request) -> web.Response:
         summary = await self._owned(request)
-        return _json({"trail": await trail_of(self._sessions, summary.session_id)})
+        return _json({"trail": await trail.read(self._sessions.store, summary.session_id)})
 
     # Who may.
 
@@ -379,15 +386,6 @@ class Api:
 
     async def _member(self, request: web.Request) -> Summary:
         return await member(self._sessions, request)
-
-
-async def trail_of(sessions: Sessions, session_id: str) -> list[dict[str, Any]]:
-    """Return who joined, left, dropped or was refused, oldest first."""
-    rows = await sessions.store.trail_of(session_id)
-    return [
-        {"at": at_ms, "event": event, **msgspec.json.decode(details)}
-        for at_ms, event, details in reversed(rows)
-    ]
 
 
 async def owned(sessions: Sessions, request: web.Request) -> Summary:

@@ -5,13 +5,9 @@ Times are milliseconds since 1970 (UTC).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-
-from companion_ws.core.errors import BadRequest
-from companion_ws.core.protocol import present
 
 Seq = Annotated[int, Meta(ge=0, le=10**15)]
 Title = Annotated[str, Meta(description="beyond 200 characters it is cut")]
@@ -23,10 +19,6 @@ Role = Literal["agent", "ui", "observer"]
 Time = Annotated[int, Meta(description="milliseconds since 1970 (UTC)")]
 Cursor = Annotated[str, Meta(description="`next` of the answer before")]
 Acts = Annotated[Role, Meta(description="whom it comes from; absent: what the token is for")]
-T = TypeVar("T", bound=Struct)
-
-ABSENT: Final = frozenset({"", "null", "undefined"})
-"""What a program that has nothing to say writes into a query; the last two are JavaScript's."""
 
 
 class NewSession(Struct, kw_only=True):
@@ -106,7 +98,6 @@ class StreamTicket(Struct):
 
     ticket: str
     expires_at: int
-
 
 
 class Message(Struct, kw_only=True):
@@ -197,32 +188,3 @@ class Problem(Struct):
     status: int
     detail: str
     code: str
-
-
-def body_of(value: Any, kind: type[T]) -> T:
-    """Return a parsed body as `kind`; null is an empty one, as for each field of it.
-
-    Raises:
-        BadRequest: a field is missing or of the wrong type.
-    """
-    try:
-        return msgspec.convert(present({} if value is None else value, kind), kind)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The body is wrong: {error}.") from None
-
-
-def query_of(query: Any, kind: type[T]) -> T:
-    """Return query parameters as `kind`; twice is once too often.
-
-    Empty ones count as absent, and what programs write for nothing.
-
-    Raises:
-        BadRequest: one is malformed.
-    """
-    given = {name: text for name, text in query.items() if text not in ABSENT}
-    if len(query) > len(set(query)):
-        raise BadRequest("A parameter is there more than once.")
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"A parameter is wrong: {error}.") from None

@@ -32,8 +32,8 @@ from companion_ws.web.docs.samples import (
     said_example,
     sent_example,
 )
+from companion_ws.web.guard.joining import ROLES
 from companion_ws.web.guard.route import ADMIN, Route
-from companion_ws.web.socket.joining import ROLES
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _INDENT: Final = "  "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from companion_ws.core.protocol import COMMANDS
-from companion_ws.web.socket.joining import MAX_TEXT, MAX_TOOLS
+from companion_ws.web.guard.joining import MAX_TEXT, MAX_TOOLS
 
 SESSION_ID: Final = "9b2f6c1e-7d34-4a58-8e21-0c5d9f4b7a63"
 AT_MS: Final = 1650000000000

@@ -15,9 +15,8 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
@@ -31,13 +30,10 @@ from companion_ws.core.errors import (
     CompanionError,
     Forbidden,
     HostRefused,
-    InvalidMessage,
     NotFound,
     OriginRefused,
     Unauthenticated,
 )
-from companion_ws.core.protocol import parse
-from companion_ws.core.text import label
 from companion_ws.logs import shown_path
 from companion_ws.web.guard import headers, problems
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
@@ -332,37 +328,6 @@ def carried_token(request: web.Request) -> str | None:
     if len(carried) > 1 or len(request.query.getall("token", [])) > 1:
         raise BadRequest("Send the token once, and in one place.")
     return carried[0] if carried else None
-
-
-async def read_json(request: web.Request) -> Any:
-    """Return the JSON body; an absent or empty one is `{}`.
-
-    Raises:
-        InvalidMessage: it is no JSON, or breaks the protocol's rules for it.
-    """
-    text = await request.read()
-    return parse(text) if text.strip() else {}
-
-
-async def read_named(request: web.Request, field: str) -> Any:
-    """Return the JSON body of a request in which `field` is a name.
-
-    Half a character, which a page that cuts text by its length sends, is refused
-    anywhere else; a name drops it as it drops all that has no place in it.
-
-    Raises:
-        InvalidMessage: as `read_json`.
-    """
-    try:
-        return await read_json(request)
-    except InvalidMessage as refusal:
-        try:
-            body = json.loads((await request.read()).decode())
-        except (ValueError, RecursionError):
-            raise refusal from None
-        if not isinstance(body, dict) or not isinstance(body.get(field), str):
-            raise
-        return parse(json.dumps({**body, field: label(body[field])}))
 
 
 def _bearer(request: web.Request) -> str:

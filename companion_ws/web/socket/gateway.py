@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import replace
 from typing import Final
 
@@ -35,13 +34,13 @@ from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
 from companion_ws.logs import AccessLog
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.outbox import SEND_BUFFER_BYTES, close_frame
+from companion_ws.sessions.outbox import CLOSE_S, bound_send_buffer, close_frame
 from companion_ws.sessions.sessions import Summary
+from companion_ws.web.guard.joining import Join, check_once, check_room, read_join, role_of
 from companion_ws.web.guard.middleware import carried_token
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.socket.frames import Message
-from companion_ws.web.socket.joining import Join, check_once, check_room, read_join, role_of
-from companion_ws.web.socket.visit import CLOSE_S, AppParts, Visit
+from companion_ws.web.socket.visit import AppParts, Visit
 from companion_ws.web.socket.websocket import WebSocket, accept
 
 SUBPROTOCOL: Final = "companion.v1"
@@ -69,7 +68,7 @@ class Gateway:
         check_once(request)
         token = carried_token(request)
         ws = await accept(request, SUBPROTOCOL, self._config.limit_message_bytes)
-        _bound_send_buffer(ws.transport)
+        bound_send_buffer(ws.transport)
         try:
             credential, visit = await self._admit(request, token, ws)
         except CompanionError as error:
@@ -210,10 +209,3 @@ def _may_enter(claims: Claims, summary: Summary, role: str) -> bool:
     if summary.user == claims.user:
         return True
     return claims.kind == "admin" and role == "observer"
-
-
-def _bound_send_buffer(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

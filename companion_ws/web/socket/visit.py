@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from companion_ws import __version__
 from companion_ws.access.credential import Credential
 from companion_ws.access.limits import Rate
 from companion_ws.access.tokens import Claims
@@ -26,19 +25,17 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import PairingAnswer, Ping, TokenRenew, encode
 from companion_ws.metrics import Metrics
+from companion_ws.sessions import trail
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.outbox import Outbox
+from companion_ws.sessions.outbox import CLOSE_S, Outbox
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.guard import token_end
+from companion_ws.web.guard.joining import Join, welcome
 from companion_ws.web.socket.frames import BINARY, PING, PONG, TEXT, Message
-from companion_ws.web.socket.joining import Join
 from companion_ws.web.socket.websocket import WebSocket
 
-EXPIRING_S: Final = 300.0
-"""How long before its end a session token is told to renew. Source: docs/protocol.md."""
-CLOSE_S: Final = 1.5
-"""How long a peer has to answer our close frame."""
 PACE_S: Final = 0.005
 """How often to look whether a peer has read what it caused."""
 
@@ -128,15 +125,9 @@ class Visit:
         self._under_way: set[asyncio.Task[None]] = set()
         # In one step with the checks of the limits: nothing awaits between.
         sessions.connections.add(self.connection)
-        self._joined = {
-            "protocol": 1,
-            "server": __version__,
-            "created": created,
-            "requested_session_id": join.session_id,
-            "reason": reason,
-            "limits": {"message_bytes": config.limit_message_bytes},
-            "expires_at": sessions.now_ms() + int(sessions.rules.ttl_s * 1000),
-        }
+        self._joined = welcome(
+            sessions, config, join.session_id, created=created, reason=reason
+        )
 
     async def run(self) -> None:
         """Join, read until the end, leave."""
@@ -144,7 +135,7 @@ class Visit:
         event = "dropped"
         try:
             live.join(connection, self._after, self._epoch, self._joined)
-            trail(self._sessions, connection, "joined")
+            self._trail("joined")
             self._watch_token()
             if self._after is not None:
                 self._do(self._catch_up(self._after))
@@ -165,7 +156,7 @@ class Visit:
             self._sessions.connections.remove(connection)
             live.leave(connection, event)
             self._sessions.left(live, connection)
-            trail(self._sessions, connection, event)
+            self._trail(event)
             connection.changed.set()
         await self._part()
 
@@ -347,12 +338,12 @@ class Visit:
         """Tell of the token's end in time, and close when it has come."""
         for timer in self._timers:
             timer.cancel()
-        claims, token_left_s = self._credential.claims, self._parts.token_left_s
-        self._timers = [Alarm(lambda: token_left_s(claims), self._expired)]
-        if claims.kind == "session":
-            left_s = token_left_s(claims)
-            warn_s = EXPIRING_S if left_s > EXPIRING_S else left_s / 2
-            self._timers.append(Alarm(lambda: token_left_s(claims) - warn_s, self._expiring))
+        self._timers = token_end.watch(
+            self._credential.claims,
+            self._parts.token_left_s,
+            expiring=self._expiring,
+            expired=self._expired,
+        )
 
     def _expiring(self) -> None:
         expires_at_ms = self._sessions.clock.shown_ms(self._credential.claims.expires_at_ms)
@@ -388,6 +379,9 @@ class Visit:
             message["requestId"] = request_id
         self._live.tell_one(self.connection, encode(message))
 
+    def _trail(self, event: str) -> None:
+        trail.note(self._sessions.store, self._sessions.now_ms(), self.connection, event)
+
     async def _part(self) -> None:
         """End the socket: answer the peer's close frame, or wait for it to answer ours."""
         outbox = self.connection.outbox
@@ -402,21 +396,6 @@ def _account(live: LiveSession, claims: Claims) -> str:
     """Return whose limits a connection counts for, "" where no user's."""
     lent = live.row.is_call or claims.kind in ("service", "session")
     return live.row.account if lent else claims.user
-
-
-def trail(sessions: Sessions, connection: Connection, event: str) -> None:
-    """Note that somebody joined, left or dropped, for the owner to read."""
-    details: dict[str, Any] = {
-        "connection_id": connection.connection_id,
-        "role": connection.role,
-        "user": connection.user,
-        "device": connection.device,
-        "device_id": connection.device_id,
-    }
-    if event != "joined":
-        details["code"] = connection.close_code
-        details["reason"] = connection.close_reason
-    sessions.store.trail(connection.session_id, sessions.now_ms(), event, encode(details))
 
 
 def _request_id(parsed: Any, message: Message) -> str | None:

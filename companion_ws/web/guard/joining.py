@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from aiohttp import web
 
+from companion_ws import __version__
 from companion_ws.access.tokens import Claims
 from companion_ws.config import Config
 from companion_ws.core.errors import (
@@ -18,7 +19,8 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import MAX_INTEGER
 from companion_ws.core.text import label
 from companion_ws.sessions.connections import Connections
-from companion_ws.web.api.shapes import ABSENT
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.guard.parsing import ABSENT
 
 ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
@@ -134,3 +136,23 @@ def check_room(
     most = config.limit_connections_per_user
     if owner and most and connections.count_of_owner(owner) >= most:
         raise TooManyConnections(f"This user has {most} connections, which is the limit.")
+
+
+def welcome(
+    sessions: Sessions,
+    config: Config,
+    requested_session_id: str | None,
+    *,
+    created: bool,
+    reason: str | None,
+) -> dict[str, Any]:
+    """Return what `session_joined` says beside the session itself."""
+    return {
+        "protocol": 1,
+        "server": __version__,
+        "created": created,
+        "requested_session_id": requested_session_id,
+        "reason": reason,
+        "limits": {"message_bytes": config.limit_message_bytes},
+        "expires_at": sessions.now_ms() + int(sessions.rules.ttl_s * 1000),
+    }
