@@ -76,11 +76,9 @@ class Pattern:
         """
         work = 0
         here: dict[int, None] = {}
-        for at in range(len(text) + 1):
+        for at, sign in enumerate(text):
             if self._enter(here, self._first, text, at):
                 return True
-            if at == len(text):
-                break
             work += len(here)
             if work > MAX_WORK:
                 raise TooLong
@@ -89,12 +87,12 @@ class Pattern:
                 step = self._steps[step_id]
                 if (
                     step.test is not None
-                    and step.test(text[at])
+                    and step.test(sign)
                     and self._enter(after, step.ways[0], text, at + 1)
                 ):
                     return True
             here = after
-        return False
+        return self._enter(here, self._first, text, len(text))
 
     def _enter(self, walk: dict[int, None], first: int, text: str, at: int) -> bool:
         """Note a step and all it leads to without a character; whether the end is among them."""

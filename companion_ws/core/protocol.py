@@ -59,11 +59,9 @@ def parse(text: str | bytes) -> Json:
         value = _decoder.decode(raw)
     except UnicodeEncodeError:
         raise InvalidMessage("The text holds a lone surrogate; send valid Unicode.") from None
-    except UnicodeDecodeError:
-        raise InvalidMessage("This is not valid UTF-8.") from None
     except RecursionError:
         raise InvalidMessage(f"The JSON nests deeper than {MAX_DEPTH} levels.") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # The latter by old releases.
         if _SURROGATE.search(raw):
             raise InvalidMessage("The JSON holds a lone surrogate; send valid Unicode.") from None
         raise InvalidMessage(f"This is not valid JSON: {error}.") from None

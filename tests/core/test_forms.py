@@ -54,6 +54,11 @@ GOOD: list[tuple[Any, Any]] = [
     ({"type": "object", "properties": {"zip": {"type": "string"}}, "required": ["zip"]}, {"zip": "80202"}),
     ({"type": ["string", "null"]}, None),
     ({"type": ["string", "integer"]}, 5),
+    ({"type": "array", "items": {"type": "string"}}, ["a", "b"]),
+    ({"type": "array", "items": {"type": "object"}}, [{"what": "lies deeper than a form shows"}]),
+    ({"enum": [["a", 1], {"b": [2]}]}, ["a", 1]),
+    ({"enum": [["a", 1], {"b": [2]}]}, {"b": [2]}),
+    ({"type": "object", "properties": {"box": {"type": "object"}}}, {"box": {"any": "thing"}}),
     ({}, {"any": "thing"}),
     ("no schema at all", 1),
 ]
@@ -82,6 +87,8 @@ BAD: list[tuple[Any, Any]] = [
     ({"type": "boolean"}, 1),
     ({"enum": ["a", "b"]}, "c"),
     ({"enum": [1]}, True),
+    ({"enum": [["a", 1], {"b": [2]}]}, ["a", True]),
+    ({"enum": [["a", 1], {"b": [2]}]}, {"b": [3]}),
     ({"oneOf": [{"const": "a"}, {"const": "b"}]}, "A"),
     ({"type": "array", "items": {"enum": ["a", "b"]}}, ["c"]),
     ({"type": "array", "items": {"enum": ["a"]}}, "a"),
@@ -116,6 +123,7 @@ def test_what_is_required_has_to_be_there_and_what_is_not_may_be_missing_or_null
     assert fault_in({"properties": {}}, '{"status": "submitted"}') == "values is an object."
     closed = {"properties": {"x": {}}, "additionalProperties": False}
     assert fault_in(closed, '{"status": "submitted", "values": {"y": 1}}') == "y is no field of the form."
+    assert fault_in(closed, '{"status": "submitted", "values": {"x": 1}}') is None
 
 
 @pytest.mark.parametrize("result", ["no JSON", "[]", '"text"', '{"status": "declined"}', "{}"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from companion_ws.core.view import News, View
+from companion_ws.core.view import MAX_CALLS, News, View
 
 
 def joined(**changes: Any) -> dict[str, Any]:
@@ -102,3 +102,26 @@ def test_presence_follows_who_comes_and_goes() -> None:
     view.meet({"type": "presence", "event": "dropped", **entry})
     view.meet({"type": "presence", "event": "left", "connection_id": "nobody"})
     assert list(view.presence) == ["c1"]
+
+
+def called(number: int) -> dict[str, Any]:
+    call = {"tool_name": "ask", "tool_call_id": f"t{number}", "parameters": {}}
+    return {"type": "client_tool_call", "seq": 5 + number, "client_tool_call": call}
+
+
+def test_calls_are_remembered_the_open_ones_of_the_join_included() -> None:
+    view = View()
+    view.join(joined(open_calls=[called(0)]))
+    view.take(called(1))
+
+    assert list(view.calls) == ["t0", "t1"]
+    assert view.calls["t1"] == called(1)
+
+
+def test_the_oldest_call_is_forgotten_first() -> None:
+    view = View()
+    view.join(joined())
+    for number in range(1, MAX_CALLS + 2):
+        view.take(called(number))
+
+    assert list(view.calls) == [f"t{number}" for number in range(2, MAX_CALLS + 2)]

@@ -158,8 +158,9 @@ class Parser {
     if (!this.#skip("{")) return this.#hex(4)
     let text = ""
     for (let sign = this.#take(); sign !== "}"; sign = this.#take()) text += sign
-    if (!/^[0-9a-fA-F]{1,6}$/.test(text)) throw new Unsupported("a character's number is none")
-    return parseInt(text, 16)
+    const code = /^[0-9a-fA-F]{1,6}$/.test(text) ? parseInt(text, 16) : Infinity
+    if (code > 0x10ffff) throw new Unsupported("a character's number is none")
+    return code
   }
 
   #property(isNot) {
