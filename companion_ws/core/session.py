@@ -611,9 +611,7 @@ def _result(
 
 
 def _parameters_of(call: Call) -> dict[str, Any]:
-    """Return what an open call asks."""
-    if not call.body:
-        return {}
+    """Return what an open question asks."""
     parameters: dict[str, Any] = msgspec.json.decode(call.body)["client_tool_call"]["parameters"]
     return parameters
 
