@@ -219,7 +219,7 @@ export class CompanionClient {
     const question = canonical([toolName, parameters])
     const known = this.#calls.get(toolCallId)
     if (known && known.question !== question) {
-      return refused(new CompanionError("tool_call_reused", `${toolCallId} is another question's.`))
+      return refused(new CompanionError("tool_call_reused", `${toolCallId} already belongs to another question.`))
     }
     if (known) return known.promise
     const call = { tool_name: toolName, tool_call_id: toolCallId, parameters, timeout_ms: timeoutMs }
@@ -249,10 +249,10 @@ export class CompanionClient {
     if (this.#ended) return refused(this.#ended)
     const { requestId = newId() } = command
     if (typeof requestId !== "string" || requestId === "" || requestId.length > 128) {
-      return refused(new CompanionError("invalid_message", "requestId is text of 1 to 128 characters."))
+      return refused(new CompanionError("invalid_message", "requestId must be a string of 1 to 128 characters."))
     }
     if (this.#answers.has(requestId)) {
-      return refused(new CompanionError("invalid_message", `requestId ${requestId} is under way already.`))
+      return refused(new CompanionError("invalid_message", `requestId ${requestId} is already waiting for its answer.`))
     }
     const promise = handled(new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#giveUp(requestId), this.#answerWithinMs)
@@ -359,7 +359,7 @@ export class CompanionClient {
     }, timeoutMs)
     try {
       while (!holds(this)) {
-        if (isLate) throw new Error(`It did not come within ${timeoutMs} ms.`)
+        if (isLate) throw new Error(`The condition did not hold within ${timeoutMs} ms.`)
         if (this.#ended) throw this.#ended
         await new Promise((resolve) => this.#waiters.add(resolve))
       }
@@ -420,7 +420,7 @@ export class CompanionClient {
   }
 
   async #missed(position, after) {
-    const gone = new CompanionError("slow_consumer", "The log no longer has what this reader has not read.")
+    const gone = new CompanionError("slow_consumer", "The log no longer has the records this reader has not read yet.")
     if (position < this.#snapshotAt) throw gone
     const limit = Math.min(this.#keptFrom - position, PAGE)
     const { records } = await this.http("GET", `/sessions/${this.sessionId}/records?after=${after}&limit=${limit}`)
@@ -534,7 +534,7 @@ function errorOf({ type, code, message, requestId, session_id: session, timestam
 }
 
 function overdue(withinMs) {
-  const text = `Nothing answered within ${withinMs} ms. It is not known to be stored; the same requestId settles it.`
+  const text = `No answer within ${withinMs} ms. The command may or may not be stored; send it again with the same requestId to find out.`
   return new CompanionError("unavailable", text)
 }
 

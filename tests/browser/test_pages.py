@@ -456,7 +456,7 @@ async def test_a_device_that_leaves_keeps_the_keyboard_on_its_row(world: World) 
     await remove.focus()
 
     await phone.context.close()
-    await expect(desk.get_by_text("last here")).to_be_visible()
+    await expect(desk.get_by_text("last seen")).to_be_visible()
     await expect(remove).to_be_focused()
 
 

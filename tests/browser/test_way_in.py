@@ -210,9 +210,9 @@ async def test_who_slept_too_long_reads_what_is_true_and_keeps_the_tap(world: Wo
     late = await world.page(**PIXEL, storage_state=state)
     await late.goto(f"{world.server.url}/ui?session_id={agent.session_id}")
     alert = late.get_by_role("alert")
-    await expect(alert.get_by_role("heading")).to_have_text("This screen’s access has run out")
+    await expect(alert.get_by_role("heading")).to_have_text("This screen’s access has expired")
     await expect(alert).to_contain_text("What you tapped is kept")
-    assert await late.get_by_text("Nothing happened for a while").count() == 0
+    assert await late.get_by_text("not been used for a while").count() == 0
     way = alert.get_by_role("link")
     await expect(way).to_have_count(1)
 

@@ -250,7 +250,7 @@ async def test_webkit_counts_a_double_and_a_triple_tap_once(
     await agent.hears(lambda message: message.get("text") == "Alpha")
 
     await agent.update("done", {})
-    assert not await phone.run("return document.body.innerText.includes('changed meanwhile')")
+    assert not await phone.run("return document.body.innerText.includes('in the meantime')")
     for kind in ("client_tool_result", "state_updated"):
         assert len(agent.heard(kind)) == 1, kind
     said = [message["text"] for message in agent.heard("user_message")]

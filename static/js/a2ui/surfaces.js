@@ -49,7 +49,7 @@ export class Surfaces {
     const problems = new Set()
     const unchecked = new Set()
     const made = new Set()
-    if (messages.length === 0) problems.add("Its ui holds no A2UI messages.")
+    if (messages.length === 0) problems.add("Its ui contains no A2UI messages.")
     for (const message of messages) {
       const known = this.#surfaces
       this.#surfaces = reduce(known, message, (problem) => problems.add(problem))

@@ -37,7 +37,7 @@ export function signInForm(onToken, reason = "") {
   return h("section", { class: "sign-in" },
     h("h1", {}, "Sign in"),
     reason ? h("p", { class: "note", role: "alert" }, reason) : null,
-    h("p", {}, "Open the link the server printed when it started, or ask it for another:"),
+    h("p", {}, "Open the link that the server printed when it started, or get a new one:"),
     command("companion-ws open"),
     h("form", { class: "form", on: { submit } },
       h("div", { class: "field" }, h("label", { for: "token" }, "Or paste a token"), box),

@@ -70,7 +70,7 @@ class CompanionPairing extends HTMLElement {
       h("div", { class: "plate" }, this.qr),
       h("div", { class: "ways" },
         h("section", {}, h("h2", {}, "Scan with the phone’s camera"),
-          h("p", { class: "muted" }, "The screen opens by itself. Nothing to install, no account.")),
+          h("p", { class: "muted" }, "The screen opens automatically. There is nothing to install and no account to create.")),
         h("section", {}, h("h2", {}, "Or type the code"),
           h("p", {}, "Go to ", this.host, " and enter"),
           this.code, h("p", {}, this.left), this.others),
@@ -91,7 +91,7 @@ class CompanionPairing extends HTMLElement {
     this.host.textContent = opened.code_url.replace(/^https?:\/\//, "")
     const others = (opened.other_code_urls ?? []).map((url) => url.replace(/^https?:\/\//, ""))
     this.others.hidden = others.length === 0
-    this.others.textContent = `Not reachable? This computer may also be at ${others.join(", ")}`
+    this.others.textContent = `If that address does not work, try ${others.join(", ")}`
     this.link.href = opened.url
     fillIn(this.copying, copyButton(opened.url, "Copy link"))
     fillIn(this.fault)
@@ -120,7 +120,7 @@ class CompanionPairing extends HTMLElement {
     if (!this.#opened) return
     const { url_expires_at: urlEnd, code_expires_at: codeEnd } = this.#opened
     const serverNow = serverClock.nowMs
-    this.left.textContent = `Valid for ${countdown(codeEnd - serverNow)}, then replaced by itself`
+    this.left.textContent = `Valid for ${countdown(codeEnd - serverNow)}, then replaced automatically`
     const isHidden = document.visibilityState === "hidden"
     if (!isHidden && Math.min(urlEnd, codeEnd) - serverNow < RENEW_BEFORE_MS && this.#mayRenew) this.renew()
   }
@@ -135,6 +135,6 @@ function howToReach(port) {
   const text = port && port !== "8000" ? `companion-ws --lan --port ${port}` : "companion-ws --lan"
   return h("section", { class: "remark" },
     h("h2", {}, "A phone cannot reach this address"),
-    h("p", {}, "The server listens on this computer alone. Stop it and start it so that phones in the same network reach it:"),
+    h("p", {}, "The server listens only on this computer. Restart it like this so that phones on the same network can reach it:"),
     command(text))
 }

@@ -366,7 +366,7 @@ export class Connection {
   #refuseTooLarge(entry) {
     const text = JSON.stringify(entry.command)
     if (!this.#isTooLarge(text)) return false
-    const message = `This message has ${sizeOf(text)} bytes; the server takes ${this.#limitBytes}.`
+    const message = `This message is ${sizeOf(text)} bytes; the server accepts at most ${this.#limitBytes}.`
     this.#drop(entry, { type: "error", code: "body_too_large", message, requestId: entry.command.requestId })
     return true
   }

@@ -100,7 +100,7 @@ async function refresh() {
   } catch (error) {
     if (mine !== asked) return undefined
     if ([401, 403].includes(error.status)) return askForToken("The inspector needs an admin token.")
-    page.fault.textContent = error.status === 404 ? "Admin pages answer on this machine only." : "The server cannot be reached. Trying again…"
+    page.fault.textContent = error.status === 404 ? "Admin pages are available only on the server’s own machine." : "The server cannot be reached. Trying again…"
   }
   timer = setTimeout(refresh, REFRESH_MS)
   return undefined
@@ -286,7 +286,7 @@ class Watch {
   }
 
   async #end() {
-    if (!(await confirmed("End this session?", "Everybody is disconnected.", "End session", { danger: true }))) return
+    if (!(await confirmed("End this session?", "Everyone will be disconnected.", "End session", { danger: true }))) return
     await ask("DELETE", `sessions/${this.id}`, { token })
     refresh()
   }
@@ -314,6 +314,6 @@ class Watch {
   }
 }
 
-const found = await signIn().catch(() => askForToken("This sign-in link was used already or is too old."))
+const found = await signIn().catch(() => askForToken("This sign-in link has already been used or has expired."))
 if (found) begin(found)
 else if (found === null) askForToken()

@@ -15,7 +15,7 @@ let timer = null
 let devices = []
 
 const found = await signIn().catch((error) => {
-  const reason = error.status ? "This sign-in link was used already or is too old." : error.message
+  const reason = error.status ? "This sign-in link has already been used or has expired." : error.message
   fillIn(root, signInForm(begin, reason))
 })
 if (found) begin(found)
@@ -27,7 +27,7 @@ function begin(given) {
     list: h("ul", { class: "sessions" }),
     empty: h("div", { class: "empty", hidden: true },
       h("h2", {}, "No session yet"),
-      h("p", { class: "muted" }, "An agent that connects opens one by itself. Or make one here and pair a phone.")),
+      h("p", { class: "muted" }, "An agent opens one when it connects. You can also create one here and pair a phone.")),
     fault: h("p", { class: "note", role: "alert" }),
   }
   fillIn(root,
@@ -117,7 +117,7 @@ function endedRow(session, node, name, isOpen) {
 
 async function erase(session) {
   const name = session.title || session.session_id
-  const text = "What is kept of it is deleted for good."
+  const text = "Everything stored about it will be deleted. This cannot be undone."
   if (!(await confirmed(`Erase “${name}”?`, text, "Erase", { danger: true }))) return
   await attempt(() => ask("DELETE", `sessions/${session.session_id}?erase=1`, { token }))
 }
@@ -134,7 +134,7 @@ function deviceRow(device) {
   return h("li", {},
     h("i", { class: "dot", "aria-hidden": "true" }),
     h("span", { class: "device-name" }, device.device || "A screen"),
-    h("span", { class: "muted" }, `last here ${ago(device.last_active_at)}`),
+    h("span", { class: "muted" }, `last seen ${ago(device.last_active_at)}`),
     h("button", { type: "button", class: "quiet danger", "aria-label": `Remove ${device.device}`, on: { click: async () => {
       await attempt(() => ask("DELETE", `sessions/${device.session_id}/devices/${device.device_id}`, { token }))
     } } }, "Remove"))
@@ -167,7 +167,7 @@ async function download(session) {
 
 async function end(session) {
   const name = session.title || session.session_id
-  const text = "Everybody is disconnected. What was said and shown stays readable for you until it is deleted."
+  const text = "Everyone will be disconnected. You can still read what was said and shown until it is deleted."
   if (!(await confirmed(`End “${name}”?`, text, "End session", { danger: true }))) return
   await attempt(() => ask("DELETE", `sessions/${session.session_id}`, { token }))
 }

@@ -27,7 +27,7 @@ function begin(token) {
     title: h("h1", {}, "Pair a phone"),
     joined: h("div", { role: "status", class: "joined" }),
     list: h("ul", { class: "devices" }),
-    empty: h("p", { class: "muted" }, "No phone yet. It appears here the moment it joins."),
+    empty: h("p", { class: "muted" }, "No phone yet. Phones appear here as soon as they join."),
   }
   fillIn(root,
     h("div", { class: "page-head" }, page.title,
@@ -83,7 +83,7 @@ function welcome(who, token, page) {
 
 async function undo(deviceId, token, page) {
   await ask("DELETE", `sessions/${sessionId}/devices/${deviceId}`, { token })
-  if (deviceId === newest) fillIn(page.joined, icon("close"), "Removed. That phone has no access any more.")
+  if (deviceId === newest) fillIn(page.joined, icon("close"), "Removed. That phone no longer has access.")
   devices = devices.filter((device) => device.device_id !== deviceId)
   paint(token, page)
 }
@@ -120,7 +120,7 @@ function paint(token, page) {
 
 function row(device, token, page) {
   const key = device.device_id ?? device.connection_id
-  const state = device.isHere ? "here now" : `last here ${ago(device.last_active_at)}`
+  const state = device.isHere ? "here now" : `last seen ${ago(device.last_active_at)}`
   // The row stays the same one: a keyboard or a finger may be on its button.
   const node = rows.get(key) ?? h("li", {},
     h("i", { class: "dot", "aria-hidden": "true" }),
