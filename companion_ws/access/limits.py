@@ -30,7 +30,9 @@ MAX_SOURCES: Final = 10_000
 
 
 class Rate:
-    """A token bucket for one connection: `per_s` for ever, `burst` at once; 0 per second: no limit."""
+    """A token bucket for one connection: `per_s` at length, `burst` at once; 0 per second: no limit."""
+
+    __slots__ = ("_at_s", "_burst", "_clock", "_left", "_per_s", "_refusals")
 
     def __init__(
         self, per_s: float, burst: float, *, clock: Callable[[], float] = time.monotonic
@@ -40,7 +42,8 @@ class Rate:
         self._clock = clock
         self._left = self._burst
         self._at_s = clock()
-        self._refusals: deque[float] = deque(maxlen=MAX_REFUSALS + 1)
+        self._refusals: deque[float] | None = None
+        """Made at the first one: hardly any connection is ever refused, and each has two rates."""
 
     def retry_after_ms(self) -> int | None:
         """Take one message; return None, or how long to wait if it is refused."""
@@ -53,13 +56,16 @@ class Rate:
         if self._left >= 1 - EPSILON:
             self._left -= 1
             return None
+        if self._refusals is None:
+            self._refusals = deque(maxlen=MAX_REFUSALS + 1)
         self._refusals.append(now_s)
         return math.ceil(min((1 - self._left) / self._per_s, DAY_S) * 1000)
 
     def is_ignored(self) -> bool:
         """Whether more than 100 refusals fell into 10 s: the connection is closed 4429."""
         return (
-            len(self._refusals) > MAX_REFUSALS
+            self._refusals is not None
+            and len(self._refusals) > MAX_REFUSALS
             and self._clock() - self._refusals[0] <= REFUSALS_WINDOW_S
         )
 

@@ -63,6 +63,7 @@ async def accept(request: web.Request, subprotocol: str, limit_bytes: int) -> We
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("The peer went before the handshake was answered.")
+    response.headers.clear()  # They have been sent, and would be held as long as the socket.
     early = _Early()
     request.protocol.set_parser(cast(Any, early))
     return WebSocket(transport, limit_bytes, response, bytes(early.data))
