@@ -13,9 +13,10 @@ import pytest
 from companion_ws import Config, create_app
 from companion_ws.app import ROUTES
 from companion_ws.core import protocol
+from companion_ws.core.commands import COMMANDS, RECORDS, TOLD
 from companion_ws.core.errors import ERRORS
 from companion_ws.metrics import Metrics
-from companion_ws.web.docs.documents import RECORDS, TOLD, asyncapi, openapi
+from companion_ws.web.docs.documents import asyncapi, openapi
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -52,7 +53,7 @@ def test_every_json_example_is_a_message_of_the_protocol(block: str) -> None:
 def test_every_command_record_and_message_is_documented() -> None:
     page = text_of("docs/protocol.md")
 
-    missing = [name for name in {*protocol.COMMANDS, *RECORDS, *TOLD} if f"`{name}" not in page]
+    missing = [name for name in {*COMMANDS, *RECORDS, *TOLD} if f"`{name}" not in page]
     assert missing == []
 
 
@@ -123,7 +124,7 @@ def test_the_asyncapi_document_names_every_command_and_record() -> None:
     document = asyncapi("http://127.0.0.1:8000")
 
     names = {message["name"] for message in document["components"]["messages"].values()}
-    assert {*protocol.COMMANDS, *RECORDS, *TOLD} == names
+    assert {*COMMANDS, *RECORDS, *TOLD} == names
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])

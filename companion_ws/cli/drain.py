@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from companion_ws.core import protocol
+from companion_ws.core import commands, protocol
 from companion_ws.core.errors import CompanionError
 
 SETTLE_S: Final = 10.0
@@ -46,7 +46,7 @@ class Ending:
             if request_id is not None:
                 self._unanswered.add(request_id)
             command, _ = protocol.decode(message)
-            if isinstance(command, protocol.ClientToolCall):
+            if isinstance(command, commands.ClientToolCall):
                 call = command.client_tool_call
                 if call.expects_response:
                     self._calls[call.tool_call_id] = None

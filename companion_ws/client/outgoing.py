@@ -27,6 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from companion_ws.core import protocol
+from companion_ws.core.commands import COMMANDS, Relayed
 from companion_ws.core.errors import (
     ERRORS,
     BodyTooLarge,
@@ -52,11 +53,11 @@ UNAVAILABLE_S: Final = 30.0
 CALL_TIMEOUT_S: Final = 18.0
 """What a server gives a tool call that names no time of its own."""
 
-_PASSED: Final = frozenset(
-    {"screen", "rendered", "screen_command", "user_activity", "pairing_answer"}
+_UNANSWERED: Final = frozenset(
+    name for name, kind in COMMANDS.items() if kind.fate in ("passed", "unanswered")
 )
 _RELAYED: Final = frozenset(
-    kind for kind, command in protocol.COMMANDS.items() if issubclass(command, protocol.Relayed)
+    name for name, kind in COMMANDS.items() if issubclass(kind, Relayed)
 )
 """What a server with `--no-transcripts` passes on, and any other records."""
 
@@ -279,7 +280,7 @@ class Outgoing:
 
     def wrote(self, command: Command) -> None:
         """Take note that a command is on its way."""
-        if command.type in _PASSED:
+        if command.type in _UNANSWERED:
             self._settle(command, None)
         elif command.type in _RELAYED:
             if self._records_relayed is None:

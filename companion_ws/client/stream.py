@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import aiohttp
 
+from companion_ws.core.commands import COMMANDS
 from companion_ws.core.errors import ERRORS
 
 SILENCE_S: Final = 20.0
 """A server says every ten seconds that it lives."""
 _STREAMED: Final = ("after", "epoch", "role", "device", "tools")
-_UNORDERED: Final = frozenset({"ping", "token_renew", "pairing_answer"})
+_UNORDERED: Final = frozenset(name for name, kind in COMMANDS.items() if kind.by_entrance)
 """What has no place in the order of what is said."""
 
 

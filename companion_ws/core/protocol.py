@@ -16,31 +16,22 @@ import json
 import re
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
+from companion_ws.core.commands import COMMANDS, Command, Json, Relayed
 from companion_ws.core.errors import CompanionError, InvalidMessage, UnknownType
 
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53 - 1
 MAX_REQUEST_ID: Final = 128
-MIN_TIMEOUT_MS: Final = 1_000
-MAX_TIMEOUT_MS: Final = 120_000
-DEFAULT_TIMEOUT_MS: Final = 18_000
-"""Below the 20 s after which ElevenLabs gives up on a client tool."""
-
-Json = Any
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Key = Annotated[str, Meta(min_length=1, max_length=256)]
-"""Of the state. Source: docs/operations.md."""
-Kinds = dict[str, type]
-Revision = Annotated[int, Meta(ge=0)]
 
 _DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_DIGITS: Final = b"0" * 16
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_RESERVED: Final = frozenset({"type", "requestId", "session_id", "timestamp"})
 _decoder: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder()
 
@@ -84,305 +75,6 @@ def _check(value: Json, depth: int) -> None:
         raise InvalidMessage(f"The JSON nests deeper than {MAX_DEPTH} levels.")
     for child in children:
         _check(child, depth + 1)
-
-
-# Commands: what a client may ask. One struct each; the AsyncAPI document is made from them.
-
-
-class Command(Struct, frozen=True, kw_only=True):
-    """A request to a session."""
-
-    type: ClassVar[str]
-    roles: ClassVar[frozenset[str]] = frozenset({"agent", "ui"})
-    """Which roles may send it."""
-
-
-class ContextualUpdate(Command, frozen=True, kw_only=True):
-    """Something the other side should know; screens show it as a card."""
-
-    type = "contextual_update"
-
-    text: str
-    data: Json | UnsetType = UNSET
-    labels: dict[str, str] | None = None
-    """What keys of `data` are called on the screen."""
-    ui: dict[str, Json] | None = None
-    context_id: Name | None = None
-    locked: bool | None = None
-    """Agents alone: true closes the choice that the card of this `context_id` offers."""
-
-
-class StateUpdate(Command, frozen=True, kw_only=True):
-    """Set a key; `if_revision` 0 means only if it is absent."""
-
-    type = "state_update"
-
-    key: Key
-    value: Json
-    if_revision: Revision | None = None
-
-
-class StateDelete(Command, frozen=True, kw_only=True):
-    """Remove a key."""
-
-    type = "state_delete"
-
-    key: Key
-    if_revision: Revision | None = None
-
-
-class StateGet(Command, frozen=True, kw_only=True):
-    """Ask for the state, or for one key of it; answered to the sender alone."""
-
-    type = "state_get"
-    roles = frozenset({"agent", "ui", "observer"})
-
-    key: Annotated[str, Meta(max_length=256)] | None = None
-
-
-class ToolCall(Struct, frozen=True, kw_only=True):
-    """What ElevenLabs nests under `client_tool_call`."""
-
-    tool_name: Name
-    tool_call_id: Name
-    parameters: dict[str, Json] = msgspec.field(default_factory=dict)
-    expects_response: bool = True
-    timeout_ms: Annotated[int, Meta(ge=MIN_TIMEOUT_MS, le=MAX_TIMEOUT_MS)] = DEFAULT_TIMEOUT_MS
-
-
-class ClientToolCall(Command, frozen=True, kw_only=True):
-    """The agent calls a tool: a server tool, or a question to the screens."""
-
-    type = "client_tool_call"
-    roles = frozenset({"agent"})
-
-    client_tool_call: ToolCall
-
-
-class ClientToolResult(Command, frozen=True, kw_only=True):
-    """A screen's answer; the first one wins. `result` is a string, usually JSON text."""
-
-    type = "client_tool_result"
-    roles = frozenset({"ui"})
-
-    tool_call_id: Name
-    result: str
-    is_error: bool = False
-
-
-class ClientToolCancel(Command, frozen=True, kw_only=True):
-    """The agent withdraws a call."""
-
-    type = "client_tool_cancel"
-    roles = frozenset({"agent"})
-
-    tool_call_id: Name
-
-
-class UserMessage(Command, frozen=True, kw_only=True):
-    """What the person says by other means than voice; an adapter makes a turn of it."""
-
-    type = "user_message"
-
-    text: str
-    in_reply_to: Name | None = None
-
-
-class UiAction(Command, frozen=True, kw_only=True):
-    """A button of a card that is no tool call."""
-
-    type = "ui_action"
-    roles = frozenset({"ui"})
-
-    action_id: Name
-    surface_id: Name
-    name: Name
-    context: Json | UnsetType = UNSET
-
-
-class Screen(Command, frozen=True, kw_only=True):
-    """What this screen shows and what is chosen, in a few words for the agent."""
-
-    type = "screen"
-    roles = frozenset({"ui"})
-
-    text: Annotated[str, Meta(max_length=500)]
-
-
-class Rendered(Command, frozen=True, kw_only=True):
-    """This screen has painted the record `of_seq`; `problem` says what of it could not be shown."""
-
-    type = "rendered"
-    roles = frozenset({"ui"})
-
-    of_seq: Annotated[int, Meta(ge=1)]
-    problem: Annotated[str, Meta(max_length=500)] | None = None
-
-
-class ScreenCommand(Command, frozen=True, kw_only=True):
-    """The agent moves a screen's attention."""
-
-    type = "screen_command"
-    roles = frozenset({"agent"})
-
-    name: Literal["toast", "highlight", "scroll_to", "navigate"]
-    target: str | None = None
-    text: str | None = None
-
-
-class UserActivity(Command, frozen=True, kw_only=True):
-    """The person is busy on the screen; the agent may hold back."""
-
-    type = "user_activity"
-    roles = frozenset({"ui"})
-
-
-class PairingAnswer(Command, frozen=True, kw_only=True):
-    """The owner lets a device in, or not."""
-
-    type = "pairing_answer"
-    roles = frozenset({"agent", "ui", "observer"})
-
-    pairing_id: Name
-    allow: bool
-
-
-class TokenRenew(Command, frozen=True, kw_only=True):
-    """A session token asks for its successor."""
-
-    type = "token_renew"
-    roles = frozenset({"agent", "ui", "observer"})
-
-
-class Ping(Command, frozen=True, kw_only=True):
-    """Answered by `pong`; no activity.
-
-    `resume` says that an `ordered` sender knows what was refused: next it says that again.
-    """
-
-    resume: bool = False
-
-    type = "ping"
-    roles = frozenset({"agent", "ui", "observer"})
-
-
-class Relayed(Command, frozen=True, kw_only=True):
-    """What ElevenLabs tells its client, passed on as it is under its own nested key."""
-
-    roles = frozenset({"agent"})
-    nest: ClassVar[str]
-    required: ClassVar[Kinds]
-
-    @property
-    def payload(self) -> dict[str, Json]:
-        """The nested object."""
-        value: dict[str, Json] = getattr(self, self.nest)
-        return value
-
-
-class UserTranscript(Relayed, frozen=True, kw_only=True):
-    """What the person said."""
-
-    type = "user_transcript"
-    nest = "user_transcription_event"
-    required: ClassVar[Kinds] = {"user_transcript": str}
-    user_transcription_event: dict[str, Json]
-
-
-class AgentResponse(Relayed, frozen=True, kw_only=True):
-    """What the agent says."""
-
-    type = "agent_response"
-    nest = "agent_response_event"
-    required: ClassVar[Kinds] = {"agent_response": str}
-    agent_response_event: dict[str, Json]
-
-
-class AgentResponseCorrection(Relayed, frozen=True, kw_only=True):
-    """What the agent had said when it was interrupted."""
-
-    type = "agent_response_correction"
-    nest = "agent_response_correction_event"
-    required: ClassVar[Kinds] = {
-        "original_agent_response": str,
-        "corrected_agent_response": str,
-    }
-    agent_response_correction_event: dict[str, Json]
-
-
-class Interruption(Relayed, frozen=True, kw_only=True):
-    """The person broke in."""
-
-    type = "interruption"
-    nest = "interruption_event"
-    required: ClassVar[Kinds] = {}
-    interruption_event: dict[str, Json]
-
-
-class AgentToolRequest(Relayed, frozen=True, kw_only=True):
-    """The agent starts a tool somewhere."""
-
-    type = "agent_tool_request"
-    nest = "agent_tool_request"
-    required: ClassVar[Kinds] = {"tool_name": str}
-    agent_tool_request: dict[str, Json]
-
-
-class AgentToolResponse(Relayed, frozen=True, kw_only=True):
-    """A tool of the agent has ended."""
-
-    type = "agent_tool_response"
-    nest = "agent_tool_response"
-    required: ClassVar[Kinds] = {"tool_name": str}
-    agent_tool_response: dict[str, Json]
-
-
-class ConversationInitiationMetadata(Relayed, frozen=True, kw_only=True):
-    """The conversation began; its id is bound to the session."""
-
-    type = "conversation_initiation_metadata"
-    nest = "conversation_initiation_metadata_event"
-    required: ClassVar[Kinds] = {"conversation_id": str}
-    conversation_initiation_metadata_event: dict[str, Json]
-
-
-COMMANDS: Final[dict[str, type[Command]]] = {
-    command.type: command
-    for command in (
-        ContextualUpdate,
-        StateUpdate,
-        StateDelete,
-        StateGet,
-        ClientToolCall,
-        ClientToolResult,
-        ClientToolCancel,
-        UserMessage,
-        UiAction,
-        Screen,
-        Rendered,
-        ScreenCommand,
-        UserActivity,
-        UserTranscript,
-        AgentResponse,
-        AgentResponseCorrection,
-        Interruption,
-        AgentToolRequest,
-        AgentToolResponse,
-        ConversationInitiationMetadata,
-        PairingAnswer,
-        TokenRenew,
-        Ping,
-    )
-}
-"""Every command by its `type`."""
-
-_NESTS: Final = {
-    "client_tool_call": "client_tool_call",
-    "client_tool_result": "client_tool_result",
-    "client_tool_cancel": "client_tool_cancel",
-    **{name: kind.nest for name, kind in COMMANDS.items() if issubclass(kind, Relayed)},
-}
-_RESERVED: Final = frozenset({"type", "requestId", "session_id", "timestamp"})
 
 
 def request_id_of(message: Json) -> str | None:
@@ -435,8 +127,8 @@ def _shown(name: str) -> str:
 
 def _nested(name: str, kind: type[Command], message: dict[str, Json]) -> dict[str, Json]:
     """Bring the two forms ElevenLabs and the guide use to the one its struct has."""
-    nest = _NESTS.get(name)
-    if nest is None:
+    nest = kind.nest
+    if not nest:
         return message
     inner = message.get(nest)
     is_nested_kind = nest in kind.__struct_fields__

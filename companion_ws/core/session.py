@@ -21,7 +21,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from companion_ws.core import protocol
+from companion_ws.core import commands
+from companion_ws.core.commands import EVERYBODY, AnswerCall, Command, EndSession
 from companion_ws.core.errors import (
     Forbidden,
     InvalidMessage,
@@ -35,7 +36,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.forms import fault_in
 from companion_ws.core.phrases import phrase
-from companion_ws.core.protocol import Command, encode
+from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import (
     JOINABLE,
     QUESTION_MS,
@@ -239,31 +240,6 @@ class Reply(Struct, frozen=True):
 
 Decision = Event | Repeat | Transient | Reply
 
-EVERYBODY: Final = frozenset({"agent", "ui", "observer"})
-AGENTS: Final = frozenset({"agent", "observer"})
-SCREENS: Final = frozenset({"ui", "observer"})
-
-
-# Commands of the server itself; no client can send them.
-
-
-class AnswerCall(Command, frozen=True, kw_only=True):
-    """Answer a waiting call: what a server tool returned, or why no screen did."""
-
-    type = "client_tool_result"
-
-    tool_call_id: str
-    result: str
-    is_error: bool = False
-
-
-class EndSession(Command, frozen=True, kw_only=True):
-    """The session is over."""
-
-    type = "session_ended"
-
-    reason: str
-
 
 class DecisionContext(Struct, frozen=True):
     """What a decision may look at besides the session."""
@@ -299,7 +275,7 @@ def _decide(command: Command, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.ContextualUpdate, context: DecisionContext) -> Decision:
+def _(command: commands.ContextualUpdate, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.data is not UNSET:
         fields["data"] = command.data
@@ -337,7 +313,7 @@ def _check_unlocked(key: str, context: DecisionContext) -> None:
 
 
 @_decide.register
-def _(command: protocol.StateUpdate, context: DecisionContext) -> Decision:
+def _(command: commands.StateUpdate, context: DecisionContext) -> Decision:
     session = context.session
     _check_unlocked(command.key, context)
     entry = session.state.get(command.key)
@@ -351,7 +327,7 @@ def _(command: protocol.StateUpdate, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.StateDelete, context: DecisionContext) -> Decision:
+def _(command: commands.StateDelete, context: DecisionContext) -> Decision:
     session = context.session
     _check_unlocked(command.key, context)
     _check_revision(command.key, session.state.get(command.key), command.if_revision)
@@ -359,12 +335,12 @@ def _(command: protocol.StateDelete, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.StateGet, context: DecisionContext) -> Decision:
+def _(command: commands.StateGet, context: DecisionContext) -> Decision:
     return Reply("state_snapshot", {"state": context.session.snapshot(command.key)})
 
 
 @_decide.register
-def _(command: protocol.ClientToolCall, context: DecisionContext) -> Decision:
+def _(command: commands.ClientToolCall, context: DecisionContext) -> Decision:
     asked = command.client_tool_call
     content = content_hash(asked.tool_name, asked.parameters)
     known = context.session.calls.get(asked.tool_call_id)
@@ -402,7 +378,7 @@ def _same_question(tool_name: str, content: bytes, context: DecisionContext) -> 
     return None
 
 
-def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, context: DecisionContext) -> None:
+def _check_open_calls(asked: commands.ToolCall, joins: Call | None, context: DecisionContext) -> None:
     # No `retry_after_ms`: room comes when somebody answers, and a client that waits for it
     # in order could not even cancel.
     limits, at_ms = context.limits, context.at_ms
@@ -425,7 +401,7 @@ def _check_open_calls(asked: protocol.ToolCall, joins: Call | None, context: Dec
 
 
 @_decide.register
-def _(command: protocol.ClientToolResult, context: DecisionContext) -> Decision:
+def _(command: commands.ClientToolResult, context: DecisionContext) -> Decision:
     session = context.session
     call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
@@ -456,7 +432,7 @@ def _(command: protocol.ClientToolResult, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.ClientToolCancel, context: DecisionContext) -> Decision:
+def _(command: commands.ClientToolCancel, context: DecisionContext) -> Decision:
     session = context.session
     call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
@@ -486,7 +462,7 @@ def _(command: AnswerCall, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.UserMessage, context: DecisionContext) -> Decision:
+def _(command: commands.UserMessage, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.in_reply_to is not None:
         fields["in_reply_to"] = command.in_reply_to
@@ -494,7 +470,7 @@ def _(command: protocol.UserMessage, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.UiAction, context: DecisionContext) -> Decision:
+def _(command: commands.UiAction, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {
         "action_id": command.action_id,
         "surface_id": command.surface_id,
@@ -506,35 +482,14 @@ def _(command: protocol.UiAction, context: DecisionContext) -> Decision:
 
 
 @_decide.register
-def _(command: protocol.Screen, context: DecisionContext) -> Decision:
-    return Transient("screen", {"text": command.text}, AGENTS)
+def _(command: commands.Passed, context: DecisionContext) -> Decision:
+    given = {name: getattr(command, name) for name in command.__struct_fields__}
+    fields = {name: value for name, value in given.items() if value is not None}
+    return Transient(command.type, fields, command.to)
 
 
 @_decide.register
-def _(command: protocol.Rendered, context: DecisionContext) -> Decision:
-    body: dict[str, Any] = {"of_seq": command.of_seq}
-    if command.problem is not None:
-        body["problem"] = command.problem
-    return Transient("rendered", body, AGENTS)
-
-
-@_decide.register
-def _(command: protocol.ScreenCommand, context: DecisionContext) -> Decision:
-    fields: dict[str, Any] = {"name": command.name}
-    if command.target is not None:
-        fields["target"] = command.target
-    if command.text is not None:
-        fields["text"] = command.text
-    return Transient("screen_command", fields, SCREENS)
-
-
-@_decide.register
-def _(command: protocol.UserActivity, context: DecisionContext) -> Decision:
-    return Transient("user_activity", {}, EVERYBODY)
-
-
-@_decide.register
-def _(command: protocol.Relayed, context: DecisionContext) -> Decision:
+def _(command: commands.Relayed, context: DecisionContext) -> Decision:
     fields = {command.nest: command.payload}
     if context.limits.transcripts:
         return Event(command.type, fields)
@@ -732,7 +687,7 @@ def replay(session: Session, bodies: list[bytes]) -> Session:
             record["value"] = Raw(encode(record["value"]))
         if "client_tool_call" in record:
             record["client_tool_call"] = msgspec.convert(
-                record["client_tool_call"], protocol.ToolCall
+                record["client_tool_call"], commands.ToolCall
             )
         apply(session, Event(record["type"], record), body, record["timestamp"])
     return session
@@ -810,7 +765,7 @@ def _forget_key(session: Session, key: str) -> None:
 
 def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
     _close_overdue(session, at_ms)
-    asked: protocol.ToolCall = fields["client_tool_call"]
+    asked: commands.ToolCall = fields["client_tool_call"]
     status: Status = "waiting"
     if not asked.expects_response:
         # Nobody waits: a tap on it counts as a late answer.
@@ -924,9 +879,7 @@ _FOLDS: Final[dict[str, Callable[[Session, dict[str, Any], bytes, int], tuple[in
 
 __all__ = [
     "QUESTION_MS",
-    "AnswerCall",
     "DecisionContext",
-    "EndSession",
     "Event",
     "Limits",
     "Repeat",

@@ -23,11 +23,11 @@ import structlog
 from msgspec import Struct
 
 from companion_ws.clock import Clock
-from companion_ws.core import protocol
+from companion_ws.core import commands, protocol
+from companion_ws.core.commands import EVERYBODY, Command
 from companion_ws.core.errors import CompanionError, Unavailable
-from companion_ws.core.protocol import Command, encode
+from companion_ws.core.protocol import encode
 from companion_ws.core.session import (
-    EVERYBODY,
     DecisionContext,
     Event,
     Limits,
@@ -60,11 +60,6 @@ READ_ANEW_S: Final = 0.5
 
 MAX_LATER: Final = 1024
 """How many may wait for a session that is being read anew."""
-
-CHANGES_NOTHING: Final = (
-    protocol.StateGet, protocol.Screen, protocol.Rendered, protocol.ScreenCommand,
-    protocol.UserActivity,
-)
 
 Answer = Callable[[bytes], None]
 Refuse = Callable[[CompanionError], None]
@@ -193,7 +188,7 @@ class LiveSession:
             Unavailable: nothing can be stored at the moment; nothing has changed.
         """
         if self._is_reading_anew or (
-            type(command) is protocol.StateGet
+            type(command) is commands.StateGet
             and connection is not None
             and connection.outbox.is_replaying
         ):
@@ -248,7 +243,7 @@ class LiveSession:
     ) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""
         waiting = self._queue if self._is_reading_anew or connection is None else connection.asked
-        if not isinstance(command, CHANGES_NOTHING) or len(waiting) >= MAX_LATER:
+        if command.fate == "recorded" or len(waiting) >= MAX_LATER:
             raise Unavailable("The session is being read anew; send the same requestId again.")
         tell = _refuser(self, connection, request_id, refuse)
 
@@ -269,7 +264,7 @@ class LiveSession:
     def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
         """Return the seq and type of what a requestId made; of a call also its result."""
         seqs = {known[0]: known[1]}
-        if isinstance(command, protocol.ClientToolCall):
+        if isinstance(command, commands.ClientToolCall):
             call = self.session.calls.get(command.client_tool_call.tool_call_id)
             if call is not None and call.seq == known[0] and call.result_seq is not None:
                 seqs[call.result_seq] = "client_tool_result"

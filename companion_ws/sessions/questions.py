@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
+from companion_ws.core.commands import AnswerCall
 from companion_ws.core.companion_tools import is_companion_ui
 from companion_ws.core.errors import (
     CompanionError,
@@ -21,7 +22,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
-from companion_ws.core.session import AnswerCall, Sender
+from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import Call, unanswerable
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.runs import ToolRunner, patience_s

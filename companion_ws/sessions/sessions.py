@@ -16,6 +16,7 @@ import structlog
 
 from companion_ws.clock import Clock
 from companion_ws.core import protocol
+from companion_ws.core.commands import AnswerCall, Command, EndSession
 from companion_ws.core.errors import (
     CompanionError,
     SessionEnded,
@@ -23,11 +24,8 @@ from companion_ws.core.errors import (
     TooManyConnections,
     Unavailable,
 )
-from companion_ws.core.protocol import Command
 from companion_ws.core.session import (
     SERVER,
-    AnswerCall,
-    EndSession,
     Event,
     Limits,
     Sender,

@@ -20,8 +20,8 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from companion_ws.core.commands import DEFAULT_TIMEOUT_MS
 from companion_ws.core.errors import SessionNotFound
-from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import JOINABLE, Call, status_of
 from companion_ws.database import Database, Statement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from companion_ws.core import protocol
+from companion_ws.core import commands, protocol
 from companion_ws.core.session import (
     Decision,
     DecisionContext,
@@ -37,9 +37,9 @@ class Talk:
         self.bodies: list[bytes] = []
         self.dropped: tuple[int, ...] = ()
 
-    def decide(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Decision:
+    def decide(self, message: dict[str, Any] | commands.Command, role: Any = "agent") -> Decision:
         """Return the decision, having seen that deciding changed nothing."""
-        command = message if isinstance(message, protocol.Command) else protocol.decode(message)[0]
+        command = message if isinstance(message, commands.Command) else protocol.decode(message)[0]
         # Of a session of a thousand keys a copy is slow, and shows nothing new.
         before = copy.deepcopy(self.session) if len(self.session.state) < 50 else self.session
         try:
@@ -56,7 +56,7 @@ class Talk:
         finally:
             assert self.session == before
 
-    def say(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Decision:
+    def say(self, message: dict[str, Any] | commands.Command, role: Any = "agent") -> Decision:
         """Decide and, where it is an event, let it become the next record."""
         decision = self.decide(message, role)
         if isinstance(decision, Event):
@@ -77,7 +77,7 @@ class Talk:
         self.dropped = apply(self.session, event, body, self.now_ms)
         trim(self.session, self.limits)
 
-    def record(self, message: dict[str, Any] | protocol.Command, role: Any = "agent") -> Any:
+    def record(self, message: dict[str, Any] | commands.Command, role: Any = "agent") -> Any:
         """Say something that becomes a record, and return it as the wire shows it."""
         before = len(self.bodies)
         decision = self.say(message, role)

@@ -8,6 +8,14 @@ from typing import Any
 import pytest
 from session_without_server import START_MS, Talk
 
+from companion_ws.core.commands import (
+    AGENTS,
+    COMMANDS,
+    EVERYBODY,
+    SCREENS,
+    AnswerCall,
+    EndSession,
+)
 from companion_ws.core.errors import (
     Forbidden,
     RevisionConflict,
@@ -18,14 +26,8 @@ from companion_ws.core.errors import (
     ToolUnknown,
     TooManyRequests,
 )
-from companion_ws.core.protocol import COMMANDS
 from companion_ws.core.session import (
-    AGENTS,
-    EVERYBODY,
-    SCREENS,
     SERVER,
-    AnswerCall,
-    EndSession,
     Event,
     Limits,
     Repeat,

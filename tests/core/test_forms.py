@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from session_without_server import Talk
 
+from companion_ws.core.commands import AnswerCall
 from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.forms import fault_in
 from companion_ws.core.patterns import MAX_WORK, Pattern, TooLong, Unsupported
-from companion_ws.core.session import AnswerCall
 
 CASES = Path(__file__).parents[1] / "wire" / "patterns" / "cases.json"
 PLAIN = st.recursive(

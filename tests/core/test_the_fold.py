@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from session_without_server import Talk
 
+from companion_ws.core.commands import AnswerCall, EndSession
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import (
     MAX_CARDS,
     MAX_CARDS_BYTES,
-    AnswerCall,
-    EndSession,
     Entry,
     Event,
     Limits,

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 
 from companion_ws.core import errors
-from companion_ws.core.errors import CompanionError, InvalidMessage, RevisionConflict, UnknownType
-from companion_ws.core.protocol import (
-    MAX_DEPTH,
-    MAX_INTEGER,
+from companion_ws.core.commands import (
     ClientToolCall,
     ClientToolResult,
     ContextualUpdate,
     Relayed,
+)
+from companion_ws.core.errors import CompanionError, InvalidMessage, RevisionConflict, UnknownType
+from companion_ws.core.protocol import (
+    MAX_DEPTH,
+    MAX_INTEGER,
     decode,
     encode,
     error_message,

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion_ws.core import protocol
+from companion_ws.core.commands import COMMANDS
 from companion_ws.core.errors import InvalidMessage, UnknownType
-from companion_ws.core.protocol import COMMANDS
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from histories import VirtualLoop, Wire, World
 
-from companion_ws.core import protocol
+from companion_ws.core import commands
 from companion_ws.core.session import SERVER, Limits
 from companion_ws.database import Database
 from companion_ws.files import folder
@@ -102,7 +102,7 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
         live = await world.live(session_id)
         for _ in range(RECORDS):
             live.submit(
-                protocol.ContextualUpdate(text="x" * TEXT_BYTES, context_id="c"), SERVER, None
+                commands.ContextualUpdate(text="x" * TEXT_BYTES, context_id="c"), SERVER, None
             )
         while live.delivered_seq < RECORDS:
             await asyncio.sleep(0.01)

@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from companion_ws.core.session import AnswerCall, Sender
+from companion_ws.core.commands import AnswerCall
+from companion_ws.core.session import Sender
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
 from companion_ws.testing.server import CompanionServer

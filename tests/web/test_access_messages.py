@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from companion_ws.core.protocol import COMMANDS
+from companion_ws.core.commands import COMMANDS
 from companion_ws.testing.server import CompanionServer
 
 BOTH = frozenset({"agent", "ui"})

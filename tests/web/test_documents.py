@@ -18,7 +18,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
-from companion_ws.core import protocol
+from companion_ws.core import commands
 from companion_ws.web.docs import documents as describe
 from companion_ws.web.docs.documents import asyncapi
 from tests.npm import npm_package
@@ -56,7 +56,7 @@ async def test_the_asyncapi_document_resolves_and_describes_each_message(url: st
         for part in reference.removeprefix("#/").split("/"):
             target = target[part]
     assert {m["name"] for n, m in messages.items() if n.startswith("send_")} == set(
-        protocol.COMMANDS
+        commands.COMMANDS
     )
 
 
@@ -84,7 +84,7 @@ async def test_the_readable_page_escapes_and_names_everything(url: str) -> None:
     async with aiohttp.ClientSession() as http, http.get(f"{url}/docs") as answer:
         page = await answer.text()
 
-    assert all(f"<code>{name}</code>" in page for name in protocol.COMMANDS)
+    assert all(f"<code>{name}</code>" in page for name in commands.COMMANDS)
     assert "<script" not in page
 
 

@@ -12,7 +12,7 @@ import pytest
 from running import Running
 
 from companion_ws.app import ROUTES
-from companion_ws.core.protocol import COMMANDS
+from companion_ws.core.commands import COMMANDS
 from companion_ws.web.guard.route import Route
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -23,16 +23,16 @@ from companion_ws import Config, create_app
 from companion_ws.app import ROUTES
 from companion_ws.cli import main
 from companion_ws.core import protocol
+from companion_ws.core.commands import COMMANDS, RECORDS, TOLD
 from companion_ws.core.errors import ERRORS
 from companion_ws.testing.inbox import Inbox
 from companion_ws.testing.server import CompanionServer
-from companion_ws.web.docs.documents import RECORDS, TOLD, asyncapi
+from companion_ws.web.docs.documents import asyncapi
 from companion_ws.web.docs.entries import anchor_of, path_of
 from companion_ws.web.docs.markup import pretty
 from companion_ws.web.docs.page import docs_page
 from companion_ws.web.docs.samples import (
     CALLS,
-    COMES_BACK_AS,
     JOIN,
     KINDS,
     SAID,
@@ -131,7 +131,7 @@ async def test_every_route_command_message_and_error_has_an_entry_of_its_own(
     page = await read(server, http)
 
     wanted = {anchor_of(route) for route in routes_of(server)}
-    wanted |= {f"send-{name}" for name in protocol.COMMANDS}
+    wanted |= {f"send-{name}" for name in COMMANDS}
     wanted |= {f"record-{name}" for name in RECORDS} | {f"told-{name}" for name in TOLD}
     wanted |= {f"error-{code}" for code in ERRORS}
     wanted |= {f"close-{e.close_code}" for e in ERRORS.values() if e.close_code}
@@ -182,11 +182,11 @@ async def test_every_example_of_a_command_decodes(
 ) -> None:
     page = await read(server, http)
 
-    for name, kind in protocol.COMMANDS.items():
+    for name, kind in COMMANDS.items():
         command, request_id = protocol.decode(protocol.parse(page.blocks[f"Example of {name}"]))
         assert isinstance(command, kind)
         assert request_id == "r-1"
-    assert set(SENT) == set(protocol.COMMANDS)
+    assert set(SENT) == set(COMMANDS)
     assert protocol.decode(protocol.parse(page.blocks["A line to type"]))
     assert "\n" not in page.blocks["A line to type"]
 
@@ -219,7 +219,7 @@ async def test_every_example_is_sent_and_answered_as_the_page_says(
         code = (await answer.json())["code"]
     async with http.post(f"{server.url}/pair", json={"code": code, "device": "Pixel 7"}):
         await agent.hears("pairing_request")
-    for name, kind in protocol.COMMANDS.items():
+    for name, kind in COMMANDS.items():
         sender = agent if "agent" in kind.roles and name != "token_renew" else screen
         await sender.socket.send_json({**sent_example(name), "requestId": name})
         if name in ("client_tool_cancel", "pairing_answer"):
@@ -227,7 +227,7 @@ async def test_every_example_is_sent_and_answered_as_the_page_says(
         elif name in TOLD:
             await (screen if sender is agent else agent).hears(name, name)
         else:
-            await sender.hears(COMES_BACK_AS.get(name, name), name)
+            await sender.hears(kind.outcome(), name)
     async with http.delete(one, headers=own):
         await agent.hears("session_ended")
 
@@ -368,5 +368,7 @@ async def test_what_no_type_knows_names_what_exists(tmp_path: Path) -> None:
         kind for route in app[ROUTES] for kind in route.who | route.anywhere
     }
     assert set(JOIN) == {"token", *(parameter.name for parameter in fields(Join))}
-    assert set(COMES_BACK_AS) <= set(protocol.COMMANDS)
-    assert set(COMES_BACK_AS.values()) <= {*RECORDS, *TOLD}
+    assert {kind.outcome() for kind in COMMANDS.values() if kind.fate != "unanswered"} <= {
+        *RECORDS,
+        *TOLD,
+    }

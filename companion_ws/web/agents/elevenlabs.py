@@ -27,6 +27,7 @@ from aiohttp import web
 
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.config import Config
+from companion_ws.core.commands import DEFAULT_TIMEOUT_MS, Name
 from companion_ws.core.errors import (
     BodyTooLarge,
     CompanionError,
@@ -37,7 +38,7 @@ from companion_ws.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from companion_ws.core.protocol import DEFAULT_TIMEOUT_MS, Name, parse
+from companion_ws.core.protocol import parse
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import call_id_of
 from companion_ws.database import Database, Statement

@@ -17,7 +17,7 @@ from companion_ws.access.devices import Devices
 from companion_ws.access.limits import Rates
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Claims
-from companion_ws.core import protocol
+from companion_ws.core import commands, protocol
 from companion_ws.core.errors import (
     BadRequest,
     CompanionError,
@@ -63,7 +63,7 @@ MAX_REMEMBERED_BYTES: Final = 1024
 """Of an answer that is no record, so that a repeat may be told the same."""
 MOST_LOOKS: Final = 20
 """How often a change is tried whose condition others keep meeting by changes of their own."""
-_UNRECORDED: Final = ("ping", "token_renew", "pairing_answer")
+_BY_ENTRANCE: Final = tuple(name for name, kind in commands.COMMANDS.items() if kind.by_entrance)
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
 
@@ -284,9 +284,9 @@ class Api:
         self._check_rate(request)
         message = _object(await read_json(request))
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
-        if message.get("type") in _UNRECORDED:
+        if message.get("type") in _BY_ENTRANCE:
             return _json(await self._asked(request, message))
-        if message.get("type") == protocol.StateGet.type:
+        if message.get("type") == commands.StateGet.type:
             return _json(await self._submit(request, message))
         key = request.headers.get("Idempotency-Key")
         if key and message.get("requestId") is None:
@@ -347,13 +347,13 @@ class Api:
         claims: Claims = request[CLAIMS]
         _role(request, claims)
         command, request_id = protocol.decode(message)
-        if isinstance(command, protocol.TokenRenew):
+        if isinstance(command, commands.TokenRenew):
             if claims.kind != "session":
                 raise Forbidden("Only session tokens are renewed here.")
             token, renewed = await self._devices.renew(claims)
             expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
             answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
-        elif isinstance(command, protocol.PairingAnswer):
+        elif isinstance(command, commands.PairingAnswer):
             if claims.kind == "session":
                 raise Forbidden("Only the session's owner answers a pairing.")
             await self._pairing.answer(summary.session_id, command.pairing_id, command.allow)

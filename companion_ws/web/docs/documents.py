@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import web
 
 from companion_ws import __version__
+from companion_ws.core.commands import COMMANDS, RECORDS, SAID, TOLD, Relayed
 from companion_ws.core.errors import ERRORS
-from companion_ws.core.protocol import COMMANDS, Relayed
 from companion_ws.web.api.shapes import Problem
 from companion_ws.web.docs.page import docs_page
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
@@ -20,43 +20,6 @@ from companion_ws.web.guard.route import PUBLIC, Route
 
 _REF: Final = "#/components/schemas/{name}"
 _REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
-
-RECORDS: Final[dict[str, str]] = {
-    "contextual_update": "Something to know; screens show it as a card",
-    "state_updated": "A state key was set; `revision` is the record's seq",
-    "state_deleted": "A state key was removed",
-    "client_tool_call": "A tool was called, by `handled_by` server or screens",
-    "client_tool_result": "A call was answered; `result` is a string",
-    "client_tool_cancel": "A call was withdrawn after the agent had been released",
-    "user_message": "What the person says by other means than voice, late answers too",
-    "ui_action": "A button of a card was used",
-    "user_transcript": "What the person said",
-    "agent_response": "What the agent says",
-    "agent_response_correction": "What the agent had said when interrupted",
-    "interruption": "The person broke in",
-    "agent_tool_request": "The agent starts a tool somewhere",
-    "agent_tool_response": "A tool of the agent has ended",
-    "conversation_initiation_metadata": "The conversation began",
-    "session_ended": "The session is over; `reason` says why",
-}
-"""What is recorded, and so has a seq."""
-
-TOLD: Final[dict[str, str]] = {
-    "session_joined": "The first message, of one instant",
-    "presence": "Somebody joined, left or dropped",
-    "state_snapshot": "The state, to who asked",
-    "session_expiring": "The session ends at `expires_at` unless a command comes",
-    "pairing_request": "A device waits for the owner's yes",
-    "token_expiring": "This token ends at `expires_at`",
-    "token_renewed": "A fresh token",
-    "screen": "What a screen shows and what is chosen",
-    "rendered": "A screen has painted the record `of_seq`",
-    "screen_command": "The agent moves a screen's attention",
-    "user_activity": "The person is busy on the screen",
-    "error": "A command was refused; the connection stays open",
-    "pong": "The answer to ping",
-}
-"""What is told and never recorded."""
 
 
 class Documents:
@@ -240,7 +203,7 @@ def asyncapi(public_url: str) -> dict[str, Any]:
     scheme, _, host = public_url.partition("://")
     sent = {f"send_{name}": _command_message(name) for name in COMMANDS}
     told = {f"told_{name}": _told_message(name, True) for name in RECORDS}
-    told |= {f"told_{name}": _told_message(name, False) for name in TOLD if name not in RECORDS}
+    told |= {f"told_{name}": _told_message(name, False) for name in TOLD}
     messages = {**sent, **told}
     _, schemas = msgspec.json.schema_components(
         list(COMMANDS.values()), ref_template=_REF
@@ -327,6 +290,6 @@ def _told_message(name: str, is_record: bool) -> dict[str, Any]:
             required.append(kind.nest)
     return {
         "name": name,
-        "summary": RECORDS.get(name) or TOLD[name],
+        "summary": SAID[name],
         "payload": {"type": "object", "required": required, "properties": properties},
     }

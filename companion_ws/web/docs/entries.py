@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
-from companion_ws.core.protocol import Command, Relayed
+from companion_ws.core.commands import Command, Relayed
 from companion_ws.web.api.shapes import Message
 from companion_ws.web.docs.fields import Field, fields_of, words_of
 from companion_ws.web.docs.markup import (
@@ -24,7 +24,6 @@ from companion_ws.web.docs.markup import (
 )
 from companion_ws.web.docs.samples import (
     CALLS,
-    COMES_BACK_AS,
     KINDS,
     PARAMETERS,
     SECRETS,
@@ -161,13 +160,13 @@ def _quoted(header: str) -> str:
 # Messages.
 
 
-def command_entry(kind: type[Command], records: Collection[str], told: Collection[str]) -> str:
+def command_entry(kind: type[Command]) -> str:
     """Return the entry of a command: who may send it, its fields, what becomes of it."""
     name = kind.type
     facts = [
         ("Who", chips(role for role in ROLES if role in kind.roles)),
         ("Fields", field_list(_command_fields(kind))),
-        ("Then", _fate(name, records, told)),
+        ("Then", _fate(kind)),
         ("Example", block(pretty(sent_example(name)), f"Example of {name}")),
     ]
     summary = first_line(kind).removesuffix(".")
@@ -184,14 +183,15 @@ def _command_fields(kind: type[Command]) -> Iterable[Field]:
     return [replace(field, inner=inner) for field in fields]
 
 
-def _fate(name: str, records: Collection[str], told: Collection[str]) -> str:
-    other = COMES_BACK_AS.get(name, name)
-    if other in records:
-        return f"<p>Recorded, and told to everybody as {code_link(f'record-{other}', other)}.</p>"
-    if other != name:
-        return f"<p>The sender alone is answered by {code_link(f'told-{other}', other)}.</p>"
-    if name in told:
-        return f"<p>Passed on as {code_link(f'told-{name}', name)}; nothing answers it.</p>"
+def _fate(kind: type[Command]) -> str:
+    name = kind.outcome()
+    match kind.fate:
+        case "recorded":
+            return f"<p>Recorded, and told to everybody as {code_link(f'record-{name}', name)}.</p>"
+        case "answered":
+            return f"<p>The sender alone is answered by {code_link(f'told-{name}', name)}.</p>"
+        case "passed":
+            return f"<p>Passed on as {code_link(f'told-{name}', name)}; nothing answers it.</p>"
     return "<p>Nothing answers it, unless it is refused.</p>"
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from companion_ws import __version__
+from companion_ws.core.commands import COMMANDS
 from companion_ws.core.errors import ERRORS, CompanionError
-from companion_ws.core.protocol import COMMANDS, MAX_REQUEST_ID
+from companion_ws.core.protocol import MAX_REQUEST_ID
 from companion_ws.web.docs.entries import (
     command_entry,
     curl,
@@ -151,7 +152,7 @@ def _websocket(records: Mapping[str, str], told: Mapping[str, str]) -> str:
             "them safe to repeat: it takes effect once, and is answered with the first record and "
             '`"duplicate": true`. A refusal is an `error` message; the connection stays open.'
         )
-        + _entries(command_entry(kind, records, told) for kind in COMMANDS.values()),
+        + _entries(command_entry(kind) for kind in COMMANDS.values()),
         "records": paragraph(
             "Stored facts. Everybody in the session gets them once they are durable, the sender "
             "included; `seq` counts them from 1 without gaps."

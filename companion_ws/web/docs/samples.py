@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from companion_ws.core.protocol import COMMANDS
+from companion_ws.core.commands import COMMANDS
 from companion_ws.web.guard.joining import MAX_TEXT, MAX_TOOLS
 
 SESSION_ID: Final = "9b2f6c1e-7d34-4a58-8e21-0c5d9f4b7a63"
@@ -48,16 +48,6 @@ CLOSES: Final = {
     1012: "The server restarts.",
 }
 """Close codes that no error stands for."""
-
-COMES_BACK_AS: Final = {
-    "state_update": "state_updated",
-    "state_delete": "state_deleted",
-    "client_tool_cancel": "client_tool_result",
-    "state_get": "state_snapshot",
-    "token_renew": "token_renewed",
-    "ping": "pong",
-}
-"""What answers a command whose record or answer has another name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
 from companion_ws.config import Config
 from companion_ws.core import protocol
+from companion_ws.core.commands import PairingAnswer, Ping, TokenRenew
 from companion_ws.core.errors import (
     CompanionError,
     Forbidden,
@@ -23,7 +24,7 @@ from companion_ws.core.errors import (
     TokenExpired,
     TooManyRequests,
 )
-from companion_ws.core.protocol import PairingAnswer, Ping, TokenRenew, encode
+from companion_ws.core.protocol import encode
 from companion_ws.metrics import Metrics
 from companion_ws.sessions import trail
 from companion_ws.sessions.catch_up import catch_up
