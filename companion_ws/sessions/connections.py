@@ -165,6 +165,11 @@ class Connection:
         """Whether so much of it waits for the disk that reading on must wait."""
         return self.ahead >= MAX_AHEAD or self.ahead_bytes >= MAX_AHEAD_BYTES
 
+    def command_accepted(self, size_bytes: int) -> None:
+        """One of its commands waits for the disk."""
+        self.ahead += 1
+        self.ahead_bytes += size_bytes
+
     def command_settled(self, size_bytes: int) -> None:
         """One of its commands was stored or refused."""
         self.ahead -= 1

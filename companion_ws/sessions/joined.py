@@ -78,6 +78,19 @@ def joined_text(
     )
 
 
+def recovery_of(session: Session, after: int | None, *, is_same_log: bool) -> str:
+    """Return how somebody who has everything up to `after` is brought up to date.
+
+    Source: docs/protocol.md, "recovery".
+    """
+    if after is None:
+        return "none"
+    if after == 0:
+        return "replay"
+    is_there = session.first_seq <= after + 1 and after <= session.seq
+    return "replay" if is_same_log and is_there else "snapshot"
+
+
 def _newest(bodies: list[bytes], room: int) -> list[bytes]:
     """Return as many of the last ones as there is room for, in their order."""
     first = len(bodies)

@@ -33,10 +33,11 @@ from companion_ws.core.session import (
 )
 from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement, outlive
+from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.due import Scheduler
 from companion_ws.sessions.expiry import Expiry
-from companion_ws.sessions.live import LiveSession
+from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.phone_calls import HEARD_IN, PhoneCalls
 from companion_ws.sessions.questions import RELOAD_S, RETURN_S, PairingAccess, Questions
 from companion_ws.sessions.store import (
@@ -160,6 +161,9 @@ class Sessions:
             tools, pairing, self.live, self._answer_call, self._speak,
             names_places=rules.is_development,
         )
+        self._live_parts = LiveParts(
+            database, store, rules.limits, self._questions.is_server_tool, self, clock, new_id
+        )
         self._scheduler = Scheduler(store, self._do, clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._children: set[asyncio.Task[None]] = set()
@@ -270,10 +274,7 @@ class Sessions:
         return self._lives.setdefault(session_id, self._brought_to_life(stored))
 
     def _brought_to_life(self, stored: Stored) -> LiveSession:
-        live = LiveSession(
-            stored, self._database, self.store, self.rules.limits,
-            self._questions.is_server_tool, self, self.clock, self._new_id,
-        )
+        live = LiveSession(stored, self._live_parts)
         live.used_at_s = asyncio.get_running_loop().time()
         return live
 
@@ -526,11 +527,13 @@ class Sessions:
             raise SessionNotFound("There is no such session.")
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         future.add_done_callback(outlive)
-        live.submit(
-            command, sender, request_id,
+        caller = Caller(
+            sender,
+            request_id,
             answer=lambda body: _set(future, body, None),
             refuse=lambda error: _set(future, b"", error),
         )
+        live.submit(command, caller)
         answer: dict[str, Any] = msgspec.json.decode(await asyncio.shield(future))
         return answer
 

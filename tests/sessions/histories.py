@@ -36,9 +36,10 @@ from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
 from companion_ws.database import Database, Params, Statement, Unit
 from companion_ws.files import folder
+from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
-from companion_ws.sessions.live import LiveSession
+from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.store import Row, Store
 from companion_ws.writer import WriterThread
@@ -283,9 +284,8 @@ class Client:
         body = json.dumps({**message, "requestId": request_id})
         command, given = protocol.decode(protocol.parse(body))
         try:
-            live.submit(
-                command, connection.sender, given, connection=connection, size_bytes=len(body)
-            )
+            caller = Caller(connection.sender, given, connection, size_bytes=len(body))
+            live.submit(command, caller)
         except CompanionError as error:
             live.tell_error(connection, error, given)
 
@@ -509,11 +509,11 @@ class World:
             if database is not self.database:
                 raise Unavailable("the server was killed meanwhile")
             assert stored is not None
-            live = self.lives.setdefault(
-                session_id,
-                LiveSession(stored, self.database, self.store, self.limits, lambda name: False,
-                     self, self.clock, self.new_id),
+            parts = LiveParts(
+                self.database, self.store, self.limits, lambda name: False,
+                self, self.clock, self.new_id,
             )
+            live = self.lives.setdefault(session_id, LiveSession(stored, parts))
         return live
 
     async def ask(self, session_id: str) -> None:
@@ -534,7 +534,7 @@ class World:
             command, given = protocol.decode(message)
             try:
                 live = await self.live(session_id)
-                live.submit(command, SERVER, given, answer=answer, refuse=refuse)
+                live.submit(command, Caller(SERVER, given, answer=answer, refuse=refuse))
                 async with asyncio.timeout(self.rng.choice((0.0001, 60))):
                     self.asked[request_id] = msgspec.json.decode(await future)
                 return
@@ -567,7 +567,7 @@ class World:
         command, given = protocol.decode({**message, "requestId": self.new_id()})
         try:
             live = await self.live(session_id)
-            live.submit(command, SERVER, given, answer=answer, refuse=refuse)
+            live.submit(command, Caller(SERVER, given, answer=answer, refuse=refuse))
             async with asyncio.timeout(60):
                 self.told.append((session_id, await future))
         except TimeoutError:
@@ -643,7 +643,7 @@ class World:
 
         live = self.lives.get(session_id)
         if live is not None:
-            assert not live._queue, "somebody still waits"
+            assert not live._line, "somebody still waits"
             assert live.delivered_seq == live.session.seq == last
             same(live.session, fresh.session, "memory and disk")
         if first == 1:

@@ -15,6 +15,7 @@ from companion_ws.core import commands
 from companion_ws.core.session import SERVER, Limits
 from companion_ws.database import Database
 from companion_ws.files import folder
+from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection, Connections
 from companion_ws.sessions.outbox import Outbox
@@ -102,7 +103,7 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
         live = await world.live(session_id)
         for _ in range(RECORDS):
             live.submit(
-                commands.ContextualUpdate(text="x" * TEXT_BYTES, context_id="c"), SERVER, None
+                commands.ContextualUpdate(text="x" * TEXT_BYTES, context_id="c"), Caller(SERVER)
             )
         while live.delivered_seq < RECORDS:
             await asyncio.sleep(0.01)

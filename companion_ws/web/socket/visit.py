@@ -27,6 +27,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import encode
 from companion_ws.metrics import Metrics
 from companion_ws.sessions import trail
+from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
@@ -269,9 +270,10 @@ class Visit:
                 self._say("pong", request_id)
                 return None
             connection.check_turn()
+            size_bytes = len(message.payload)
             self._live.submit(
-                command, connection.sender, request_id,
-                connection=connection, size_bytes=len(message.payload), refuse=self._note,
+                command,
+                Caller(connection.sender, request_id, connection, None, self._note, size_bytes),
             )
         except TooManyRequests as error:
             # Read all the same: who sent it has to know which one to send again.
