@@ -305,7 +305,7 @@ class Pairing:
             try:
                 await self._database.transact([add_pairing, drop_dead, *add_code])
             except Conflict:
-                raise SessionNotFound("There is no such session.") from None
+                raise SessionNotFound from None
             except sqlite3.IntegrityError:
                 if attempt + 1 == CODE_ATTEMPTS:
                     raise

@@ -107,6 +107,9 @@ class SessionEnded(CompanionError):
     http_status = 410
     close_code = 4510
 
+    def __init__(self, message: str = "The session has ended.", **details: Any) -> None:
+        super().__init__(message, **details)
+
 
 # Closes: the connection cannot go on.
 
@@ -149,6 +152,9 @@ class SessionNotFound(CompanionError):
     code = "session_not_found"
     http_status = 404
     close_code = 4504
+
+    def __init__(self, message: str = "There is no such session.", **details: Any) -> None:
+        super().__init__(message, **details)
 
 
 class SlowConsumer(CompanionError):

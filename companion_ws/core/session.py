@@ -265,7 +265,7 @@ def decide(command: Command, context: DecisionContext) -> Decision:
     if role != "server" and role not in command.roles:
         raise Forbidden(f"A connection with role {role} may not send {command.type}.")
     if context.session.ended is not None:
-        raise SessionEnded("The session has ended.")
+        raise SessionEnded
     return _decide.dispatch(command.__class__)(command, context)
 
 

@@ -481,7 +481,7 @@ class Sessions:
         if live is not None and live.session.ended is not None:
             await live.turn()
         if live is None or live.session.ended is not None:
-            raise SessionNotFound("There is no such session.")
+            raise SessionNotFound
         await self._submit(session_id, EndSession(reason=reason), SERVER, None)
         event = "session_expired" if reason == EXPIRED else "session_ended"
         log.info(event, session_id=session_id, user=live.row.user, reason=reason)
@@ -524,7 +524,7 @@ class Sessions:
             raise Unavailable("Too much waits for the disk; try again.")
         live = await self.live(session_id)
         if live is None:
-            raise SessionNotFound("There is no such session.")
+            raise SessionNotFound
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         future.add_done_callback(outlive)
         caller = Caller(
@@ -555,7 +555,7 @@ class Sessions:
     async def get_session_state(self, session_id: str, key: str | None = None) -> Any:
         """Return the value of a key, None if it is absent; without a key all values."""
         if await self.store.row(session_id) is None:
-            raise SessionNotFound("There is no such session.")
+            raise SessionNotFound
         # What is stored, not the tip: that runs ahead of what anybody may be told.
         states = await self.store.states([session_id])
         values = {

@@ -207,7 +207,7 @@ class PollingAgent:
     async def _live(self, session_id: str) -> LiveSession:
         live = await self._sessions.open(session_id)
         if live is None:
-            raise SessionNotFound("There is no such session.")
+            raise SessionNotFound
         return live
 
     async def _told(self, session_id: str) -> int:

@@ -295,8 +295,16 @@ async def test_an_admin_s_steps_in_another_s_session_are_written_down(
     with structlog.testing.capture_logs() as events:
         await admin.made(f"/sessions/{session_id}/pairings")
         await alice.made(f"/sessions/{session_id}/pairings")
-    entered = [event for event in events if event["event"] == "admin_entered"]
-    assert [(event["by"], event["session_id"]) for event in entered] == [("local", session_id)]
+        await admin.ask("PATCH", f"/sessions/{session_id}", {"title": "Parcel"})
+        await admin.join(f"&session_id={session_id}&role=observer")
+        await alice.join(f"&session_id={session_id}&role=observer")
+    acted = [event for event in events if event["event"] == "admin_acted"]
+    assert {(event["by"], event["session_id"]) for event in acted} == {("local", session_id)}
+    assert [(event["method"], event["path"]) for event in acted] == [
+        ("POST", f"/sessions/{session_id}/pairings"),
+        ("PATCH", f"/sessions/{session_id}"),
+        ("GET", "/ws"),
+    ]
 
 
 @pytest.mark.parametrize("settings", [{"keep_ended": "1h"}])

@@ -61,6 +61,7 @@ from companion_ws.voice.json_text import UNREAD, NotUnderstood, read_json
 from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.wording import refused_result, summary_text
+from companion_ws.web.guard import permissions
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.route import PUBLIC, Route
 
@@ -225,9 +226,7 @@ class Webhooks:
         """Fetch a signed URL for the configured agent; the API key never leaves the server."""
         config, claims = self._config, request[CLAIMS]
         if claims.kind == "session":
-            own = await self._sessions.summary(claims.session_id or "")
-            if own is None or own.ended_at_ms is not None:
-                raise SessionEnded("The session has ended.")
+            await permissions.check_own_alive(self._sessions, claims)
         if not config.elevenlabs_api_key or not config.elevenlabs_agent_id:
             raise NotFound("No ElevenLabs agent is configured here.")
         url = f"{config.elevenlabs_base_url.rstrip('/')}/v1/convai/conversation/get-signed-url"

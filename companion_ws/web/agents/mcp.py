@@ -15,7 +15,7 @@ from aiohttp import web
 
 from companion_ws.access.limits import Rates
 from companion_ws.access.tokens import Claims
-from companion_ws.core.errors import CompanionError, SessionEnded, SessionForbidden, SessionNotFound
+from companion_ws.core.errors import CompanionError, SessionNotFound
 from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
@@ -36,6 +36,7 @@ from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.wording import refused_result
 from companion_ws.web.agents.elevenlabs import WAIT_MAX_S, is_gone, wait_s
+from companion_ws.web.guard import permissions
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.route import Route
 
@@ -121,24 +122,15 @@ class McpRoute:
         """Return the session a call is about. Raises `RpcError`, the same for unknown and foreign."""
         claims: Claims = request[CLAIMS]
         named = request.headers.get("X-Companion-Session") or meta.get(META_SESSION)
+        if claims.kind != "session" and (not isinstance(named, str) or not named):
+            raise RpcError(
+                INVALID_PARAMS,
+                f"Name the session: header X-Companion-Session or _meta[{META_SESSION!r}].",
+            )
         try:
-            if claims.kind == "session":
-                named = _own_session(claims, named)
-                own = await self._sessions.summary(named)
-                if own is None or own.ended_at_ms is not None:
-                    raise SessionEnded("The session has ended.")
-                return named
-            if not isinstance(named, str) or not named:
-                raise RpcError(
-                    INVALID_PARAMS,
-                    f"Name the session: header X-Companion-Session or _meta[{META_SESSION!r}].",
-                )
-            summary = await self._sessions.summary(named)
-            if summary is None or summary.ended_at_ms is not None or summary.user != claims.user:
-                raise SessionNotFound("There is no such session.")
+            return await permissions.agents_session(self._sessions, claims, named)
         except CompanionError as error:
             raise RpcError(NO_SESSION, error.message, error.http_status) from error
-        return named
 
     async def _call(
         self, request: web.Request, session_id: str, name: str, arguments: dict[str, Any]
@@ -191,14 +183,6 @@ class McpRoute:
             session_id, user, tool_name, parameters, timeout_ms=timeout_ms
         )
         return _value(answer.result), answer.is_error, answer.tool_call_id
-
-
-def _own_session(claims: Claims, named: Any) -> str:
-    if claims.role != "agent":
-        raise SessionForbidden("This token is a screen's; an agent's is needed.")
-    if claims.session_id is None or (named and named != claims.session_id):
-        raise SessionNotFound("There is no such session.")
-    return claims.session_id
 
 
 def _only_state(arguments: dict[str, Any]) -> dict[str, Any]:

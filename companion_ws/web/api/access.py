@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from companion_ws.access.keys import Keys
 from companion_ws.access.pairing import TOKEN_LIFE_S, Paired, Pairing, Waiting
 from companion_ws.access.tokens import Claims, Kind, Tokens
 from companion_ws.addresses import Addresses
-from companion_ws.core.errors import BadRequest, Forbidden, SessionEnded, SessionNotFound
+from companion_ws.core.errors import BadRequest, Forbidden
 from companion_ws.core.protocol import encode
 from companion_ws.data_folder import StartRefused
 from companion_ws.database import Statement
@@ -46,11 +46,12 @@ from companion_ws.web.api.access_shapes import (
     WhoseTokens,
 )
 from companion_ws.web.api.sessions import raw_state
-from companion_ws.web.guard import pieces
+from companion_ws.web.guard import permissions, pieces
 from companion_ws.web.guard.answers import Memory
 from companion_ws.web.guard.idempotency import Idempotency, Store
 from companion_ws.web.guard.middleware import CLAIMS, CLIENT
 from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named
+from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import ADMIN, OWNER, PUBLIC, USER, Route
 
 ISSUED_TTL_S: Final = 30 * 86400.0
@@ -166,7 +167,7 @@ class AccessApi:
     async def _entered(self, memory: Memory) -> web.Response:
         if "claims" in memory:
             claims = msgspec.convert(memory["claims"], Claims)
-            return _json(
+            return json_reply(
                 {
                     "token": self._tokens.sign(claims),
                     "session_id": claims.session_id,
@@ -175,7 +176,7 @@ class AccessApi:
                 },
                 201,
             )
-        return _json(
+        return json_reply(
             {
                 "claim": await self._pairing.claim_of(memory["pairing_id"]),
                 "verification": memory["verification"],
@@ -201,7 +202,7 @@ class AccessApi:
     # The owner's side.
 
     async def open_pairing(self, request: web.Request) -> web.Response:
-        summary = await self._owned(request)
+        summary = await self._managed(request)
         wish = body_of(await read_json(request), PairingWish)
 
         async def make(store: Store) -> Memory:
@@ -223,7 +224,7 @@ class AccessApi:
                 memory["nonce"],
                 memory["code_expires_at"],
             )
-            return _json(
+            return json_reply(
                 {
                     "pairing_id": opened.pairing_id,
                     "url": opened.url,
@@ -247,11 +248,11 @@ class AccessApi:
 
     async def list_waiting(self, request: web.Request) -> web.Response:
         """For a page that was loaded after the device had asked."""
-        summary = await self._owned(request)
-        return _json({"requests": await self._pairing.requests(summary.session_id)})
+        summary = await self._managed(request)
+        return json_reply({"requests": await self._pairing.requests(summary.session_id)})
 
     async def answer_pairing(self, request: web.Request) -> web.Response:
-        summary = await self._owned(request)
+        summary = await self._managed(request)
         verdict = body_of(await read_json(request), Verdict)
         pairing_id = request.match_info["pairing_id"]
         await self._pairing.answer(summary.session_id, pairing_id, verdict.allow)
@@ -268,7 +269,7 @@ class AccessApi:
         return web.Response(body=body, content_type="image/png")
 
     async def _drawn_url(self, request: web.Request) -> str:
-        session_id = (await self._owned(request)).session_id
+        session_id = (await self._managed(request)).session_id
         drawing = query_of(request.query, Drawing)
         if drawing.pairing is not None:
             return await self._pairing.url(session_id, drawing.pairing)
@@ -277,17 +278,17 @@ class AccessApi:
         raise BadRequest("Say what to draw: ?pairing={pairing_id} or ?content=session.")
 
     async def list_devices(self, request: web.Request) -> web.Response:
-        return _json({"devices": await self._devices.of_user(request[CLAIMS].user)})
+        return json_reply({"devices": await self._devices.of_user(request[CLAIMS].user)})
 
     async def revoke_device(self, request: web.Request) -> web.Response:
-        session_id = (await self._owned(request)).session_id
+        session_id = (await self._managed(request)).session_id
         device_id = request.match_info["device_id"]
         await self._credentials.revoke_device(session_id, device_id)
         await self._sessions.look_at_questions(session_id)
         return web.Response(status=204)
 
     async def issue_for_session(self, request: web.Request) -> web.Response:
-        summary = await self._owned(request)
+        summary = await self._managed(request)
         wish = body_of(await read_json(request), SessionTokenWish)
 
         life_s = wish.max_life_s or TOKEN_LIFE_S
@@ -311,11 +312,11 @@ class AccessApi:
         return await self._idempotency.once(request, make, self._token)
 
     async def list_session_tokens(self, request: web.Request) -> web.StreamResponse:
-        session_id = (await self._owned(request)).session_id
+        session_id = (await self._managed(request)).session_id
         return await pieces.send(request, self._listed_tokens(session_id=session_id))
 
     async def revoke_session_token(self, request: web.Request) -> web.Response:
-        session_id = (await self._owned(request)).session_id
+        session_id = (await self._managed(request)).session_id
         token_id = request.match_info["token_id"]
         await self._credentials.revoke_token(token_id, session_id=session_id)
         audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
@@ -345,7 +346,7 @@ class AccessApi:
         ticket = await self._credentials.open_sign_in(user)
         audit.info("sign_in_link_made", user=user)
         url = f"{self._addresses.local_url}/#signin={ticket}"
-        return _json({"url": url, "ticket": ticket}, 201)
+        return json_reply({"url": url, "ticket": ticket}, 201)
 
     async def issue(self, request: web.Request) -> web.Response:
         wish = body_of(await read_json(request), TokenWish)
@@ -393,7 +394,7 @@ class AccessApi:
         audit.warning("key_rotated", by=request[CLAIMS].user, compromise=compromise)
         if compromise:
             await self._credentials.close_every_door()
-        return _json({"keys": len(self._keys.all)})
+        return json_reply({"keys": len(self._keys.all)})
 
     # A person's own data.
 
@@ -440,7 +441,7 @@ class AccessApi:
 
     async def _token(self, memory: Memory) -> web.Response:
         claims = msgspec.convert(memory["claims"], Claims)
-        return _json(
+        return json_reply(
             {
                 "token": self._tokens.sign(claims),
                 "id": claims.id,
@@ -452,28 +453,8 @@ class AccessApi:
             201,
         )
 
-    async def _owned(self, request: web.Request) -> Summary:
-        """Return the session of the path, for who owns it and for admins.
-
-        Raises:
-            SessionNotFound: there is none, or it is somebody else's.
-            SessionEnded: it is over.
-        """
-        claims = request[CLAIMS]
-        summary = await self._sessions.summary(request.match_info["session_id"])
-        if summary is None or not may_manage(claims, summary):
-            raise SessionNotFound("There is no such session.")
-        if summary.ended_at_ms is not None:
-            raise SessionEnded("The session has ended.")
-        if claims.kind == "admin" and summary.user != claims.user:
-            audit.info(
-                "admin_entered",
-                by=claims.user,
-                session_id=summary.session_id,
-                method=request.method,
-                what=request.path.split("/", 3)[-1],
-            )
-        return summary
+    async def _managed(self, request: web.Request) -> Summary:
+        return await permissions.managed_alive(self._sessions, request)
 
 
 async def _bodies(records: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
@@ -487,19 +468,6 @@ class _StillWaiting(Exception):
     def __init__(self, memory: Memory) -> None:
         super().__init__()
         self.memory = memory
-
-
-def may_manage(claims: Claims, summary: Summary) -> bool:
-    """Return whether a token may let others into a session, or out."""
-    match claims.kind:
-        case "admin":
-            return True
-        case "service":
-            return summary.service == claims.user
-        case "user":
-            return summary.user == claims.user
-        case _:
-            return False
 
 
 def _memory_of(entered: Paired | Waiting) -> Memory:
@@ -516,7 +484,3 @@ def _whose(entered: Paired | Waiting) -> tuple[str, str | None]:
     if isinstance(entered, Paired):
         return entered.claims.user, entered.claims.session_id
     return entered.user, entered.session_id
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=encode(value), status=status, content_type="application/json")

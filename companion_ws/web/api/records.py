@@ -28,13 +28,13 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox, bound_send_buffer
 from companion_ws.sessions.sessions import Sessions
-from companion_ws.web.api.sessions import member
 from companion_ws.web.api.shapes import Reading, Records, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
-from companion_ws.web.guard import pieces, token_end
-from companion_ws.web.guard.joining import Join, Role, check_room, read_join, role_of, welcome
+from companion_ws.web.guard import permissions, pieces, token_end
+from companion_ws.web.guard.joining import Join, check_room, read_join, welcome
 from companion_ws.web.guard.middleware import CLAIMS, CREDENTIAL
 from companion_ws.web.guard.parsing import query_of
+from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import MEMBER, Route
 
 MAX_PAGE: Final = 1000
@@ -69,12 +69,11 @@ class Stream:
 
     async def ticket(self, request: web.Request) -> web.Response:
         """Answer with a ticket for an `EventSource`, which can send no token."""
-        summary = await member(self._sessions, request)
-        if summary.ended_at_ms is not None:
-            raise SessionEnded("The session has ended.")
+        summary = await permissions.member(self._sessions, request)
+        permissions.check_alive(summary)
         text, expires_ms = self._tickets.make(summary.session_id, request[CREDENTIAL].text)
-        body = encode({"ticket": text, "expires_at": self._sessions.clock.shown_ms(expires_ms)})
-        return web.Response(body=body, status=201, content_type="application/json")
+        expires_at_ms = self._sessions.clock.shown_ms(expires_ms)
+        return json_reply({"ticket": text, "expires_at": expires_at_ms}, 201)
 
     def _redeemed(self, request: web.Request) -> str | None:
         """Return the token that the ticket of a stream's request stands for; None without one."""
@@ -84,7 +83,7 @@ class Stream:
         return self._tickets.redeem(request.match_info["session_id"], text)
 
     async def records(self, request: web.Request) -> web.StreamResponse:
-        summary = await member(self._sessions, request)
+        summary = await permissions.member(self._sessions, request)
         if _wants_events(request):
             return await self._follow(request, summary.session_id)
         reading = query_of(request.query, Reading)
@@ -95,7 +94,7 @@ class Stream:
             page: dict[str, Any] = {"first_seq": await self._sessions.store.first_seq(summary.session_id),
                     "epoch": epoch, "recovery": "snapshot", "records": [], "next": None,
                     "rendered": []}  # fmt: skip
-            return web.Response(body=encode(page), content_type="application/json")
+            return json_reply(page)
         return await pieces.send(request, self._page(summary.session_id, after, limit))
 
     async def _page(self, session_id: str, after: int, limit: int) -> pieces.Pieces:
@@ -123,11 +122,12 @@ class Stream:
         else:
             join = replace(join, after=None if reading.after is UNSET else reading.after)
         claims = request[CLAIMS]
-        role = role_of(claims, join.role) if join.role not in (None, "observer") else "observer"
+        is_observer = join.role in (None, "observer")
+        role = "observer" if is_observer else permissions.role_of(claims, join.role)
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionEnded("An ended session has no live stream; ask for JSON.")
-        if role != "observer" and claims.kind == "admin" and claims.user != live.row.user:
+        if claims.kind != "session" and not permissions.may_join(claims, live.row, role):
             raise SessionForbidden("An admin watches other people's sessions, and no more.")
         check_room(self._sessions.connections, self._config, live.row.account, session_id)
         response = web.StreamResponse(
@@ -171,7 +171,7 @@ class Stream:
         )
 
     def _connection(
-        self, claims: Claims, live: LiveSession, transport: asyncio.Transport, join: Join, role: Role
+        self, claims: Claims, live: LiveSession, transport: asyncio.Transport, join: Join, role: permissions.Role
     ) -> Connection:
         outbox = Outbox(
             transport,

@@ -26,11 +26,8 @@ from companion_ws.core.errors import (
     PreconditionFailed,
     RevisionConflict,
     SessionEnded,
-    SessionForbidden,
-    SessionNotFound,
 )
 from companion_ws.core.session import Sender
-from companion_ws.logs import shown_path
 from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.conditions import Condition
@@ -48,14 +45,14 @@ from companion_ws.web.api.shapes import (
     Trail,
     UserPage,
 )
-from companion_ws.web.guard import pieces
+from companion_ws.web.guard import permissions, pieces
 from companion_ws.web.guard.answers import Memory
 from companion_ws.web.guard.idempotency import Idempotency, Store
 from companion_ws.web.guard.middleware import CLAIMS
-from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named
+from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named, read_object
+from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
 
-log = structlog.get_logger(__name__)
 audit = structlog.get_logger("companion_ws.audit")
 
 MAX_PAGE: Final = 1000
@@ -134,7 +131,7 @@ class Api:
             summary = await self._sessions.summary(made["session_id"])
             if summary is None:
                 raise SessionEnded("The session this made is over.")
-            return _json(await self._shown(summary), status=201)
+            return json_reply(await self._shown(summary), status=201)
 
         return await self._idempotency.once(request, make, render)
 
@@ -171,22 +168,21 @@ class Api:
             yield await self._shown(summary)
 
     async def show(self, request: web.Request) -> web.Response:
-        return _json(await self._shown(await self._owned(request)))
+        return json_reply(await self._shown(await self._managed(request)))
 
     async def rename(self, request: web.Request) -> web.Response:
-        summary, naming = await self._owned(request), body_of(await read_named(request, "title"), Naming)
-        _alive(summary)
+        summary, naming = await self._managed(request), body_of(await read_named(request, "title"), Naming)
+        permissions.check_alive(summary)
         language = summary.language if naming.language is UNSET else naming.language
         await self._sessions.rename(summary.session_id, naming.title, language)
-        return _json(await self._shown(await self._owned(request)))
+        return json_reply(await self._shown(await self._managed(request)))
 
     async def end(self, request: web.Request) -> web.Response:
-        summary = await self._owned(request)
+        summary = await self._managed(request)
         erase = query_of(request.query, Ending).erase == "1"
         if not erase:
-            _alive(summary)
-        claims = request[CLAIMS]
-        by = "admin" if claims.user != summary.user and claims.kind == "admin" else "owner"
+            permissions.check_alive(summary)
+        by = "owner" if permissions.is_owner(request[CLAIMS], summary) else "admin"
         if summary.ended_at_ms is None:
             await self._sessions.end(summary.session_id, f"ended by {by}", erase=erase)
         if erase:
@@ -220,7 +216,7 @@ class Api:
     async def state(self, request: web.Request) -> web.Response:
         summary = await self._member(request)
         states = await self._sessions.store.states([summary.session_id])
-        return _json(raw_state(states[summary.session_id]))
+        return json_reply(raw_state(states[summary.session_id]))
 
     async def get_key(self, request: web.Request) -> web.Response:
         entry = await self._entry(request, request.match_info["key"])
@@ -235,14 +231,14 @@ class Api:
                     key=request.match_info["key"], value=msgspec.Raw(entry[0]), revision=entry[1],
                 )  # fmt: skip
             return web.Response(status=304, headers={"ETag": etag})
-        return _json(raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
+        return json_reply(raw_state({request.match_info["key"]: entry}), headers={"ETag": etag})
 
     async def put_key(self, request: web.Request) -> web.Response:
         self._check_rate(request)
         value, key = await read_json(request), request.match_info["key"]
         record = await self._change(request, {"type": "state_update", "key": key, "value": value})
         shown = {key: {"value": record["value"], "revision": record["revision"]}}
-        return _json(shown, headers={"ETag": f'"{record["revision"]}"'})
+        return json_reply(shown, headers={"ETag": f'"{record["revision"]}"'})
 
     async def delete_key(self, request: web.Request) -> web.Response:
         self._check_rate(request)
@@ -282,12 +278,12 @@ class Api:
 
     async def message(self, request: web.Request) -> web.Response:
         self._check_rate(request)
-        message = _object(await read_json(request))
+        message = await read_object(request)
         wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
         if message.get("type") in _BY_ENTRANCE:
-            return _json(await self._asked(request, message))
+            return json_reply(await self._asked(request, message))
         if message.get("type") == commands.StateGet.type:
-            return _json(await self._submit(request, message))
+            return json_reply(await self._submit(request, message))
         key = request.headers.get("Idempotency-Key")
         if key and message.get("requestId") is None:
             # Stored with the record itself, so that a crash in between makes no second one.
@@ -321,19 +317,18 @@ class Api:
         """Return the record, or the result of the call it is if one waits for that."""
         call = record.get("client_tool_call")
         if not wait_s or not isinstance(call, dict) or not call.get("expects_response", True):
-            return _json(record)
+            return json_reply(record)
         result = await self._sessions.wait_result(session_id, call["tool_call_id"], wait_s)
         if result is None:
-            return _json(record, status=202)
+            return json_reply(record, status=202)
         again = {"duplicate": True} if record.get("duplicate") else {}
-        return _json(result | again)
+        return json_reply(result | again)
 
     async def _submit(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
         summary = await self._member(request)
-        _alive(summary)
+        permissions.check_alive(summary)
         claims = request[CLAIMS]
-        role = _role(request, claims)
-        sender = Sender(role, claims.user, None, claims.device_id)
+        sender = Sender(_role(request, claims), claims.user, None, claims.device_id)
         try:
             return await self._sessions.submit(summary.session_id, message, sender)
         except CompanionError as error:
@@ -343,7 +338,7 @@ class Api:
     async def _asked(self, request: web.Request, message: dict[str, Any]) -> dict[str, Any]:
         """Do what leaves no record, and is never made twice by being asked twice."""
         summary = await self._member(request)
-        _alive(summary)
+        permissions.check_alive(summary)
         claims: Claims = request[CLAIMS]
         _role(request, claims)
         command, request_id = protocol.decode(message)
@@ -354,7 +349,7 @@ class Api:
             expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
             answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}
         elif isinstance(command, commands.PairingAnswer):
-            if claims.kind == "session":
+            if not permissions.may_manage(claims, summary):
                 raise Forbidden("Only the session's owner answers a pairing.")
             await self._pairing.answer(summary.session_id, command.pairing_id, command.allow)
             answer = {"type": command.type, "pairing_id": command.pairing_id,
@@ -372,8 +367,8 @@ class Api:
     # Trail.
 
     async def trail(self, request: web.Request) -> web.Response:
-        summary = await self._owned(request)
-        return _json({"trail": await trail.read(self._sessions.store, summary.session_id)})
+        summary = await self._managed(request)
+        return json_reply({"trail": await trail.read(self._sessions.store, summary.session_id)})
 
     # Who may.
 
@@ -381,73 +376,16 @@ class Api:
         claims: Claims = request[CLAIMS]
         self._rates.check(claims.device_id or claims.id, request.match_info["session_id"])
 
-    async def _owned(self, request: web.Request) -> Summary:
-        return await owned(self._sessions, request)
+    async def _managed(self, request: web.Request) -> Summary:
+        return await permissions.managed(self._sessions, request)
 
     async def _member(self, request: web.Request) -> Summary:
-        return await member(self._sessions, request)
+        return await permissions.member(self._sessions, request)
 
 
-async def owned(sessions: Sessions, request: web.Request) -> Summary:
-    """Return the session of the path, for its owner and for admins.
-
-    Raises:
-        SessionNotFound: there is none, or it is somebody else's.
-    """
-    summary = await _found(sessions, request)
-    claims: Claims = request[CLAIMS]
-    if claims.kind == "service":
-        is_owner = summary.service == claims.user
-    else:
-        is_owner = summary.user == claims.user
-    if is_owner:
-        return summary
-    if claims.kind != "admin":
-        raise SessionNotFound("There is no such session.")
-    log.info(
-        "admin_acts",
-        user=claims.user,
-        session_id=summary.session_id,
-        method=request.method,
-        path=shown_path(request.path),
-    )
-    return summary
-
-
-async def member(sessions: Sessions, request: web.Request) -> Summary:
-    """Return the session of the path, for its owner, admins and its own session tokens."""
-    claims: Claims = request[CLAIMS]
-    if claims.kind != "session":
-        return await owned(sessions, request)
-    if claims.session_id != request.match_info["session_id"]:
-        raise SessionNotFound("There is no such session.")
-    summary = await _found(sessions, request)
-    # What is kept after the end is its owner's alone to read.
-    _alive(summary)
-    return summary
-
-
-async def _found(sessions: Sessions, request: web.Request) -> Summary:
-    summary = await sessions.summary(request.match_info["session_id"])
-    if summary is None:
-        raise SessionNotFound("There is no such session.")
-    return summary
-
-
-def _alive(summary: Summary) -> None:
-    if summary.ended_at_ms is not None:
-        raise SessionEnded("The session has ended.")
-
-
-def _role(request: web.Request, claims: Claims) -> Any:
-    role = query_of(request.query, Acting).role
-    if claims.kind != "session":
-        return role or "agent"
-    if role and role != claims.role:
-        raise SessionForbidden(f"This token acts as {claims.role} only.")
-    if claims.role is None:
-        raise Forbidden("This token has no role.")
-    return claims.role
+def _role(request: web.Request, claims: Claims) -> permissions.Role:
+    asked = query_of(request.query, Acting).role or None
+    return permissions.role_of(claims, asked, "acts")
 
 
 def raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
@@ -456,17 +394,6 @@ def raw_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
         key: {"value": msgspec.Raw(value), "revision": revision}
         for key, (value, revision) in state.items()
     }
-
-
-def _json(
-    value: Any, *, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.Response(
-        body=protocol.encode(value),
-        status=status,
-        content_type="application/json",
-        headers=headers,
-    )
 
 
 def _remembered(answer: dict[str, Any]) -> Memory:
@@ -478,12 +405,6 @@ def _remembered(answer: dict[str, Any]) -> Memory:
     else:
         names = ("type", "session_id", "timestamp", "requestId")
     return {name: answer[name] for name in names if name in answer}
-
-
-def _object(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise BadRequest("The body is a JSON object.")
-    return body
 
 
 def _cursor_text(summary: Summary) -> str:

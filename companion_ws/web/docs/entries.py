@@ -31,7 +31,7 @@ from companion_ws.web.docs.samples import (
     said_example,
     sent_example,
 )
-from companion_ws.web.guard.joining import ROLES
+from companion_ws.web.guard.permissions import ROLES
 from companion_ws.web.guard.route import ADMIN, Route
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::[^}]*)?\}")

@@ -1,19 +1,17 @@
-"""What a client asks for when it joins, and what its token lets it have."""
+"""What a client asks for when it joins, and whether there is room for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final
 
 from aiohttp import web
 
 from companion_ws import __version__
-from companion_ws.access.tokens import Claims
 from companion_ws.config import Config
 from companion_ws.core.errors import (
     BadParameter,
     BadRequest,
-    SessionForbidden,
     TooManyConnections,
 )
 from companion_ws.core.protocol import MAX_INTEGER
@@ -21,13 +19,11 @@ from companion_ws.core.text import label
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.guard.parsing import ABSENT
+from companion_ws.web.guard.permissions import ROLES, Role
 
-ROLES: Final = ("agent", "ui", "observer")
 MAX_TEXT: Final = 200
 """Longest session id, epoch or name of a tool that is read."""
 MAX_TOOLS: Final = 64
-
-Role = Literal["agent", "ui", "observer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def read_join(request: web.Request) -> Join:
         session_id=_text(query.get("session_id"), "session_id"),
         after=_after(query.get("after")),
         epoch=_text(query.get("epoch"), "epoch"),
-        role=cast("Role | None", role),
+        role=role,
         device=label(query.get("device", "")),
         tools=tools,
         strict=_flag(query.get("strict"), "strict"),
@@ -101,22 +97,6 @@ def _text(text: str | None, name: str) -> str | None:
     if len(text) > MAX_TEXT or not text.isprintable():
         raise BadParameter(f"{name} is at most {MAX_TEXT} printable characters.")
     return text
-
-
-def role_of(claims: Claims, asked: Role | None) -> Role:
-    """Return the role a token joins in.
-
-    Raises:
-        SessionForbidden: the token does not allow the role it asks for.
-    """
-    if claims.kind == "metrics":
-        raise SessionForbidden("This token reads the figures and joins nowhere.")
-    if claims.kind != "session":
-        return asked or "agent"
-    own = cast("Role", claims.role or "ui")
-    if asked is not None and asked != own:
-        raise SessionForbidden(f"This token joins as {own} only.")
-    return own
 
 
 def check_room(

@@ -29,6 +29,19 @@ async def read_json(request: web.Request) -> Any:
     return parse(text) if text.strip() else {}
 
 
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """Return the JSON body, which is an object.
+
+    Raises:
+        InvalidMessage: as `read_json`.
+        BadRequest: it is JSON of another kind.
+    """
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise BadRequest("The body is a JSON object.")
+    return body
+
+
 async def read_named(request: web.Request, field: str) -> Any:
     """Return the JSON body of a request in which `field` is a name.
 

@@ -35,8 +35,8 @@ from companion_ws.core.text import label
 from companion_ws.logs import AccessLog
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import CLOSE_S, bound_send_buffer, close_frame
-from companion_ws.sessions.sessions import Summary
-from companion_ws.web.guard.joining import Join, check_once, check_room, read_join, role_of
+from companion_ws.web.guard import permissions
+from companion_ws.web.guard.joining import Join, check_once, check_room, read_join
 from companion_ws.web.guard.middleware import carried_token
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.socket.frames import Message
@@ -133,33 +133,34 @@ class Gateway:
         self, request: web.Request, credential: Credential, ws: WebSocket
     ) -> Visit:
         claims, join = credential.claims, read_join(request)
-        role = role_of(claims, join.role)
+        role = permissions.role_of(claims, join.role)
         if claims.device_id is not None:
             label = join.device or await self._parts.devices.label(claims.device_id)
             join = replace(join, device=label)
             # A disk that refuses keeps nobody from joining and reading.
             with contextlib.suppress(Unavailable):
                 await self._parts.devices.touch(claims.device_id)
-        live, created, reason = await self._find(claims, join, role)
+        live, created, reason = await self._find(request, claims, join, role)
         return Visit(
             self._parts, live, credential, join, role, ws, created=created, reason=reason
         )
 
-    async def _find(self, claims: Claims, join: Join, role: str) -> tuple[LiveSession, bool, str | None]:
+    async def _find(
+        self, request: web.Request, claims: Claims, join: Join, role: permissions.Role
+    ) -> tuple[LiveSession, bool, str | None]:
         """Return the session to join, whether it is new, and why it is another than asked for."""
         if claims.kind == "session":
             return await self._own_session(claims, join), False, None
         if join.session_id is not None:
             # By its row alone: loading somebody else's would take longer than looking in vain.
             summary = await self._sessions.summary(join.session_id)
-            may_enter = summary is not None and _may_enter(claims, summary, role)
-            live = await self._sessions.open(join.session_id) if may_enter else None
+            may_join = summary is not None and permissions.may_join(claims, summary, role)
+            live = await self._sessions.open(join.session_id) if may_join else None
             if live is not None:
                 self._check_room(live.row.account, live.session_id)
-                if claims.kind == "admin" and live.row.user != claims.user:
-                    log.info("admin_observes", user=claims.user, session_id=live.session_id)
+                permissions.note_admin(request, claims, live.row)
                 return live, False, None
-            is_foreign = summary is not None and not may_enter
+            is_foreign = summary is not None and not may_join
             log.info(
                 "session_unavailable",
                 session_id=join.session_id,
@@ -167,7 +168,7 @@ class Gateway:
                 cause="owned by somebody else" if is_foreign else "unknown or expired",
             )
             if join.strict:
-                raise SessionNotFound("There is no such session.")
+                raise SessionNotFound
         if claims.kind == "service":
             raise SessionForbidden("A service token opens sessions by POST /sessions.")
         self._check_room(claims.user)
@@ -184,7 +185,7 @@ class Gateway:
             raise SessionForbidden("This token belongs to another session.")
         live = await self._sessions.open(claims.session_id or "")
         if live is None:
-            raise SessionEnded("The session has ended.")
+            raise SessionEnded
         self._check_room(live.row.account, live.session_id)
         return live
 
@@ -201,11 +202,3 @@ class Gateway:
 
 def _pass_over(message: Message) -> None:
     """Take nothing of what a refused peer still says before its close frame."""
-
-
-def _may_enter(claims: Claims, summary: Summary, role: str) -> bool:
-    if claims.kind == "service":
-        return summary.service == claims.user
-    if summary.user == claims.user:
-        return True
-    return claims.kind == "admin" and role == "observer"

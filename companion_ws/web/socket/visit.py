@@ -35,6 +35,7 @@ from companion_ws.sessions.outbox import CLOSE_S, Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.guard import token_end
 from companion_ws.web.guard.joining import Join, welcome
+from companion_ws.web.guard.permissions import is_owner
 from companion_ws.web.socket.frames import BINARY, PING, PONG, TEXT, Message
 from companion_ws.web.socket.websocket import WebSocket
 
@@ -121,7 +122,7 @@ class Visit:
             tools=join.tools,
             is_announced=role != "observer",
             is_ordered=join.ordered,
-            is_owner=claims.kind != "session" and claims.user in (live.row.user, live.row.service),
+            is_owner=is_owner(claims, live.row),
         )
         self._timers: list[Alarm] = []
         self._under_way: set[asyncio.Task[None]] = set()
