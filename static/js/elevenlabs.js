@@ -1,6 +1,7 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
 import { Connection } from "./net/connection.js"
+import { RELAYED } from "./core/commands.js"
 import { callOf, lookUp, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf } from "./elevenlabs/mailbox.js"
 import { WidgetSocket } from "./elevenlabs/widget-socket.js"
@@ -20,15 +21,8 @@ const SETTLE_MS = 150
 const RETRY_MS = 500
 /** What may wait for a server that is away. */
 const MAX_UNACKNOWLEDGED = 1000
-/** Events the session is told, as they come. */
-const RELAYED = new Set([
-  "user_transcript",
-  "agent_response",
-  "agent_response_correction",
-  "interruption",
-  "agent_tool_request",
-  "agent_tool_response",
-])
+/** What the session is told when the conversation begins, by the bridge itself. */
+const METADATA = "conversation_initiation_metadata"
 /** The tools every CompanionUI answers: listed always, since React and others copy `clientTools`. */
 const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
 /** Results that are nobody's answer: the question is open still, or was none. */
@@ -214,7 +208,7 @@ export class CompanionBridge {
     const summary = this.#joined ? summaryOf(this.#joined) : ""
     if (summary) this.#mailbox.putFirst({ kind: "update", text: summary, contextId: "session" })
     this.#connection.send({
-      type: "conversation_initiation_metadata",
+      type: METADATA,
       conversation_initiation_metadata_event: { conversation_id: conversationId },
     })
     this.#flush()
@@ -226,7 +220,7 @@ export class CompanionBridge {
       // The tool is called with this very object next, and without the id.
       this.#ids.set(event.client_tool_call.parameters, event.client_tool_call.tool_call_id)
     }
-    if (RELAYED.has(event?.type)) this.#connection.send(this.#shortened({ ...event }))
+    if (RELAYED.has(event?.type) && event.type !== METADATA) this.#connection.send(this.#shortened({ ...event }))
   }
 
   /** Older SDKs have no raw events; what was said comes this way. */

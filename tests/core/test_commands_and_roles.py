@@ -70,6 +70,17 @@ def test_every_command_has_an_example_here() -> None:
     assert set(EXAMPLES) | BY_THE_CONNECTION == set(COMMANDS)
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_command_becomes_what_the_catalogue_says(name: str) -> None:
+    talk = Talk()
+    talk.call("open")
+    kind = COMMANDS[name]
+
+    decision = talk.say({"type": name, **EXAMPLES[name][0]}, sorted(kind.roles)[0])
+    fates = {Event: "recorded", Transient: "passed", Reply: "answered"}
+    assert (fates[type(decision)], decision.type) == (kind.fate, kind.outcome())
+
+
 @pytest.mark.parametrize("role", ["agent", "ui", "observer"])
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_role_says_what_the_contract_lets_it_say(name: str, role: str) -> None:

@@ -1,10 +1,14 @@
 // What the records of a session tell somebody who looks for a fault: lane, gist, kin, latencies.
 
 import { cut } from "./cards.js"
+import { PASSED } from "./commands.js"
 import { callOf, correctionIn, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
 
 export const LANES = ["agent", "server", "screens"]
 export const KINDS = ["cards", "state", "tools", "said", "presence", "other"]
+
+/** Told without a place in the log, and worth a row; that a person is busy is told too often for one. */
+export const TOLD = new Set(["presence", ...PASSED].filter((type) => type !== "user_activity"))
 
 const KIND_OF = {
   contextual_update: "cards",
@@ -114,6 +118,9 @@ const GISTS = {
   user_transcript: (record) => `“${spokenIn(record)?.text ?? ""}”`,
   agent_response: (record) => `“${spokenIn(record)?.text ?? ""}”`,
   agent_response_correction: (record) => `corrected to “${correctionIn(record).corrected}”`,
+  interruption: () => "",
+  agent_tool_request: (record) => plainText(record.agent_tool_request?.tool_name),
+  agent_tool_response: (record) => plainText(record.agent_tool_response?.tool_name),
   ui_action: (record) => `${record.name ?? ""} on ${record.surface_id ?? ""}`,
   screen: (record) => record.text ?? "",
   rendered: (record) => `painted ${record.of_seq ?? ""}${record.problem ? `: ${record.problem}` : ""}`,
@@ -124,6 +131,9 @@ const GISTS = {
   conversation_initiation_metadata: (record) =>
     plainText(record.conversation_initiation_metadata_event?.conversation_id),
 }
+
+/** The types of message that have a gist. */
+export const gists = new Set(Object.keys(GISTS))
 
 function follow(trace, message) {
   const isStandIn = message.answered_by === "server" && ["no_screen", "no_answer"].includes(resultOf(message.result).status)

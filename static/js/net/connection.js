@@ -4,6 +4,7 @@
 // meanwhile is refused as well where the connection is `ordered`, and all of it is said again
 // from the oldest on.
 
+import { RELAYED, UNANSWERED } from "../core/commands.js"
 import { decode } from "../core/protocol.js"
 import { delayMs, mayReturn } from "../core/reconnect.js"
 import { newId } from "./outbox.js"
@@ -30,18 +31,6 @@ const COMMAND_MS = 45_000
 const UNAVAILABLE_RETRY_MS = 1000
 /** Tries in a row that found no socket before the other way is tried, once one has been open. */
 const MAX_BLOCKED = 3
-/** What a server with `--no-transcripts` passes on without an answer, and any other records. */
-const RELAYED = new Set([
-  "user_transcript",
-  "agent_response",
-  "agent_response_correction",
-  "interruption",
-  "agent_tool_request",
-  "agent_tool_response",
-  "conversation_initiation_metadata",
-])
-/** What nobody answers. */
-const PASSED = new Set(["screen", "rendered", "screen_command", "user_activity", "pairing_answer"])
 
 /**
  * A connection that comes back.
@@ -255,7 +244,7 @@ export class Connection {
       this.#notBefore = this.#environment.now() + this.#spacing
       if (!this.pass(entry.command)) break
       this.#inFlight.set(requestId, { entry, at: this.#environment.now() })
-      if (PASSED.has(type) || (RELAYED.has(type) && this.#recordsRelayed === false)) this.#acknowledge(requestId)
+      if (UNANSWERED.has(type) || (RELAYED.has(type) && this.#recordsRelayed === false)) this.#acknowledge(requestId)
     }
     this.#askWhetherRelayed()
   }

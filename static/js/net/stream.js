@@ -1,5 +1,7 @@
 // A socket made of server-sent events and requests, for networks that let no WebSocket through.
 
+import { UNORDERED } from "../core/commands.js"
+
 /** Close codes that stand for what a request was refused with. */
 const CLOSES = new Map([
   ["token_expired", 4401],
@@ -15,8 +17,6 @@ const CLOSES = new Map([
 ])
 const ABNORMAL = 1006
 const RETRY_MS = 1000
-/** What has no place in the order of what is said. */
-const UNORDERED = new Set(["ping", "token_renew", "pairing_answer"])
 
 /**
  * Has what of a WebSocket is used here. What it is told arrives as events of

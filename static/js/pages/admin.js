@@ -3,7 +3,7 @@
 import { ask, socketAddress } from "../net/api.js"
 import { Connection } from "../net/connection.js"
 import { apply, emptySession } from "../core/session.js"
-import { KINDS, LANES } from "../core/trace.js"
+import { KINDS, LANES, TOLD } from "../core/trace.js"
 import { ago, allRecords, confirmed, count, save, signIn, signInForm, signOut } from "../elements/owner.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { defineTimeline } from "../elements/timeline.js"
@@ -19,9 +19,6 @@ const LONGEST_PAUSE_MS = 2000
 
 /** What this page is called among the connections of a session. */
 const INSPECTOR = "Inspector"
-
-/** Told without a place in the log, and worth a row. */
-const SHOWN = new Set(["presence", "screen", "rendered", "screen_command"])
 
 const EXAMPLES = [
   ["An update", { type: "contextual_update", text: "quote_ready", data: { carrier: "FedEx", service: "Ground", cost: 12.99, currency: "USD" } }],
@@ -242,7 +239,7 @@ class Watch {
     this.#session = apply(before, message)
     if (message.type === "session_joined") this.title.textContent = message.title || "Untitled session"
     const isRecord = typeof message.seq === "number" && message.type !== "session_joined"
-    const isTold = isRecord ? !message.duplicate && message.seq > before.seq : SHOWN.has(message.type)
+    const isTold = isRecord ? !message.duplicate && message.seq > before.seq : TOLD.has(message.type)
     if (isTold && !this.#isReplaying) this.timeline.add([message])
     this.state.textContent = JSON.stringify(Object.fromEntries([...this.#session.state].map(([key, { value }]) => [key, value])), null, 2)
   }
