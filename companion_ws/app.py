@@ -240,6 +240,7 @@ def _rules(config: Config) -> Rules:
         keep_ended_s=config.keep_ended_s,
         sessions_per_user=config.limit_sessions_per_user,
         is_development=config.reload,
+        made_bytes=config.limit_outbox_bytes // 2,
         limits=Limits(
             state_bytes=config.limit_state_bytes,
             value_bytes=config.limit_value_bytes,

@@ -75,13 +75,14 @@ class Questions:
         speak: Speak,
         *,
         names_places: bool = False,
+        result_bytes: int = 0,
     ) -> None:
         self._tools = tools
         self._pairing = pairing
         self._open = open_live
         self._submit = submit
         self._speak = speak
-        self._runner = ToolRunner(names_places=names_places)
+        self._runner = ToolRunner(names_places=names_places, result_bytes=result_bytes)
         self._expectant: set[str] = set()
         """Sessions in which a call waits for somebody who is not here yet."""
         self._returns: dict[str, float] = {}

@@ -49,9 +49,13 @@ class ToolRunner:
     that does not stop when it is cancelled.
     """
 
-    def __init__(self, *, names_places: bool = False) -> None:
-        """With `names_places`, for development, an error tells the agent file and line."""
+    def __init__(self, *, names_places: bool = False, result_bytes: int = 0) -> None:
+        """With `names_places`, for development, an error tells the agent file and line.
+
+        `result_bytes` is the longest result, as JSON text in a message; 0 means no limit.
+        """
         self._names_places = names_places
+        self._result_bytes = result_bytes
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._watch = LoopWatch()
 
@@ -92,7 +96,7 @@ class ToolRunner:
         running_tool.set(call.tool_name)
         try:
             value = await self._called(server_tool, call, arguments)
-            return Outcome(encode(value).decode())
+            return self._told(call, encode(value).decode())
         except ToolError as error:
             return _failed(str(error), f"{call.tool_name}: {error}")
         except Interrupted:
@@ -103,6 +107,16 @@ class ToolRunner:
             if self._names_places:
                 message = f"The tool failed: {_fault(error)} ({_place(server_tool, error)})."
             return _failed(message, f"{call.tool_name} failed: {error!r}", error)
+
+    def _told(self, call: ToolCall, result: str) -> Outcome:
+        size = len(encode(result)) if self._result_bytes else 0
+        if size <= self._result_bytes:
+            return Outcome(result)
+        # Longer than an outbox takes: it would cut off everybody in the session.
+        return _failed(
+            "The tool's result is too long.",
+            f"{call.tool_name} returned {size} bytes, more than {self._result_bytes}",
+        )
 
     async def _called(
         self, server_tool: ServerTool, call: ToolCall, arguments: dict[str, Any]

@@ -19,6 +19,7 @@ from companion_ws.core import protocol
 from companion_ws.core.commands import AnswerCall, Command, EndSession
 from companion_ws.core.errors import (
     CompanionError,
+    InvalidMessage,
     SessionEnded,
     SessionNotFound,
     TooManyConnections,
@@ -99,6 +100,8 @@ class Rules:
     limits: Limits
     is_development: bool = False
     """Whether errors of server tools name file and line to the agent."""
+    made_bytes: int = 0
+    """The most that a tool or an embedding program may say at once; 0 means no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class Sessions:
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._questions = Questions(
             tools, pairing, self.live, self._answer_call, self._speak,
-            names_places=rules.is_development,
+            names_places=rules.is_development, result_bytes=rules.made_bytes,
         )
         self._live_parts = LiveParts(
             database, store, rules.limits, self._questions.is_server_tool, self, clock, new_id
@@ -514,8 +517,16 @@ class Sessions:
         Raises:
             CompanionError: what the command was refused for.
         """
+        if sender.role == "server":
+            self._check_made(message)
         command, request_id = protocol.decode(message)
         return await self._submit(session_id, command, sender, request_id)
+
+    def _check_made(self, message: dict[str, Any]) -> None:
+        """Refuse what no outbox could take: it would cut off everybody in the session."""
+        size, limit = len(protocol.encode(message)), self.rules.made_bytes
+        if limit and size > limit:
+            raise InvalidMessage(f"The message has {size} bytes, more than {limit}.")
 
     async def _submit(
         self, session_id: str, command: Command, sender: Sender, request_id: str | None

@@ -132,3 +132,16 @@ async def once(path: str) -> None:
     runs = Path(path).read_text().count("x") if Path(path).exists() else 0
     Path(path).write_text("x" * (runs + 1))
     await asyncio.Event().wait()
+
+
+@tool
+def wordy(count: int) -> str:
+    """Return so many letters."""
+    return "x" * count
+
+
+@tool
+async def shouts(call: ToolCall, count: int) -> str:
+    """Show so many letters to everybody."""
+    await call.contextual_update("x" * count)
+    return "shown"

@@ -200,3 +200,20 @@ async def test_the_shipping_example_quotes_and_makes_a_label(start: Any) -> None
     )
     await screen.next_of("contextual_update", text="label_created")
     assert not (await agent.result("t2"))["is_error"]
+
+
+async def test_a_tool_that_says_too_much_costs_nobody_the_connection(desk: Running) -> None:
+    most = desk.config.limit_outbox_bytes // 2
+    agent, screen = await desk.pair_of()
+    for name, count, is_error in (
+        ("wordy", most - 6, False), ("wordy", most - 5, True), ("wordy", 3_000_000, True),
+        ("shouts", 3_000_000, True), ("shouts", 1000, False),
+    ):  # fmt: skip
+        tool_call_id = f"{name}-{count}"
+        await agent.call(tool_call_id, name, parameters={"count": count})
+        result = await agent.result(tool_call_id)
+        assert result["is_error"] is is_error, (name, count)
+        await screen.result(tool_call_id)
+        await asyncio.sleep(0.3)  # longer than a burst may stand over an outbox's bound
+    assert (await agent.say("ping"))["type"] == "pong"
+    assert (await screen.say("ping"))["type"] == "pong"
