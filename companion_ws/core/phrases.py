@@ -12,8 +12,8 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "no_screen_for_card": "Nobody has opened the companion screen yet. "
         "Open {address} and type {code}, or scan the code; it is shown there.",
         "no_answer_to_card": "It is on your screen; have a look whenever you like.",
-        "refused": "I could not show that on your screen. Let us go on without it.",
-        "unreachable": "I cannot reach your screen at the moment. Let us go on without it.",
+        "refused": "I could not show that on your screen. Let’s continue without it.",
+        "unreachable": "I cannot reach your screen at the moment. Let’s continue without it.",
         "late": "About “{question}”: {answer}.",
         "answered": "answered",
     },
@@ -98,6 +98,16 @@ _PHRASES: Final[dict[str, dict[str, str]]] = {
         "unreachable": "لا أستطيع الوصول إلى شاشتك الآن. لنتابع بدونها.",
         "late": "بخصوص «{question}»: {answer}.",
         "answered": "تمت الإجابة",
+    },
+    "zh": {
+        "no_screen": "还没有人打开配套屏幕。请打开 {address} 并输入 {code}，或扫描二维码；我会在那里提问。",
+        "no_answer": "问题已显示在您的屏幕上；请在方便时点选答案。",
+        "no_screen_for_card": "还没有人打开配套屏幕。请打开 {address} 并输入 {code}，或扫描二维码；内容会显示在那里。",
+        "no_answer_to_card": "内容已显示在您的屏幕上；请在方便时查看。",
+        "refused": "我无法在您的屏幕上显示这些内容。我们不用屏幕继续吧。",
+        "unreachable": "我现在无法连接到您的屏幕。我们不用屏幕继续吧。",
+        "late": "关于“{question}”：{answer}。",
+        "answered": "已回答",
     },
 }
 

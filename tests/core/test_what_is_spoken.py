@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,10 @@ from companion_ws.core.tool_calls import choice_of, status_of, unanswerable
 PARTS = {
     "no_screen": {"address": "shop.example/c", "code": "482 015 937"},
     "no_answer": {},
+    "no_screen_for_card": {"address": "shop.example/c", "code": "482 015 937"},
+    "no_answer_to_card": {},
+    "refused": {},
+    "unreachable": {},
     "late": {"question": "Versand", "answer": "Express"},
 }
 
@@ -36,6 +43,16 @@ def test_an_answer_that_says_nothing_is_said_to_have_come(language: str) -> None
     word = phrase(language, "answered")
     assert word
     assert said == phrase(language, "late", question="Versand", answer=word)
+
+
+def test_agents_speak_the_languages_that_screens_show() -> None:
+    folder = Path(__file__).parents[2] / "static/js/words"
+    shown = {file.stem for file in folder.glob("*.js")} - {"words"}
+    listed = re.search(r"^const LANGUAGES = new Set\((.*)\)$", (folder / "words.js").read_text(), re.M)
+
+    assert listed is not None
+    assert {*json.loads(listed[1])} == shown
+    assert {*LANGUAGES} == {"en", *shown}
 
 
 @pytest.mark.parametrize("language", [None, "", "en", "en-GB", "xx", "XX-yy"])

@@ -1,4 +1,4 @@
-// The phone page in eight languages.
+// The phone page in nine languages.
 
 import assert from "node:assert/strict"
 import { readdirSync } from "node:fs"

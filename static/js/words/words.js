@@ -95,7 +95,7 @@ const ENGLISH = {
 }
 
 /** Languages with a file of their own in words/. */
-const LANGUAGES = new Set(["ar", "de", "es", "fr", "it", "pt", "zh"])
+const LANGUAGES = new Set(["ar", "de", "es", "fr", "it", "nl", "pt", "zh"])
 const RIGHT_TO_LEFT = new Set(["ar", "he", "fa", "ur"])
 
 /** `tag` as the engine writes it, or null where it is no language (WebKit may say "C"). */
