@@ -3,7 +3,7 @@
 import { Connection } from "./net/connection.js"
 import { RELAYED } from "./core/commands.js"
 import { callOf, lookUp, resultOf } from "./core/protocol.js"
-import { letterOf, Mailbox, summaryOf } from "./elevenlabs/mailbox.js"
+import { letterOf, Mailbox, summaryOf, WORDS } from "./elevenlabs/mailbox.js"
 import { WidgetSocket } from "./elevenlabs/widget-socket.js"
 import { NotUnderstood, understood } from "./elevenlabs/parameters.js"
 import { newId, Outbox } from "./net/outbox.js"
@@ -31,12 +31,6 @@ const NO_NEWS = new Set(["no_screen", "no_answer", "shown", "cancelled", "interr
 const ENVELOPE_BYTES = 1024
 /** Names JavaScript itself asks objects for. */
 const NO_TOOLS = new Set(["then", "toJSON"])
-
-const WORDS = {
-  refused: "I could not show that on your screen. Let us go on without it.",
-  unreachable: "I cannot reach your screen at the moment. Let us go on without it.",
-  late: (question, answer) => `About “${question}”: ${answer}.`,
-}
 
 /**
  * One agent in a page, joined to one companion session; it outlives conversations.

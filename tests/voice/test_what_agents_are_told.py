@@ -3,51 +3,41 @@
 from __future__ import annotations
 
 import doctest
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from companion_ws.core.phrases import phrase
 from companion_ws.voice import mcp, parameters, wording
 from companion_ws.voice.elevenlabs.bridge import letter_of, letter_of_passed
 from companion_ws.voice.elevenlabs.telephony import event_of
 from companion_ws.voice.mailbox import Letter, Mailbox
 
+SENTENCES = json.loads(
+    (Path(__file__).parents[1] / "wire/bridges/sentences.json").read_text(encoding="utf-8")
+)
 UI = {"role": "ui", "connection_id": "c1"}
 AGENT = {"role": "agent", "connection_id": "c2"}
 
 
-@pytest.mark.parametrize(
-    ("record", "letter"),
-    [
-        ({"type": "user_message", "text": "hi", "sender": UI}, Letter("turn", "hi")),
-        ({"type": "user_message", "text": "hi", "sender": AGENT}, Letter("turn", "hi")),
-        (
-            {"type": "ui_action", "name": "more", "context": {"id": 1}, "sender": UI},
-            Letter("turn", 'I tapped “more” on my screen: {"id":1}'),
-        ),
-        (
-            {"type": "state_updated", "key": "step", "value": 2, "sender": UI},
-            Letter("update", "Set on the user’s screen: step = 2", "state:step"),
-        ),
-        (
-            {"type": "state_deleted", "key": "step", "sender": UI},
-            Letter("update", "Cleared on the user’s screen: step", "state:step"),
-        ),
-        ({"type": "state_updated", "key": "step", "value": 2, "sender": AGENT}, None),
-        ({"type": "contextual_update", "text": "x", "sender": AGENT}, None),
-        ({"type": "client_tool_result", "sender": UI}, None),
-    ],
-)
-def test_a_record_becomes_a_letter(record: dict[str, Any], letter: Letter | None) -> None:
-    assert letter_of(record) == letter
+@pytest.mark.parametrize("case", SENTENCES["letters"], ids=lambda case: case["message"]["type"])
+def test_a_message_becomes_the_letter_of_the_golden_file(case: dict[str, Any]) -> None:
+    message, letter = case["message"], case["letter"]
+    told = letter_of(message) if "seq" in message else letter_of_passed(message)
+    assert told == (letter and Letter(**letter))
 
 
-def test_what_a_screen_shows_is_told_per_screen() -> None:
-    shown = {"type": "screen", "text": "rates", "sender": UI}
-    assert letter_of_passed(shown) == Letter(
-        "update", "The user’s screen shows: rates", "screen:c1"
-    )
-    assert letter_of_passed({"type": "rendered", "sender": UI}) is None
+@pytest.mark.parametrize("case", SENTENCES["summaries"], ids=lambda case: case["text"][:40])
+def test_an_agent_that_joins_late_is_told_what_the_golden_file_says(case: dict[str, Any]) -> None:
+    assert wording.summary_text(case["state"], case["cards"]) == case["text"]
+
+
+def test_what_an_agent_can_say_without_a_screen_is_in_the_golden_file() -> None:
+    late = phrase("en", "late", question="Which service?", answer="Air")
+    said = {key: phrase("en", key) for key in ("refused", "unreachable")}
+    assert {**said, "late": late} == SENTENCES["words"]
 
 
 def test_an_agent_that_asks_is_told_what_a_letter_would_say_and_nothing_of_its_own() -> None:

@@ -1,4 +1,5 @@
 // What waits for the agent: turns in order, updates with the newest of each context only.
+// Its sentences are those of companion_ws/voice: tests/wire/bridges holds both to the same cases.
 
 /**
  * Letters `{kind, text, contextId}` until they are delivered; kind is `turn`, `update`
@@ -30,6 +31,13 @@ export class Mailbox {
   take(letter) {
     this.#letters = this.#letters.filter((old) => old !== letter)
   }
+}
+
+/** What an agent can say when a screen was not asked, or answered late. */
+export const WORDS = {
+  refused: "I could not show that on your screen. Let’s continue without it.",
+  unreachable: "I cannot reach your screen at the moment. Let’s continue without it.",
+  late: (question, answer) => `About “${question}”: ${answer}.`,
 }
 
 /** What an agent is told of a record or a passed message, or null. Agents' own words are no news. */
