@@ -107,20 +107,20 @@ async def _play(server: Listening, pace_s: float) -> None:
             say(f"Session {companion.session_id}")
             say()
             await DemoAgent(
-                companion, say, lambda invitation: _invite(server, invitation), pace_s
+                companion, say, lambda link, code: _invite(server, link, code), pace_s
             ).play()
 
 
-def _invite(server: Listening, invitation: Invitation) -> None:
+def _invite(server: Listening, link: Invitation, code: Invitation) -> None:
     if server.addresses.is_reachable_by_phone:
         say()
         say("Scan this with a phone:")
-        print_qr(invitation.url)
+        print_qr(link.url)
     else:
         say()
         say(why_no_phone(server), lines=True)
-    say(f"Or open    {invitation.url}")
-    say(f"or type    {grouped(invitation.code)}    at {invitation.code_url}")
+    say(f"Or open    {link.url}")
+    say(f"or type    {grouped(code.code)}    at {code.code_url}")
     say()
 
 

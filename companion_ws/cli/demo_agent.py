@@ -30,14 +30,14 @@ SHOWN: Final = {"from": "San Francisco, 94107", "to": "New York, 10001", "weight
 class DemoAgent:
     """Greets, quotes, waits for the person's tap, confirms, makes the label, says goodbye.
 
-    `narrate` gets every line for the terminal, `invite` every pairing that is opened.
+    `narrate` gets every line for the terminal, `invite` each link with the code beside it.
     """
 
     def __init__(
         self,
         companion: CompanionClient,
         narrate: Callable[[str], None],
-        invite: Callable[[Invitation], None],
+        invite: Callable[[Invitation, Invitation], None],
         pace_s: float = PACE_S,
     ) -> None:
         self._companion = companion
@@ -100,9 +100,11 @@ class DemoAgent:
 
     async def _until_a_screen_is_here(self) -> None:
         while not self._companion.screens:
-            invitation = await self._companion.pair(LINK_TTL_S)
-            self._invite(invitation)
-            left_s = invitation.code_expires_at / 1000 - time.time()
+            # What a terminal prints cannot be redrawn before it dies, so the link lives longer;
+            # such a link has no code of its own.
+            link, code = await self._companion.pair(LINK_TTL_S), await self._companion.pair()
+            self._invite(link, code)
+            left_s = code.code_expires_at / 1000 - time.time()
             try:
                 await self._companion.wait_for_screen(max(5.0, left_s))
             except TimeoutError:
