@@ -196,7 +196,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     async def close_all(app: web.Application) -> None:
         gateway.is_stopping = True
         sessions.stop_waiting()
-        await sessions.connections.close_all(1012, "The server restarts; come back.", STOP_S)
+        await sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S)
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)

@@ -37,7 +37,7 @@ def duration_s(text: str | float) -> float:
         match = _DURATION.fullmatch(text.strip())
         seconds = float(match[1]) * _SECONDS[match[2]] if match else math.nan
     if not 0 <= seconds <= MAX_DURATION_S:  # not a number is neither
-        raise ValueError(f"{text!r} is no duration; write for instance 90s, 15m, 1h or 30d")
+        raise ValueError(f"{text!r} is not a valid duration; use for example 90s, 15m, 1h or 30d")
     return seconds
 
 
@@ -56,7 +56,7 @@ def public_url_of(text: str) -> str:
     text = in_ascii(text)
     if not _matches(_PUBLIC_URL, text):
         raise ValueError(
-            f"{text!r} is no public URL; write for instance https://companion.example.org,"
+            f"{text!r} is not a valid public URL; use for example https://companion.example.org,"
             " without ? and #"
         )
     return text.rstrip("/")
@@ -196,17 +196,17 @@ class Config:
         """Refuse what would be believed at first and help nobody later."""
         if self.session_ttl_s < 0.001:
             raise ValueError(
-                "A session_ttl of 0 ends every session at once; write for instance 15m, 1h or 30d"
+                "A session_ttl of 0 ends every session at once; use for example 15m, 1h or 30d"
             )
         for origin in self.allow_origin:
             if not _matches(_ORIGIN, origin):
                 raise ValueError(
-                    f"{origin!r} is no origin; write scheme, host and port alone, for instance"
+                    f"{origin!r} is not a valid origin; give only scheme, host and port, for example"
                     " https://shop.example"
                 )
         for host in self.allow_host:
             if not _matches(_HOST_NAME, host):
-                raise ValueError(f"{host!r} is no host name; write for instance shop.example")
+                raise ValueError(f"{host!r} is not a valid host name; use for example shop.example")
         for address in self.trust_proxy:
             ipaddress.ip_network(address, strict=False)
         for setting in fields(self):

@@ -34,10 +34,10 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
     "--token",
     envvar="COMPANION_TOKEN",
     show_envvar=True,
-    help="Who joins; without it, user `local` of the data folder.",
+    help="Token to join with; without it, user `local` of the data folder.",
 )
-@click.option("--role", type=click.Choice(["agent", "ui", "observer"]), help="What it joins as.")
-@click.option("--device", help="What others see as its name.")
+@click.option("--role", type=click.Choice(["agent", "ui", "observer"]), help="Role to join with.")
+@click.option("--device", help="Name that others see.")
 @click.option("--tools", help="Tool names a screen answers, with commas between.")
 @click.option("--strict", is_flag=True, help="Refuse instead of making another session.")
 @data_option
@@ -46,12 +46,11 @@ def connect(
 ) -> None:
     """Join a session with JSON lines.
 
-    Every message is printed as one line, each line of stdin is sent.
+    Each message is printed as one line; each line of stdin is sent.
 
-    When stdin ends, it leaves as soon as everything sent is answered, tool calls with
-    their results; a stdin that was empty from the start (</dev/null) is no reason to
-    leave. It leaves with 1 when the server closes the connection, and says the close
-    code and the reason on stderr.
+    When stdin ends, it exits as soon as everything sent is answered, tool calls with
+    their results. An empty stdin (</dev/null) does not end it. When the server closes the
+    connection it exits with 1 and prints the close code and the reason on stderr.
     """
     config = environment_config(data)
     parameters = {name: str(value) for name, value in join.items() if value is not None}

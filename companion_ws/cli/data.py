@@ -24,7 +24,7 @@ def db() -> None:
 @db.command()
 @data_option
 def check(data: Path) -> None:
-    """Print ok, or what SQLite finds wrong (and leave with 1)."""
+    """Print ok, or the faults SQLite finds (and exit with 1)."""
     with sentences():
         findings = integrity(data)
     for finding in findings:
@@ -48,11 +48,11 @@ def backup(file: Path, data: Path) -> None:
 
 
 @click.command()
-@click.option("--user", required=True, help="Whose sessions, devices and tokens go.")
+@click.option("--user", required=True, help="The user whose sessions, devices and tokens are erased.")
 @yes_option
 @data_option
 def erase(user: str, yes: bool, data: Path) -> None:
-    """Erase everything of a person, from the files too."""
+    """Erase everything stored about a person, from the files too."""
     ask_before(f"Erase everything of {user} for good", yes=yes)
 
     async def work() -> None:

@@ -35,14 +35,14 @@ from companion_ws.data_folder import StartRefused
               help="Port to listen on.")  # fmt: skip
 @click.option("--pace", "pace_s", type=click.FloatRange(0), default=1.6, show_default=True,
               help="Seconds between sentences.")  # fmt: skip
-@click.option("--once", is_flag=True, help="Leave when the conversation is over.")
+@click.option("--once", is_flag=True, help="Exit when the conversation is over.")
 @click.pass_context
 def demo(
     context: click.Context, lan: bool, public_url: str | None, port: int, pace_s: float, once: bool
 ) -> None:
     """See it work, with no account anywhere.
 
-    A simulated agent sells shipping, your phone or browser is its screen. Everything lies in a temporary folder and is gone afterwards.
+    A simulated agent sells shipping; your phone or browser is its screen. Everything is stored in a temporary folder and is gone afterwards.
     """
     chosen = context.get_parameter_source("port") is ParameterSource.COMMANDLINE
     logs.set_up()

@@ -108,7 +108,7 @@ class DemoAgent:
             try:
                 await self._companion.wait_for_screen(max(5.0, left_s))
             except TimeoutError:
-                self._narrate("The code has expired; here is another.")
+                self._narrate("The code has expired; here is a new one.")
         self._narrate(f"* {self._companion.screens[0]['device'] or 'A screen'} has joined")
 
     async def _choice(self, quotes: list[Message], since: int) -> Message:

@@ -42,10 +42,10 @@ class Finding(NamedTuple):
 @click.command()
 @data_option
 def doctor(data: Path) -> None:
-    """Look for what needs mending.
+    """Check the installation, the data folder and the server.
 
     Versions, data folder, key, database, clock, addresses, the running server.
-    Leaves with 1 when something needs mending.
+    Exits with 1 when something needs fixing.
     """
     run(_doctor(environment_config(data)))
 
@@ -83,7 +83,7 @@ def _folder(config: Config) -> Iterator[Finding]:
         for folder, server in servers_here().items():
             yield Finding(None, f"a server runs at {server.admin_url}: look at it by --data {folder}")
         return
-    yield Finding(True, f"data lies in {data.resolve()}")
+    yield Finding(True, f"data is stored in {data.resolve()}")
     for path in sorted(data.iterdir()):
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_file() and mode & 0o077:

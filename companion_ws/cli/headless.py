@@ -76,7 +76,7 @@ def _missed(tool_name: str, parameters: Message, choice: str) -> str:
         wanted = "yes or no"
     else:
         wanted = "a JSON object"
-    return f"{choice!r} is no answer to {asked!r}, which wants {wanted}. Waiting for another question."
+    return f"{choice!r} does not answer {asked!r}, which wants {wanted}. Waiting for another question."
 
 
 def answer_to(tool_name: str, parameters: Message, choice: str) -> Message | None:

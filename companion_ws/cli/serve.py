@@ -41,8 +41,8 @@ RELOAD_POLL_S: Final = 0.5
 def serve(**values: Any) -> None:
     """Start the server.
 
-    That is what happens without a command, too. An option wins over its variable, that
-    over the settings file, that over the default. Durations are written 90s, 15m, 1h or 30d; a
+    This is also what runs without a command. Options override variables, which override
+    the settings file, which overrides the defaults. Durations are written 90s, 15m, 1h or 30d; a
     bare number is seconds.
 
     Secrets are variables, or files that VARIABLE_FILE names, and never options:

@@ -107,7 +107,7 @@ async def _tunnelled(
             return  # The start says it.
         with suppress(OutputClosed):
             if url is None:
-                say("The tunnel has ended; it is started again.")
+                say("The tunnel has ended and is being restarted.")
             else:
                 say(f"Phones now open {url}/c and type a session's code")
 
@@ -167,7 +167,7 @@ def _bind(host: str, port: int, flag: str) -> list[socket.socket]:
 
 def _bind_sentence(error: OSError, host: str, port: int, flag: str) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine; choose another with --host."
+        return f"{host} is not an address of this machine; choose another with --host."
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} of {host} is in use by another program; choose another with {flag}."
     if error.errno in (errno.EACCES, errno.EPERM):

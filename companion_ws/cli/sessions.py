@@ -73,8 +73,8 @@ def show(session_id: str, data: Path) -> None:
 def end(session_id: str, erase: bool, yes: bool, data: Path) -> None:
     """End a session for everyone in it.
 
-    What it holds stays readable for --keep-ended; with --erase it is gone at once, which
-    asks first.
+    Its records stay readable for --keep-ended. With --erase they are deleted at once, after
+    a confirmation.
     """
     if erase:
         ask_before(f"Delete everything of session {session_id} for good", yes=yes)
@@ -117,7 +117,7 @@ def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
         try:
             message["data"] = json.loads(data_json)
         except ValueError as error:
-            raise click.UsageError(f"This is no JSON: {error}.") from None
+            raise click.UsageError(f"Not valid JSON: {error}.") from None
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
@@ -133,9 +133,9 @@ def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
 @json_option
 @data_option
 def watch(session_id: str, as_json: bool, data: Path) -> None:
-    """Print what happens in a session.
+    """Follow a session.
 
-    From its first record on, until Ctrl-C.
+    Prints its records from the first one on, until Ctrl-C.
     """
 
     config = environment_config(data)
@@ -169,7 +169,7 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
 @click.option("--keep", is_flag=True, help="Stay and answer every question, not only the first.")
 @data_option
 def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
-    """Be a screen without a screen.
+    """Be a headless screen, for scripts.
 
     Answers the agent's question with CHOICE.
     """

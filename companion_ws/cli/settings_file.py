@@ -41,7 +41,7 @@ def read_settings(
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise click.UsageError(f"{path} is no TOML: {error}.") from None
+        raise click.UsageError(f"{path} is not valid TOML: {error}.") from None
     values: dict[str, Any] = {}
     for key, value in found.items():
         name = key.replace("-", "_")
@@ -49,7 +49,7 @@ def read_settings(
         if name in values:
             raise click.UsageError(f"{path} sets {key} twice.")
         if is_of_data and name == "data":
-            raise click.UsageError(f"{path} lies in the data folder and cannot name another.")
+            raise click.UsageError(f"{path} is in the data folder and cannot name another.")
         values[name] = _value(path, key, value, settings[name])
     return values
 
@@ -59,7 +59,7 @@ def _text(path: Path, *, may_be_missing: bool) -> str:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise click.UsageError(f"{path} is no file.")
+                raise click.UsageError(f"{path} is not a file.")
             if found.st_mode & _OTHERS_WRITE:
                 raise StartRefused(
                     f"{path} can be written by other accounts (mode"
@@ -74,7 +74,7 @@ def _text(path: Path, *, may_be_missing: bool) -> str:
             return ""
         raise click.UsageError(f"There is no settings file {path}.") from None
     except UnicodeDecodeError:
-        raise click.UsageError(f"{path} is no TOML: it is no UTF-8.") from None
+        raise click.UsageError(f"{path} is not valid TOML: it is not UTF-8.") from None
     except OSError as error:
         raise StartRefused(f"{path} cannot be read: {error.strerror}.") from None
 
@@ -90,7 +90,7 @@ def _check_key(
     if name not in settings:
         near = difflib.get_close_matches(name, settings, 1)
         hint = f" Is it {near[0]}?" if near else ""
-        raise click.UsageError(f"{path} has {key}, which is no setting.{hint}")
+        raise click.UsageError(f"{path} has {key}, which is not a setting.{hint}")
 
 
 def _value(path: Path, key: str, value: Any, kind: Kind) -> Any:

@@ -19,7 +19,7 @@ from companion_ws.data_folder import DataInUse, RunningServer, StartRefused
 async def print_start(server: Listening) -> None:
     """Print everything a person needs to go on."""
     say(f"Companion is ready at {server.addresses.local_url}")
-    say(f"Data lies in {server.config.data.resolve()}")
+    say(f"Data is stored in {server.config.data.resolve()}")
     if server.config.durability == "process":
         say("Acknowledged messages survive the end of this process, not the loss of power.")
     if server.addresses.needs_admin_port:

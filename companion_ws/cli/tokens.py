@@ -39,16 +39,16 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--user", required=True, help="Whom it stands for.")
+@click.option("--user", required=True, help="The user it is for.")
 @click.option(
     "--role",
     type=click.Choice(["user", "service", "admin", "metrics"]),
     default="user",
     show_default=True,
-    help="What it opens: own sessions, those of a backend, everything, /metrics alone.",
+    help="What the token opens: own sessions, those of a backend, everything, or only /metrics.",
 )
 @click.option("--ttl", "ttl_s", type=TokenLife(), default="30d", show_default=True,
-              help="How long it is good.")  # fmt: skip
+              help="How long it is valid.")  # fmt: skip
 @data_option
 def create(user: str, role: str, ttl_s: float, data: Path) -> None:
     """Print a new token, alone on its line."""
@@ -65,7 +65,7 @@ def create(user: str, role: str, ttl_s: float, data: Path) -> None:
 @token.command("list")
 @data_option
 def list_(data: Path) -> None:
-    """Print the tokens that are good, without their text."""
+    """Print the valid tokens, without their text."""
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
@@ -82,7 +82,7 @@ def list_(data: Path) -> None:
 @click.option("--keep-sessions", is_flag=True, help="Let the session tokens it made live on.")
 @data_option
 def revoke(token_id: str | None, user: str | None, keep_sessions: bool, data: Path) -> None:
-    """Refuse a token and what it made from now on; what is under way with it ends at once."""
+    """Revoke a token and the tokens it made; requests in progress end at once."""
     if (token_id is None) == (user is None):
         raise click.UsageError("Give a token's id, or --user.")
     if user is not None and keep_sessions:
@@ -102,17 +102,17 @@ def revoke(token_id: str | None, user: str | None, keep_sessions: bool, data: Pa
 
 @click.group()
 def key() -> None:
-    """Look after the signing key."""
+    """Manage the signing key."""
 
 
 @key.command()
-@click.option("--compromise", is_flag=True, help="Refuse at once what older keys signed.")
+@click.option("--compromise", is_flag=True, help="Immediately refuse tokens that older keys signed.")
 @yes_option
 @data_option
 def rotate(compromise: bool, yes: bool, data: Path) -> None:
     """Sign with a new key from now on; nobody is disconnected.
 
-    With --compromise every token and every phone is out at once; that asks first.
+    With --compromise every token and paired phone is signed out at once, after a confirmation.
     """
     if compromise:
         ask_before("End every token and every paired phone there is", yes=yes)
@@ -131,7 +131,7 @@ def rotate(compromise: bool, yes: bool, data: Path) -> None:
 def open_(only_print: bool, data: Path) -> None:
     """Print and open a sign-in link.
 
-    It is good once, for ten minutes, and gives an admin session on this machine.
+    The link works once, within ten minutes, and opens an admin session on this machine.
     """
 
     async def work() -> None:

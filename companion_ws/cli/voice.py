@@ -23,7 +23,7 @@ from companion_ws.voice.elevenlabs.agent_config import agent_config
 
 @click.group()
 def elevenlabs() -> None:
-    """What an agent at ElevenLabs must be told."""
+    """Configure an agent at ElevenLabs."""
 
 
 @elevenlabs.command("agent-config")
@@ -144,9 +144,9 @@ async def _do(conversation: Any, order: dict[str, Any]) -> None:
     "--token",
     envvar="COMPANION_TOKEN",
     show_envvar=True,
-    help="Who plays; without it, user `local` of the data folder.",
+    help="Token to replay with; without it, user `local` of the data folder.",
 )
-@click.option("--check", is_flag=True, help="Leave with 1 if a server tool answers otherwise.")
+@click.option("--check", is_flag=True, help="Exit with 1 if a server tool answers otherwise.")
 @data_option
 def replay(
     file: TextIO,
@@ -157,10 +157,10 @@ def replay(
     check: bool,
     data: Path,
 ) -> None:
-    """Play an exported session again: what agent and screens did, in order and time.
+    """Play an exported session again, in its order and timing.
 
-    FILE is what `session export` printed. Server tools run anew. Prints what is
-    played, one JSON line each.
+    FILE is what `session export` printed. Server tools run again. Prints each
+    message as one JSON line.
     """
     config = environment_config(data)
     with sentences():

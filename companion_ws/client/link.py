@@ -178,8 +178,8 @@ class Link:
                     self._outgoing.begin(message)
                     writer = asyncio.create_task(self._write(ws), name="companion-writer")
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("The server sent what is no message: %r", error)
-            return _LOST, "the server sent what is no message"
+            log.warning("The server sent something that is not a message: %r", error)
+            return _LOST, "the server sent something that is not a message"
         finally:
             if writer is not None:
                 writer.cancel()

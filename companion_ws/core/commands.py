@@ -273,7 +273,7 @@ class Relayed(Command, frozen=True, kw_only=True):
 
 
 class UserTranscript(Relayed, frozen=True, kw_only=True):
-    """What the person said."""
+    """Transcript of the person."""
 
     type = "user_transcript"
     nest = "user_transcription_event"
@@ -282,7 +282,7 @@ class UserTranscript(Relayed, frozen=True, kw_only=True):
 
 
 class AgentResponse(Relayed, frozen=True, kw_only=True):
-    """What the agent says."""
+    """Transcript of the agent."""
 
     type = "agent_response"
     nest = "agent_response_event"
@@ -390,7 +390,7 @@ class EndSession(Command, frozen=True, kw_only=True):
     reason: str
 
 
-# What the server says.
+# Messages that the server sends.
 
 SAID: Final[dict[str, str]] = {
     "contextual_update": "Something to know; screens show it as a card",
@@ -399,11 +399,11 @@ SAID: Final[dict[str, str]] = {
     "client_tool_call": "A tool was called, by `handled_by` server or screens",
     "client_tool_result": "A call was answered; `result` is a string",
     "client_tool_cancel": "A call was withdrawn after the agent had been released",
-    "user_message": "What the person says by other means than voice, late answers too",
+    "user_message": "Text from the person other than by voice, including late answers",
     "ui_action": "A button of a card was used",
-    "user_transcript": "What the person said",
-    "agent_response": "What the agent says",
-    "agent_response_correction": "What the agent had said when interrupted",
+    "user_transcript": "Transcript of the person",
+    "agent_response": "Transcript of the agent",
+    "agent_response_correction": "The part of the agent's sentence that was spoken before an interruption",
     "interruption": "The person broke in",
     "agent_tool_request": "The agent starts a tool somewhere",
     "agent_tool_response": "A tool of the agent has ended",
@@ -416,7 +416,7 @@ SAID: Final[dict[str, str]] = {
     "pairing_request": "A device waits for the owner to let it in",
     "token_expiring": "This token ends at `expires_at`",
     "token_renewed": "A fresh token",
-    "screen": "What a screen shows and what is chosen",
+    "screen": "A screen's contents and the current choice",
     "rendered": "A screen has painted the record `of_seq`",
     "screen_command": "The agent moves a screen's attention",
     "user_activity": "The person is busy on the screen",

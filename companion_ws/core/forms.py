@@ -65,7 +65,7 @@ def _object_fault(schema: Any, values: Any, where: str, *, is_inner: bool) -> st
     if schema.get("additionalProperties") is False:
         for name in values:
             if name not in properties:
-                return f"{name} is no field of the form."
+                return f"{name} is not a field of the form."
     return None
 
 

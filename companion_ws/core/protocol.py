@@ -173,10 +173,10 @@ def _optional(kind: type[Struct]) -> frozenset[str]:
 def _check_relayed(command: Relayed) -> None:
     for key, kind in command.required.items():
         if not isinstance(command.payload.get(key), kind):
-            raise InvalidMessage(f"{command.type}: `{key}` is missing or no {kind.__name__}.")
+            raise InvalidMessage(f"{command.type}: `{key}` is missing or is not {kind.__name__}.")
 
 
-# What the server says.
+# Messages that the server sends.
 
 
 def error_message(

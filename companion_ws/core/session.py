@@ -534,7 +534,7 @@ def _entry_bytes(key: str, value: bytes) -> int:
 def _known_call(tool_call_id: str, context: DecisionContext) -> Call:
     call = context.session.calls.get(tool_call_id)
     if call is None:
-        raise ToolUnknown("Nobody made a call with this id.", tool_call_id=tool_call_id)
+        raise ToolUnknown("There is no tool call with this id.", tool_call_id=tool_call_id)
     return call
 
 

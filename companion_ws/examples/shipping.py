@@ -158,7 +158,7 @@ def _zone(from_zip: str, to_zip: str) -> int:
     """Return the distance of two zip codes: 0 (same region) to 8 (coast to coast)."""
     for zip_code in (from_zip, to_zip):
         if re.fullmatch(r"\d{5}(-\d{4})?", zip_code) is None:
-            raise ToolError(f"{zip_code!r} is no zip code; it has five digits.")
+            raise ToolError(f"{zip_code!r} is not a zip code; a zip code has five digits.")
     # First digits run from the east coast (0) to the west coast (9).
     return min(8, abs(int(from_zip[0]) - int(to_zip[0])))
 
@@ -168,7 +168,7 @@ def _volume(dimensions: str) -> float:
         return 0.0
     sides = [part.strip() for part in re.split(r"[x×*]", dimensions.lower())]
     if len(sides) != 3 or any(re.fullmatch(r"\d{1,3}(\.\d+)?", side) is None for side in sides):
-        raise ToolError(f"{dimensions!r} are no dimensions; write for instance 12x10x8.")
+        raise ToolError(f"{dimensions!r} are not valid dimensions; use for example 12x10x8.")
     length, width, height = map(float, sides)
     return length * width * height
 

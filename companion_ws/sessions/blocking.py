@@ -59,7 +59,7 @@ def interrupt_tool(frame: FrameType | None) -> None:
         if name.startswith(OURS) and not name.startswith(EXAMPLES):
             return
         frame = frame.f_back
-    raise Interrupted("The server stops.")
+    raise Interrupted("The server is stopping.")
 
 
 class LoopWatch:

@@ -100,7 +100,7 @@ class ToolRunner:
         except ToolError as error:
             return _failed(str(error), f"{call.tool_name}: {error}")
         except Interrupted:
-            return _failed("The server stops.", f"{call.tool_name} blocked all sessions at a stop")
+            return _failed("The server is stopping.", f"{call.tool_name} blocked all sessions at a stop")
         except BaseException as error:
             # Its outermost edge is here: a SystemExit that leaves a task ends the loop of everybody.
             message = "The tool failed."

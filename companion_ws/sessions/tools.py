@@ -189,7 +189,7 @@ def _executed(name: str, path: Path) -> ModuleType:
     """Run a file as the module of this name, whatever else has that name."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

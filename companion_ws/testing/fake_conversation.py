@@ -238,7 +238,7 @@ class FakeConversation:
             case "mcp_tool_approval_result":
                 _text_field(message, "tool_call_id")
                 if not isinstance(message.get("is_approved"), bool):
-                    raise Refused("mcp_tool_approval_result.is_approved is no boolean")
+                    raise Refused("mcp_tool_approval_result.is_approved is not a boolean")
             case "multimodal_message":
                 _optional(message, "text", dict)
                 _optional(message, "file", dict)
@@ -251,7 +251,7 @@ class FakeConversation:
         _optional(message, "rich_content_id", str)
         _optional(message, "text", str)
         if "text" not in message and message.get("rich_content_id") is None:
-            raise Refused("user_message.text is no string")
+            raise Refused("user_message.text is not a string")
         if message.get("text") is not None:
             await self.user_messages.put(message["text"])
         if message.get("rich_content_id") is not None:
@@ -267,7 +267,7 @@ class FakeConversation:
     def _take_result(self, message: dict[str, Any]) -> None:
         tool_call_id = _text_field(message, "tool_call_id")
         if not isinstance(message.get("is_error"), bool):
-            raise Refused("client_tool_result.is_error is no boolean")
+            raise Refused("client_tool_result.is_error is not a boolean")
         result = ToolResult(tool_call_id, _text_field(message, "result"), message["is_error"])
         answer = self._calls.pop(tool_call_id, None)
         if answer is not None and not answer.done():
@@ -303,21 +303,21 @@ def _decoded(text: Any) -> dict[str, Any]:
 def _text_field(message: dict[str, Any], name: str) -> str:
     value = message.get(name)
     if not isinstance(value, str):
-        raise Refused(f"{message.get('type', 'audio')}.{name} is no string")
+        raise Refused(f"{message.get('type', 'audio')}.{name} is not a string")
     return value
 
 
 def _optional(message: dict[str, Any], name: str, kind: type) -> None:
     value = message.get(name)
     if value is not None and not isinstance(value, kind):
-        named = "string" if kind is str else "object" if kind is dict else "list"
-        raise Refused(f"{message.get('type')}.{name} is no {named}")
+        named = "a string" if kind is str else "an object" if kind is dict else "a list"
+        raise Refused(f"{message.get('type')}.{name} is not {named}")
 
 
 def _check_feedback(message: dict[str, Any]) -> None:
     event_id = message.get("event_id")
     if not isinstance(event_id, int) or isinstance(event_id, bool):
-        raise Refused("feedback.event_id is no integer")
+        raise Refused("feedback.event_id is not an integer")
     if message.get("score") not in ("like", "dislike", None):
         raise Refused("feedback.score is neither like nor dislike")
 
@@ -325,7 +325,7 @@ def _check_feedback(message: dict[str, Any]) -> None:
 def _check_initiation(message: dict[str, Any], required_variables: frozenset[str]) -> None:
     kind = "conversation_initiation_client_data"
     if message.get("type") != kind:
-        raise Refused(f"the first message is no {kind}")
+        raise Refused(f"the first message is not {kind}")
     if kind in message or f"{kind}_event" in message:
         raise Refused(f"{kind} stands flat in its message, not nested in it")
     for name in ("conversation_config_override", "custom_llm_extra_body", "source_info",
@@ -334,10 +334,10 @@ def _check_initiation(message: dict[str, Any], required_variables: frozenset[str
     _optional(message, "user_id", str)
     variables = message.get("dynamic_variables") or {}
     if not isinstance(variables, dict):
-        raise Refused("dynamic_variables is no object")
+        raise Refused("dynamic_variables is not an object")
     for name, value in variables.items():
         if value is not None and not isinstance(value, str | int | float | bool):
-            raise Refused(f"dynamic variable {name} is no string, number or boolean")
+            raise Refused(f"dynamic variable {name} is not a string, number or boolean")
     given = {name for name, value in variables.items() if value is not None}
     missing = sorted(required_variables - given)
     if missing:

@@ -176,7 +176,7 @@ def _check_initiation(answer: Body) -> None:
     kind = "conversation_initiation_client_data"
     variables = answer.get("dynamic_variables")
     if answer.get("type") != kind or kind in answer or not isinstance(variables, dict):
-        raise ValueError(f"The answer to the initiation is no flat {kind}.")
+        raise ValueError(f"The answer to the initiation is not a flat {kind}.")
     for name, value in variables.items():
         if not isinstance(value, str | int | float | bool):
-            raise ValueError(f"The dynamic variable {name} is no string, number or boolean.")
+            raise ValueError(f"The dynamic variable {name} is not a string, number or boolean.")

@@ -75,7 +75,7 @@ TOOLS: Final[list[dict[str, Any]]] = [
             "type": "object",
             "properties": {
                 "title": {"type": "string", "description": "The question."},
-                "text": {"type": "string", "description": "What a yes or no is about."},
+                "text": {"type": "string", "description": "Details of a yes-or-no question."},
                 "options": {"type": "array", "items": _OPTION, "minItems": 1},
                 "multiple": {"type": "boolean", "description": "Several options may be chosen."},
                 "schema": {"type": "object", "description": "JSON Schema of an object to fill in."},
@@ -147,7 +147,7 @@ async def answer_to(
         RpcError: it is no JSON-RPC message, or what it asks for cannot be had.
     """
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        raise RpcError(INVALID_REQUEST, "This is no JSON-RPC 2.0 message.", 400)
+        raise RpcError(INVALID_REQUEST, "Not a JSON-RPC 2.0 message.", 400)
     method, params = message.get("method"), message.get("params")
     params = {} if params is None else params
     if "id" not in message or (method is None and ("result" in message or "error" in message)):
@@ -192,7 +192,7 @@ def _check_modern(
 
 def _unsupported(version: str) -> RpcError:
     data = {"supported": [MODERN, *HANDSHAKE], "requested": version}
-    return RpcError(UNSUPPORTED_VERSION, "This protocol version is not spoken.", 400, data)
+    return RpcError(UNSUPPORTED_VERSION, "This protocol version is not supported.", 400, data)
 
 
 async def _result(

@@ -68,9 +68,9 @@ class Brand:
 
     def __post_init__(self) -> None:
         if self.accent is not None and _COLOR.fullmatch(self.accent) is None:
-            raise ValueError(f"{self.accent!r} is no colour; write for instance #0d6b57")
+            raise ValueError(f"{self.accent!r} is not a valid colour; use for example #0d6b57")
         if self.font is not None and _FONT.fullmatch(self.font) is None:
-            raise ValueError(f"{self.font!r} is no list of fonts")
+            raise ValueError(f"{self.font!r} is not a list of fonts")
         if self.radius_px is not None and self.radius_px < 0:
             raise ValueError(f"A radius of {self.radius_px} px is less than none")
         if self.logo is not None:
@@ -106,13 +106,13 @@ def _check_picture(path: Path) -> None:
     """Refuse what would be no picture when the first page asks for it."""
     mark = _PICTURES.get(path.suffix)
     if mark is None:
-        raise ValueError(f"{path} is no PNG, SVG or WebP")
+        raise ValueError(f"{path} is not a PNG, SVG or WebP")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"The logo {path} cannot be read: {error.strerror}") from None
     if mark not in content:
-        raise ValueError(f"{path} is no picture of its kind ({path.suffix[1:].upper()})")
+        raise ValueError(f"{path} is not a picture of its kind ({path.suffix[1:].upper()})")
 
 
 class Pages:

@@ -120,7 +120,7 @@ class _DiscreetProtocol(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("The answer was under way already.")
         sentence = (
-            "This is no HTTP request this server understands."
+            "The server does not understand this HTTP request."
             if status < 500
             else "Something went wrong here. It has been logged."
         )

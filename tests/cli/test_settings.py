@@ -80,12 +80,12 @@ def test_every_kind_of_setting_may_stand_in_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "sentence"),
     [
-        ("prot = 1", 2, "has prot, which is no setting. Is it port?"),
+        ("prot = 1", 2, "has prot, which is not a setting. Is it port?"),
         ('secret_key = "x"', 2, "a secret. Give it as COMPANION_SECRET_KEY, or a file"),
         ('elevenlabs-api-key = "x"', 2, "COMPANION_ELEVENLABS_API_KEY_FILE"),
         ('secret_key_file = "x"', 2, "a secret"),
-        ("port = 1\nport = 2", 2, "is no TOML"),
-        ("port", 2, "is no TOML"),
+        ("port = 1\nport = 2", 2, "is not valid TOML"),
+        ("port", 2, "is not valid TOML"),
         ("tls_key = 1\ntls-key = 2", 2, "sets tls-key twice"),
         ('data = "x"', 2, "cannot name another"),
         ("lan = 1", 2, "lan is true or false"),
@@ -94,7 +94,7 @@ def test_every_kind_of_setting_may_stand_in_the_file(tmp_path: Path) -> None:
         ("allow_host = [[1]]", 2, "or a list of them"),
         ("[port]\nx = 1", 2, "port is a text or a number"),
         ("admin_port = 70000", 2, "70000"),
-        ('session_ttl = "soon"', 2, "is no duration"),
+        ('session_ttl = "soon"', 2, "is not a valid duration"),
         ("log_format = 3", 2, "log-format"),
     ],
 )
@@ -225,7 +225,7 @@ def test_options_before_the_verb_are_understood(tmp_path: Path) -> None:
         code, _, errors = said(*arguments, data=nowhere)
         assert code == 0, errors
     code, shown, _ = said("--data", str(tmp_path / "data"), "doctor", data=nowhere)
-    assert f"data lies in {tmp_path / 'data'}" in shown
+    assert f"data is stored in {tmp_path / 'data'}" in shown
     code, _, errors = said("--port", "8", "doctor", data=nowhere)
     assert (code, "No such option" in errors and "--port" in errors) == (2, True)
 

@@ -174,8 +174,8 @@ def test_where_no_server_runs_the_way_to_one_is_named(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (["token", "create", "--user", "alice", "--ttl", "0"], "'0' is not between 1s and 366d"),
-        (["demo", "--public-url", "ftp://x"], "'ftp://x' is no public URL"),
-        (["elevenlabs", "agent-config", "--url", "shop.example"], "is no public URL"),
+        (["demo", "--public-url", "ftp://x"], "'ftp://x' is not a valid public URL"),
+        (["elevenlabs", "agent-config", "--url", "shop.example"], "is not a valid public URL"),
     ],
 )
 def test_a_verb_refuses_what_makes_no_sense(
@@ -294,7 +294,7 @@ async def test_a_headless_screen_says_that_its_answer_answers_nothing(
     screen = await asyncio.to_thread(
         start, "screen", agent.session_id, "--answer", "zzz", kind=Running
     )
-    complaint = await asyncio.to_thread(screen.complains, "'zzz' is no answer to")
+    complaint = await asyncio.to_thread(screen.complains, "'zzz' does not answer")
     assert wanted in complaint.string
     assert parameters["title"] in complaint.string
 

@@ -122,7 +122,7 @@ def test_what_is_required_has_to_be_there_and_what_is_not_may_be_missing_or_null
     assert fault_in(nobody_can_fill_in, '{"status": "submitted", "values": {}}') is None
     assert fault_in({"properties": {}}, '{"status": "submitted"}') == "values is an object."
     closed = {"properties": {"x": {}}, "additionalProperties": False}
-    assert fault_in(closed, '{"status": "submitted", "values": {"y": 1}}') == "y is no field of the form."
+    assert fault_in(closed, '{"status": "submitted", "values": {"y": 1}}') == "y is not a field of the form."
     assert fault_in(closed, '{"status": "submitted", "values": {"x": 1}}') is None
 
 

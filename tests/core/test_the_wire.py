@@ -280,7 +280,7 @@ def test_a_refused_text_still_tells_which_request_it_was(
     assert request_id_in(refused) == request_id
 
 
-# What the server says.
+# Messages that the server sends.
 
 
 def test_an_error_message_carries_code_sentence_and_details() -> None:

@@ -97,7 +97,7 @@ async def test_an_sdk_that_sends_an_object_as_result_is_closed_as_by_the_real_se
     at_fake = await fake.next_conversation()
     with pytest.raises(ConnectionError, match="1008"):
         await at_fake.call_tool("rates")
-    assert at_fake.close_reason == "client_tool_result.result is no string"
+    assert at_fake.close_reason == "client_tool_result.result is not a string"
     await conversation.end_session()
 
 
@@ -105,12 +105,12 @@ async def test_an_sdk_that_sends_an_object_as_result_is_closed_as_by_the_real_se
     ("message", "reason"),
     [
         ({"type": "set_volume"}, "unknown message type 'set_volume'"),
-        ({"type": "contextual_update", "data": {}}, "contextual_update.text is no string"),
-        ({"type": "user_message"}, "user_message.text is no string"),
-        ({"type": "user_message", "text": 5}, "user_message.text is no string"),
+        ({"type": "contextual_update", "data": {}}, "contextual_update.text is not a string"),
+        ({"type": "user_message"}, "user_message.text is not a string"),
+        ({"type": "user_message", "text": 5}, "user_message.text is not a string"),
         (
             {"type": "user_message", "rich_content_id": 5},
-            "user_message.rich_content_id is no string",
+            "user_message.rich_content_id is not a string",
         ),
         ({"type": "feedback", "event_id": 1, "score": 5}, "feedback.score is neither like nor dislike"),
         (INITIATION, "unknown message type 'conversation_initiation_client_data'"),

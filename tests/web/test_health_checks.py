@@ -73,5 +73,5 @@ def test_a_public_url_of_any_script_is_carried_in_punycode(given: str, carried: 
 
 @pytest.mark.parametrize("wrong", ["https://bü cher.example", "https://\u202eab.example", "ü"])
 def test_what_is_no_name_in_any_script_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="is no public URL"):
+    with pytest.raises(ValueError, match="is not a valid public URL"):
         Config(public_url=wrong)

@@ -99,12 +99,12 @@ def _object(properties: Schema, required: Iterable[str] = (), description: str =
 _OPTION: Final = _object(
     {
         "id": _text("Short id that you recognise in the answer."),
-        "label": _text("What the caller reads."),
+        "label": _text("Text that the caller reads."),
         "description": _text("One more line, if it helps to choose."),
-        "price": {"type": "number", "description": "What it costs, if it costs something."},
-        "currency": _text("Of the price, for instance EUR."),
+        "price": {"type": "number", "description": "Price, if there is one."},
+        "currency": _text("Currency of the price, for example EUR."),
         "image": _text("Address of a picture (https)."),
-        "badge": _text("A word that sets it apart, for instance Fastest."),
+        "badge": _text("A word that sets it apart, for example Fastest."),
     },
     ["id", "label"],
     "One option.",
@@ -117,7 +117,7 @@ COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
             {
                 "title": _text("Heading of the card."),
                 "data": _text(
-                    'The rows of the card as JSON text, for instance {"Price": "12 EUR"}.'
+                    'The rows of the card as JSON text, for example {"Price": "12 EUR"}.'
                 ),
             },
             ["title"],
@@ -128,7 +128,7 @@ COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
         _object(
             {
                 "title": _text("The question."),
-                "options": {"type": "array", "description": "What there is.", "items": _OPTION},
+                "options": {"type": "array", "description": "The options to choose from.", "items": _OPTION},
                 "multiple": {"type": "boolean", "description": "Several may be chosen."},
             },
             ["title", "options"],
@@ -138,7 +138,7 @@ COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
         "Lets the caller fill in a form on the screen and returns the values.",
         _object(
             {
-                "title": _text("What the form is for."),
+                "title": _text("Title of the form."),
                 "schema": _text(
                     "JSON Schema of an object as JSON text: properties of type string, "
                     "number, boolean, with title, enum or format date, email; and required."
@@ -152,22 +152,22 @@ COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
         _object(
             {
                 "title": _text("The question."),
-                "text": _text("What exactly is confirmed."),
-                "amount": {"type": "number", "description": "What is to be paid in all."},
-                "currency": _text("Of the amounts, for instance EUR."),
+                "text": _text("Details of what is confirmed."),
+                "amount": {"type": "number", "description": "Total to pay."},
+                "currency": _text("Currency of the amounts, for example EUR."),
                 "items": {
                     "type": "array",
-                    "description": "What the amount is made of.",
+                    "description": "The lines of the bill.",
                     "items": _object(
                         {
-                            "label": _text("What the caller reads."),
-                            "amount": {"type": "number", "description": "What it costs."},
+                            "label": _text("Text that the caller reads."),
+                            "amount": {"type": "number", "description": "Price."},
                         },
                         ["label", "amount"],
                         "One line of the bill.",
                     ),
                 },
-                "merchant": _text("Who is paid."),
+                "merchant": _text("The payee."),
                 "confirm_label": _text("The button that confirms."),
                 "cancel_label": _text("The button that declines."),
             },
@@ -275,7 +275,7 @@ def _parameters(tool: ServerTool) -> Schema:
 
 
 def _literal(annotation: Any) -> str:
-    """Return the JSON type of an annotation; what is none of ours is written as text."""
+    """Return the JSON type of an annotation; what is unknown is written as text."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
         return _literal(kinds[0]) if len(kinds) == 1 else "string"

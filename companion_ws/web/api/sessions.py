@@ -108,7 +108,7 @@ class Api:
                   summary="Send a command; answered with its record", body=Message,
                   query=Sending, answer=dict[str, Any]),
             Route("GET", f"{one}/trail", OWNER, self.trail,
-                  summary="Who joined, left, dropped or was refused", answer=Trail),
+                  summary="List joins, departures, drops and refusals", answer=Trail),
         ]
 
     # Sessions.

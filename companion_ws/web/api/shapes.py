@@ -169,7 +169,7 @@ class Records(Struct):
 
 
 class Trail(Struct):
-    """Who joined, left, dropped or was refused, oldest first."""
+    """List joins, departures, drops and refusals, oldest first."""
 
     trail: list[dict[str, Any]]
 

@@ -225,8 +225,8 @@ def asyncapi(public_url: str) -> dict[str, Any]:
             }
         },
         "operations": {
-            "command": _side("receive", sent, "What a client may send"),
-            "tell": _side("send", told, "What the server says"),
+            "command": _side("receive", sent, "Messages that clients send"),
+            "tell": _side("send", told, "Messages that the server sends"),
         },
         "components": {"messages": messages, "schemas": schemas},
     }

@@ -148,7 +148,7 @@ def _websocket(records: Mapping[str, str], told: Mapping[str, str]) -> str:
         "join": block(address, "Address")
         + field_list(Field(name, "", meaning=text) for name, text in JOIN.items()),
         "commands": paragraph(
-            f"What a client sends. `requestId`, at most {MAX_REQUEST_ID} characters, makes any of "
+            f"Messages that clients send. `requestId`, at most {MAX_REQUEST_ID} characters, makes any of "
             "them safe to repeat: it takes effect once, and is answered with the first record and "
             '`"duplicate": true`. A refusal is an `error` message; the connection stays open.'
         )
@@ -160,7 +160,7 @@ def _websocket(records: Mapping[str, str], told: Mapping[str, str]) -> str:
         + _entries(said_entry(name, text, is_record=True) for name, text in records.items()),
         "told": paragraph("Messages without a `seq`; they are never replayed.")
         + _entries(said_entry(name, text, is_record=False) for name, text in told.items()),
-        "closes": paragraph("4000 to 4499 mean “come back”, 4500 to 4999 “do not”.") + _closes(),
+        "closes": paragraph("4000 to 4499 mean “reconnect”, 4500 to 4999 “do not”.") + _closes(),
     }
     shown = "".join(
         f"<section><h3 id={anchor}>{title}</h3>{parts[anchor]}</section>"

@@ -26,7 +26,7 @@ KINDS: Final = {
 """Token kinds."""
 
 JOIN: Final = {
-    "token": "Who joins. Also as `Authorization: Bearer …`, or as second entry of "
+    "token": "Token of the joining client. Also as `Authorization: Bearer …`, or as second entry of "
     "`Sec-WebSocket-Protocol: companion.v1, bearer.<token>`; in one place only.",
     "session_id": "Join this session; absent: a new one, or the token's own. One that is "
     "unknown, expired or somebody else's begins a new session, and `session_joined` says so.",
@@ -141,14 +141,14 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
 """Requests by method and path, where the method, the path and a token are not all there is."""
 
 SECRETS: Final = {
-    "POST /elevenlabs/init": "Whoever sends `X-Companion-Secret`, which is "
+    "POST /elevenlabs/init": "Anybody who sends `X-Companion-Secret`, which is "
     "`COMPANION_ELEVENLABS_TOOL_SECRET`.",
-    "POST /elevenlabs/tools/{name}": "Whoever sends `X-Companion-Secret`, which is "
+    "POST /elevenlabs/tools/{name}": "Anybody who sends `X-Companion-Secret`, which is "
     "`COMPANION_ELEVENLABS_TOOL_SECRET`.",
-    "POST /elevenlabs/post-call": "Whoever signs the body with "
+    "POST /elevenlabs/post-call": "Anybody who signs the body with "
     "`COMPANION_ELEVENLABS_WEBHOOK_SECRET`.",
-    "POST /pair": "Whoever has the ticket of a link, or a code.",
-    "POST /sign-in": "Whoever has the ticket of a sign-in link.",
+    "POST /pair": "Anybody with the ticket of a link, or a code.",
+    "POST /sign-in": "Anybody with the ticket of a sign-in link.",
 }
 """What lets in where no token does."""
 

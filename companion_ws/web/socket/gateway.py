@@ -88,7 +88,7 @@ class Gateway:
         self, request: web.Request, token: str | None, ws: WebSocket
     ) -> tuple[Credential, Visit]:
         if self.is_stopping:
-            raise Overloaded("The server is stopping; come back.")
+            raise Overloaded("The server is stopping; reconnect.")
         if token is None:
             raise Unauthenticated("A token is needed to join.")
         claims = self._tokens.read(token)
@@ -175,7 +175,7 @@ class Gateway:
         created = await self._sessions.create(claims.user)
         live = await self._sessions.open(created.session_id)
         if live is None:
-            raise Overloaded("The session could not be opened; come back.")
+            raise Overloaded("The session could not be opened; reconnect.")
         # Others of this user may have come while the session was stored.
         self._check_room(claims.user)
         return live, True, None if join.session_id is None else "session_unavailable"

@@ -307,7 +307,7 @@ class Visit:
         if retry_after_ms is None:
             return
         if rate.is_ignored():
-            self.connection.close(4429, "You kept sending past the limit; come back more slowly.")
+            self.connection.close(4429, "You kept sending past the rate limit; reconnect and slow down.")
         raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
 
     async def _renew(self, request_id: str | None) -> None:
@@ -354,7 +354,7 @@ class Visit:
         self._say("token_expiring", None, expires_at=expires_at_ms)
 
     def _expired(self) -> None:
-        error = TokenExpired("The token has expired; fetch another and come back.")
+        error = TokenExpired("The token has expired; fetch another and reconnect.")
         self.connection.close(4401, error.message)
 
     def _refused(self, error: CompanionError, request_id: str | None) -> None:

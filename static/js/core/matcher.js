@@ -23,7 +23,7 @@ export class Unsupported extends Error {}
  * `test(text)` says whether it is found; `size` steps are walked for each character.
  */
 export function matcher(pattern) {
-  if (typeof pattern !== "string") throw new Unsupported("it is no text")
+  if (typeof pattern !== "string") throw new Unsupported("it is not text")
   if (pattern.length > MAX_PATTERN) throw new Unsupported(`it is longer than ${MAX_PATTERN} characters`)
   const program = new Program(new Parser(pattern).parse())
   return { size: program.steps.length, test: (text) => program.finds(text) }
