@@ -35,10 +35,12 @@ from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
-from companion_ws.web.api.access import AccessApi
 from companion_ws.web.api.health import Health
+from companion_ws.web.api.pairing import PairingRoutes
+from companion_ws.web.api.people import PeopleRoutes
 from companion_ws.web.api.records import Stream
 from companion_ws.web.api.sessions import Api
+from companion_ws.web.api.tokens import TokenRoutes
 from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.answers import Answers
 from companion_ws.web.guard.idempotency import Idempotency
@@ -153,9 +155,9 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     rooms: list[Room] = [
         gateway,
         Api(sessions, devices, pairing, idempotency, rates),
-        AccessApi(
-            keys, tokens, credentials, pairing, devices, idempotency, addresses, sessions
-        ),
+        TokenRoutes(keys, tokens, credentials, idempotency, addresses, sessions),
+        PairingRoutes(pairing, tokens, credentials, idempotency, addresses, sessions),
+        PeopleRoutes(sessions, credentials, devices),
         Stream(sessions, config, new_id, tokens.left_s),
         Health(database, metrics, instance),
         Webhooks(sessions, polling, tokens, credentials.record, pairing, database, config),

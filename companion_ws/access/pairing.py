@@ -126,6 +126,14 @@ class Paired(msgspec.Struct, frozen=True, kw_only=True):
 
     claims: Claims
 
+    @property
+    def user(self) -> str:
+        return self.claims.user
+
+    @property
+    def session_id(self) -> str | None:
+        return self.claims.session_id
+
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """A device that waits for the owner's yes; `verification` is shown on both sides."""

@@ -45,11 +45,19 @@ class Idempotency:
         self._note = note
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    async def once(self, request: web.Request, make: Make, render: Render) -> web.Response:
+    async def once(
+        self,
+        request: web.Request,
+        make: Make,
+        render: Render,
+        *,
+        keeps: Callable[[Memory], bool] = lambda memory: True,
+    ) -> web.Response:
         """Answer with `render` of what `make` made, now or when the key was first seen.
 
         `make` puts the statements its `Store` gives into its own transaction;
-        if it does not ask for them, they are stored after it.
+        if it does not ask for them, they are stored after it, unless `keeps` says that
+        a repeat should make it again.
 
         Raises:
             BadRequest: the key is malformed.
@@ -65,9 +73,16 @@ class Idempotency:
                 response = await render(memory)
                 response.headers["Idempotency-Replayed"] = "true"
                 return response
-            return await render(await self._made(scope, body, request, make))
+            return await render(await self._made(scope, body, request, make, keeps))
 
-    async def _made(self, scope: str, body: bytes, request: web.Request, make: Make) -> Memory:
+    async def _made(
+        self,
+        scope: str,
+        body: bytes,
+        request: web.Request,
+        make: Make,
+        keeps: Callable[[Memory], bool],
+    ) -> Memory:
         is_stored = False
 
         def store(memory: Memory, user: str, session_id: str | None) -> list[Statement]:
@@ -78,7 +93,7 @@ class Idempotency:
             return self._answers.remember(scope, body, memory, user, session_id)
 
         memory = await make(store)
-        if not is_stored:
+        if not is_stored and keeps(memory):
             claims = request.get(CLAIMS)
             user = claims.user if claims else ""
             await self._answers.store(store(memory, user, request.match_info.get("session_id")))

@@ -1,0 +1,84 @@
+"""Routes of a person's own data: devices, everything that is stored, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.devices import Devices
+from companion_ws.core.protocol import encode
+from companion_ws.sessions import trail
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.web.api.sessions import raw_state
+from companion_ws.web.api.shapes import DeviceList, Export
+from companion_ws.web.guard import pieces
+from companion_ws.web.guard.middleware import CLAIMS
+from companion_ws.web.guard.replies import json_reply
+from companion_ws.web.guard.route import USER, Route
+
+audit = structlog.get_logger("companion_ws.audit")
+
+
+class PeopleRoutes:
+    """Answers what people ask about themselves."""
+
+    def __init__(self, sessions: Sessions, credentials: Credentials, devices: Devices) -> None:
+        self._sessions = sessions
+        self._credentials = credentials
+        self._devices = devices
+
+    def routes(self) -> list[Route]:
+        """Return the routes of this file."""
+        return [
+            Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices",
+                  answer=DeviceList),
+            Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person",
+                  answer=Export),
+            Route("DELETE", "/me", USER, self.erase, summary="Erase a person", status=204),
+        ]  # fmt: skip
+
+    async def list_devices(self, request: web.Request) -> web.Response:
+        return json_reply({"devices": await self._devices.of_user(request[CLAIMS].user)})
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        return await pieces.send(request, self._exported(request[CLAIMS].user))
+
+    async def _exported(self, user: str) -> pieces.Pieces:
+        yield encode({"user": user})[:-1]
+        for name, rows in (await self._credentials.export_user(user)).items():
+            yield b"," + encode(name) + b":"
+            async for piece in pieces.array(pieces.each(rows)):
+                yield piece
+        store, opening = self._sessions.store, b',"sessions":['
+        async for summary in self._sessions.each_of(user):
+            session_id = summary.session_id
+            state = (await store.states([session_id]))[session_id]
+            row = {
+                **{
+                    name.removesuffix("_ms"): value
+                    for name, value in msgspec.to_builtins(summary).items()
+                },
+                "trail": await trail.read(store, session_id),
+                "state": raw_state(state),
+            }
+            yield opening + encode(row)[:-1] + b',"records":'
+            async for piece in pieces.array(_bodies(store.each_record(session_id))):
+                yield piece
+            yield b"}"
+            opening = b","
+        yield b"]}" if opening == b"," else opening + b"]}"
+
+    async def erase(self, request: web.Request) -> web.Response:
+        user = request[CLAIMS].user
+        await self._sessions.erase_user(user, self._credentials.forget_user(user))
+        audit.info("user_erased")
+        return web.Response(status=204)
+
+
+async def _bodies(records: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    async for _, body in records:
+        yield body
