@@ -38,8 +38,8 @@ from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.api.health import Health
 from companion_ws.web.api.pairing import PairingRoutes
 from companion_ws.web.api.people import PeopleRoutes
-from companion_ws.web.api.records import Stream
-from companion_ws.web.api.sessions import Api
+from companion_ws.web.api.records import RecordRoutes
+from companion_ws.web.api.sessions import SessionRoutes
 from companion_ws.web.api.tokens import TokenRoutes
 from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.answers import Answers
@@ -154,11 +154,11 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     pages = Pages(brand_of(config))
     rooms: list[Room] = [
         gateway,
-        Api(sessions, devices, pairing, idempotency, rates),
+        SessionRoutes(sessions, devices, pairing, idempotency, rates),
         TokenRoutes(keys, tokens, credentials, idempotency, addresses, sessions),
         PairingRoutes(pairing, tokens, credentials, idempotency, addresses, sessions),
         PeopleRoutes(sessions, credentials, devices),
-        Stream(sessions, config, new_id, tokens.left_s),
+        RecordRoutes(sessions, config, new_id, tokens.left_s),
         Health(database, metrics, instance),
         Webhooks(sessions, polling, tokens, credentials.record, pairing, database, config),
         McpRoute(sessions, polling, rates),

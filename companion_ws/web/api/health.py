@@ -9,7 +9,7 @@ from aiohttp import web
 from companion_ws.core.errors import Unavailable
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
-from companion_ws.web.api.shapes import Status
+from companion_ws.web.api.shapes import HealthStatus
 from companion_ws.web.guard.route import METRICS, PUBLIC, Route
 
 INSTANCE_HEADER: Final = "Companion-Instance"
@@ -28,9 +28,9 @@ class Health:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/healthz", PUBLIC, self.lives, summary="The process answers",
-                  answer=Status),
+                  answer=HealthStatus),
             Route("GET", "/readyz", PUBLIC, self.ready, summary="The database is whole and takes writes",
-                  answer=Status),
+                  answer=HealthStatus),
             Route("GET", "/metrics", PUBLIC, self.figures, admin=True, anywhere=METRICS,
                   summary="Figures in Prometheus' exposition format", media="text/plain"),
         ]

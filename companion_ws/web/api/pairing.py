@@ -18,12 +18,12 @@ from companion_ws.database import Statement
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api import shapes
 from companion_ws.web.api.shapes import (
-    Drawing,
-    Entered,
-    Entering,
-    PairingWish,
-    Verdict,
-    WaitingDevices,
+    PairingDecision,
+    PairingRequest,
+    PairRequest,
+    PairResponse,
+    QrQuery,
+    WaitingDeviceList,
 )
 from companion_ws.web.guard import permissions
 from companion_ws.web.guard.answers import Memory
@@ -59,17 +59,17 @@ class PairingRoutes:
         one = "/sessions/{session_id}"
         return [
             Route("POST", "/pair", PUBLIC, self.pair, summary="Pair a device",
-                  body=Entering, answer=Entered, status=201),
+                  body=PairRequest, answer=PairResponse, status=201),
             Route("POST", f"{one}/pairings", OWNER, self.open_pairing, summary="Open a pairing",
-                  body=PairingWish, answer=shapes.PairingShown, status=201),
+                  body=PairingRequest, answer=shapes.Pairing, status=201),
             Route("GET", f"{one}/pairings", OWNER, self.list_waiting,
-                  summary="List devices that wait for the owner", answer=WaitingDevices),
+                  summary="List devices that wait for the owner", answer=WaitingDeviceList),
             Route("POST", f"{one}/pairings/{{pairing_id}}", OWNER, self.answer_pairing,
-                  summary="Allow or refuse a device", body=Verdict, status=204),
+                  summary="Allow or refuse a device", body=PairingDecision, status=204),
             Route("GET", f"{one}/qr.svg", OWNER, self.qr_svg, summary="Draw a pairing (SVG)",
-                  query=Drawing, media="image/svg+xml"),
+                  query=QrQuery, media="image/svg+xml"),
             Route("GET", f"{one}/qr.png", OWNER, self.qr_png, summary="Draw a pairing (PNG)",
-                  query=Drawing, media="image/png"),
+                  query=QrQuery, media="image/png"),
             Route("DELETE", f"{one}/devices/{{device_id}}", OWNER, self.revoke_device,
                   summary="Revoke a device", status=204),
         ]  # fmt: skip
@@ -78,7 +78,7 @@ class PairingRoutes:
 
     async def pair(self, request: web.Request) -> web.Response:
         """201 with a token, or 202 while the owner is asked."""
-        wanted = body_of(await read_named(request, "device"), Entering)
+        wanted = body_of(await read_named(request, "device"), PairRequest)
 
         async def make(store: Store) -> Memory:
             return _memory_of(await self._let_in(wanted, request[CLIENT], store))
@@ -86,7 +86,7 @@ class PairingRoutes:
         # A device that asks again may be told otherwise the next time: that is not kept.
         return await self._idempotency.once(request, make, self._entered, keeps=_is_paired)
 
-    async def _let_in(self, wanted: Entering, source: str, store: Store) -> Paired | Waiting:
+    async def _let_in(self, wanted: PairRequest, source: str, store: Store) -> Paired | Waiting:
         def remembered(entered: Paired | Waiting) -> Iterable[Statement]:
             return store(_memory_of(entered), entered.user, entered.session_id)
 
@@ -142,11 +142,11 @@ class PairingRoutes:
 
     async def open_pairing(self, request: web.Request) -> web.Response:
         summary = await self._managed(request)
-        wish = body_of(await read_json(request), PairingWish)
+        wanted = body_of(await read_json(request), PairingRequest)
 
         async def make(store: Store) -> Memory:
             opened = await self._pairing.open(
-                summary.session_id, wish.ttl_s, by=request[CLAIMS]
+                summary.session_id, wanted.ttl_s, by=request[CLAIMS]
             )
             return {
                 "pairing_id": opened.pairing_id,
@@ -192,9 +192,9 @@ class PairingRoutes:
 
     async def answer_pairing(self, request: web.Request) -> web.Response:
         summary = await self._managed(request)
-        verdict = body_of(await read_json(request), Verdict)
+        decision = body_of(await read_json(request), PairingDecision)
         pairing_id = request.match_info["pairing_id"]
-        await self._pairing.answer(summary.session_id, pairing_id, verdict.allow)
+        await self._pairing.answer(summary.session_id, pairing_id, decision.allow)
         return web.Response(status=204)
 
     async def qr_svg(self, request: web.Request) -> web.Response:
@@ -209,7 +209,7 @@ class PairingRoutes:
 
     async def _drawn_url(self, request: web.Request) -> str:
         session_id = (await self._managed(request)).session_id
-        drawing = query_of(request.query, Drawing)
+        drawing = query_of(request.query, QrQuery)
         if drawing.pairing is not None:
             return await self._pairing.url(session_id, drawing.pairing)
         if drawing.content is not None:

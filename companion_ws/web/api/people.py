@@ -14,7 +14,7 @@ from companion_ws.core.protocol import encode
 from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api.sessions import raw_state
-from companion_ws.web.api.shapes import DeviceList, Export
+from companion_ws.web.api.shapes import DeviceList, UserExport
 from companion_ws.web.guard import pieces
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.replies import json_reply
@@ -37,7 +37,7 @@ class PeopleRoutes:
             Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices",
                   answer=DeviceList),
             Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person",
-                  answer=Export),
+                  answer=UserExport),
             Route("DELETE", "/me", USER, self.erase, summary="Erase a person", status=204),
         ]  # fmt: skip
 

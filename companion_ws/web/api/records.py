@@ -28,7 +28,7 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox, bound_send_buffer
 from companion_ws.sessions.sessions import Sessions
-from companion_ws.web.api.shapes import Reading, Records, StreamTicket
+from companion_ws.web.api.shapes import RecordList, RecordQuery, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.guard import permissions, pieces, token_end
 from companion_ws.web.guard.joining import Join, check_room, read_join, welcome
@@ -42,7 +42,7 @@ COMMENT_S: Final = 10.0
 """How often a quiet stream says that it lives."""
 
 
-class Stream:
+class RecordRoutes:
     """Serves `GET /sessions/{id}/records`."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Stream:
         return [
             Route("GET", "/sessions/{session_id}/records", MEMBER, self.records,
                   summary="Read records, or follow them as server-sent events",
-                  query=Reading, answer=Records, ticket=self._redeemed),
+                  query=RecordQuery, answer=RecordList, ticket=self._redeemed),
             Route("POST", "/sessions/{session_id}/stream-tickets", MEMBER, self.ticket,
                   summary="Make a ticket for one event stream", answer=StreamTicket, status=201),
         ]
@@ -86,7 +86,7 @@ class Stream:
         summary = await permissions.member(self._sessions, request)
         if _wants_events(request):
             return await self._follow(request, summary.session_id)
-        reading = query_of(request.query, Reading)
+        reading = query_of(request.query, RecordQuery)
         after, limit = reading.after or 0, min(reading.limit, MAX_PAGE)
         epoch = self._sessions.store.epoch
         if after and reading.epoch not in ("", epoch):
@@ -114,7 +114,7 @@ class Stream:
         yield end if count else opening + end
 
     async def _follow(self, request: web.Request, session_id: str) -> web.StreamResponse:
-        reading, join = query_of(request.query, Reading), read_join(request)
+        reading, join = query_of(request.query, RecordQuery), read_join(request)
         seen = _last_event(request.headers.get("Last-Event-ID"))
         if seen is not None:
             # Newer than the query, which a browser repeats as it was.

@@ -32,18 +32,18 @@ from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.conditions import Condition
 from companion_ws.web.api.shapes import (
-    Acting,
-    Ending,
-    Entry,
+    AllSessionsQuery,
+    EndQuery,
     Message,
-    Naming,
-    NewSession,
-    Page,
-    Sending,
+    MessageQuery,
+    RoleQuery,
+    Session,
     SessionList,
-    SessionShown,
+    SessionQuery,
+    SessionRequest,
+    SessionUpdate,
+    StateEntry,
     Trail,
-    UserPage,
 )
 from companion_ws.web.guard import permissions, pieces
 from companion_ws.web.guard.answers import Memory
@@ -65,7 +65,7 @@ MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
 
 
-class Api:
+class SessionRoutes:
     """What a session's owner, its members and the operator ask over HTTP."""
 
     def __init__(
@@ -86,27 +86,27 @@ class Api:
         one = "/sessions/{session_id}"
         return [
             Route("POST", "/sessions", OWNER, self.create, summary="Open a session",
-                  body=NewSession, answer=SessionShown, status=201),
+                  body=SessionRequest, answer=Session, status=201),
             Route("GET", "/sessions", ADMIN, self.list_all, admin=True,
-                  summary="List every session", query=UserPage, answer=SessionList),
+                  summary="List every session", query=AllSessionsQuery, answer=SessionList),
             Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions",
-                  query=Page, answer=SessionList),
-            Route("GET", one, OWNER, self.show, summary="Show a session", answer=SessionShown),
+                  query=SessionQuery, answer=SessionList),
+            Route("GET", one, OWNER, self.show, summary="Show a session", answer=Session),
             Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language",
-                  body=Naming, answer=SessionShown),
-            Route("DELETE", one, OWNER, self.end, summary="End a session", query=Ending,
+                  body=SessionUpdate, answer=Session),
+            Route("DELETE", one, OWNER, self.end, summary="End a session", query=EndQuery,
                   status=204),
             Route("GET", f"{one}/state", MEMBER, self.state, summary="Read the state",
-                  answer=dict[str, Entry]),
+                  answer=dict[str, StateEntry]),
             Route("GET", f"{one}/state/{{key:.+}}", MEMBER, self.get_key, summary="Read a key",
-                  answer=dict[str, Entry]),
+                  answer=dict[str, StateEntry]),
             Route("PUT", f"{one}/state/{{key:.+}}", MEMBER, self.put_key, summary="Set a key",
-                  body=Any, query=Acting, answer=dict[str, Entry]),
+                  body=Any, query=RoleQuery, answer=dict[str, StateEntry]),
             Route("DELETE", f"{one}/state/{{key:.+}}", MEMBER, self.delete_key,
-                  summary="Delete a key", query=Acting, status=204),
+                  summary="Delete a key", query=RoleQuery, status=204),
             Route("POST", f"{one}/messages", MEMBER, self.message,
                   summary="Send a command; answered with its record", body=Message,
-                  query=Sending, answer=dict[str, Any]),
+                  query=MessageQuery, answer=dict[str, Any]),
             Route("GET", f"{one}/trail", OWNER, self.trail,
                   summary="List joins, departures, drops and refusals", answer=Trail),
         ]
@@ -114,7 +114,7 @@ class Api:
     # Sessions.
 
     async def create(self, request: web.Request) -> web.Response:
-        claims, wanted = request[CLAIMS], body_of(await read_named(request, "title"), NewSession)
+        claims, wanted = request[CLAIMS], body_of(await read_named(request, "title"), SessionRequest)
         user, service = claims.user, None
         if claims.kind == "service":
             if wanted.user is None:
@@ -136,15 +136,15 @@ class Api:
         return await self._idempotency.once(request, make, render)
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
-        query = query_of(request.query, UserPage)
+        query = query_of(request.query, AllSessionsQuery)
         audit.info("sessions_listed", by=request[CLAIMS].user, user=query.user or None)
         return await self._listed(request, query, query.user or None)
 
     async def list_own(self, request: web.Request) -> web.StreamResponse:
-        return await self._listed(request, query_of(request.query, Page), request[CLAIMS].user)
+        return await self._listed(request, query_of(request.query, SessionQuery), request[CLAIMS].user)
 
     async def _listed(
-        self, request: web.Request, query: Page, user: str | None
+        self, request: web.Request, query: SessionQuery, user: str | None
     ) -> web.StreamResponse:
         limit = min(query.limit, MAX_PAGE)
         found = await self._sessions.listed(
@@ -171,15 +171,15 @@ class Api:
         return json_reply(await self._shown(await self._managed(request)))
 
     async def rename(self, request: web.Request) -> web.Response:
-        summary, naming = await self._managed(request), body_of(await read_named(request, "title"), Naming)
+        summary, update = await self._managed(request), body_of(await read_named(request, "title"), SessionUpdate)
         permissions.check_alive(summary)
-        language = summary.language if naming.language is UNSET else naming.language
-        await self._sessions.rename(summary.session_id, naming.title, language)
+        language = summary.language if update.language is UNSET else update.language
+        await self._sessions.rename(summary.session_id, update.title, language)
         return json_reply(await self._shown(await self._managed(request)))
 
     async def end(self, request: web.Request) -> web.Response:
         summary = await self._managed(request)
-        erase = query_of(request.query, Ending).erase == "1"
+        erase = query_of(request.query, EndQuery).erase == "1"
         if not erase:
             permissions.check_alive(summary)
         by = "owner" if permissions.is_owner(request[CLAIMS], summary) else "admin"
@@ -279,7 +279,7 @@ class Api:
     async def message(self, request: web.Request) -> web.Response:
         self._check_rate(request)
         message = await read_object(request)
-        wait_s = min(query_of(request.query, Sending).wait, MAX_WAIT_S)
+        wait_s = min(query_of(request.query, MessageQuery).wait, MAX_WAIT_S)
         if message.get("type") in _BY_ENTRANCE:
             return json_reply(await self._asked(request, message))
         if message.get("type") == commands.StateGet.type:
@@ -384,7 +384,7 @@ class Api:
 
 
 def _role(request: web.Request, claims: Claims) -> permissions.Role:
-    asked = query_of(request.query, Acting).role or None
+    asked = query_of(request.query, RoleQuery).role or None
     return permissions.role_of(claims, asked, "acts")
 
 

@@ -33,7 +33,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\
 # Sessions.
 
 
-class NewSession(Struct, kw_only=True):
+class SessionRequest(Struct, kw_only=True):
     """A session to open; only a service names the user it is for."""
 
     user: User | None = None
@@ -41,14 +41,14 @@ class NewSession(Struct, kw_only=True):
     language: Language | None = None
 
 
-class Naming(Struct, kw_only=True):
+class SessionUpdate(Struct, kw_only=True):
     """What to call a session, and the language it speaks; null for none in particular."""
 
     title: Title | None = None
     language: Language | UnsetType | None = UNSET
 
 
-class Page(Struct, kw_only=True):
+class SessionQuery(Struct, kw_only=True):
     """Which part of a list; `cursor` is the `next` of the answer before."""
 
     limit: Annotated[int, Meta(ge=1)] = 50
@@ -56,13 +56,13 @@ class Page(Struct, kw_only=True):
     conversation_id: Annotated[str, Meta(description="of ElevenLabs; only its session")] = ""
 
 
-class UserPage(Page, kw_only=True):
+class AllSessionsQuery(SessionQuery, kw_only=True):
     """Which part of the list of all sessions."""
 
     user: Annotated[str, Meta(description="whose sessions; absent: everybody's")] = ""
 
 
-class Sending(Struct, kw_only=True):
+class MessageQuery(Struct, kw_only=True):
     """Whom a command comes from, and how long to wait for a tool's result, in seconds."""
 
     role: Acts | UnsetType = UNSET
@@ -71,7 +71,7 @@ class Sending(Struct, kw_only=True):
     ] = 0.0
 
 
-class Ending(Struct, kw_only=True):
+class EndQuery(Struct, kw_only=True):
     """Whether a session's end is also that of what it holds."""
 
     erase: Annotated[
@@ -80,13 +80,13 @@ class Ending(Struct, kw_only=True):
     ] = "0"
 
 
-class Acting(Struct, kw_only=True):
+class RoleQuery(Struct, kw_only=True):
     """Whom a change comes from."""
 
     role: Acts | UnsetType = UNSET
 
 
-class Reading(Struct, kw_only=True):
+class RecordQuery(Struct, kw_only=True):
     """Records after a seq."""
 
     after: Annotated[Seq, Meta(description="the `seq` before the first")] | UnsetType = UNSET
@@ -118,7 +118,7 @@ class Message(Struct, kw_only=True):
     type: Annotated[str, Meta(description="which command; its fields stand beside it")]
 
 
-class Counts(Struct):
+class ConnectionCounts(Struct):
     """Connections by role."""
 
     agent: int
@@ -126,14 +126,14 @@ class Counts(Struct):
     observer: int
 
 
-class Entry(Struct):
+class StateEntry(Struct):
     """A state value and the seq that set it."""
 
     value: Any
     revision: Annotated[int, Meta(description="the `seq` of the record that set it")]
 
 
-class SessionShown(Struct):
+class Session(Struct):
     """A session without its log."""
 
     session_id: str
@@ -146,18 +146,18 @@ class SessionShown(Struct):
     ended_at: Time | None
     seq: int
     conversation_id: str | None
-    connections: Counts
-    state: dict[str, Entry]
+    connections: ConnectionCounts
+    state: dict[str, StateEntry]
 
 
 class SessionList(Struct):
     """One page of sessions, newest first."""
 
-    sessions: list[SessionShown]
+    sessions: list[Session]
     next: str | None
 
 
-class RenderedShown(Struct):
+class Rendering(Struct):
     """That a screen has shown a record, or what of it could not be shown."""
 
     of_seq: int
@@ -166,7 +166,7 @@ class RenderedShown(Struct):
     problem: Annotated[str, Meta(description="in words")] | None
 
 
-class Records(Struct):
+class RecordList(Struct):
     """One page of records, oldest first; `next` is the `after` of the next page."""
 
     records: list[dict[str, Any]]
@@ -177,7 +177,7 @@ class Records(Struct):
         Meta(description="`snapshot`: `after` was seen in another log, nothing is replayed"),
     ]
     next: int | None
-    rendered: list[RenderedShown]
+    rendered: list[Rendering]
 
 
 class Trail(Struct):
@@ -189,7 +189,7 @@ class Trail(Struct):
 # Pairing, tokens and people.
 
 
-class Entering(Struct, kw_only=True):
+class PairRequest(Struct, kw_only=True):
     """A device that wants in: by the ticket of a link, a code, or the claim it waits with."""
 
     ticket: Annotated[str, Meta(description="the fragment of a pairing's link")] | None = None
@@ -198,7 +198,7 @@ class Entering(Struct, kw_only=True):
     device: Annotated[str, Meta(description="what the owner sees it as")] | None = None
 
 
-class Entered(Struct):
+class PairResponse(Struct):
     """A device that got in."""
 
     token: str
@@ -207,13 +207,13 @@ class Entered(Struct):
     expires_at: Time
 
 
-class PairingWish(Struct):
+class PairingRequest(Struct):
     """How long a link that is sent lives; without `ttl_s` it is drawn, and has a code."""
 
     ttl_s: TicketTtl | None = None
 
 
-class PairingShown(Struct):
+class Pairing(Struct):
     """A pairing: a link to draw and a code to speak, or a link to send and no code."""
 
     pairing_id: str
@@ -234,26 +234,26 @@ class WaitingDevice(Struct):
     expires_at: Time
 
 
-class WaitingDevices(Struct):
+class WaitingDeviceList(Struct):
     """Devices that wait for the owner's yes, soonest over first."""
 
     requests: list[WaitingDevice]
 
 
-class Verdict(Struct):
+class PairingDecision(Struct):
     """The owner's yes or no."""
 
     allow: bool
 
 
-class Drawing(Struct, kw_only=True):
+class QrQuery(Struct, kw_only=True):
     """What a QR code says: a pairing's link, or where the session is for who is signed in."""
 
     pairing: str | None = None
     content: Literal["session"] | None = None
 
 
-class DeviceShown(Struct):
+class Device(Struct):
     """A paired device."""
 
     device_id: str
@@ -266,10 +266,10 @@ class DeviceShown(Struct):
 class DeviceList(Struct):
     """Paired devices, newest first."""
 
-    devices: list[DeviceShown]
+    devices: list[Device]
 
 
-class SessionTokenWish(Struct, kw_only=True):
+class SessionTokenRequest(Struct, kw_only=True):
     """A token for one session; each renewal gives it `ttl_s` more, until `max_life_s` is over."""
 
     role: Role = "ui"
@@ -277,7 +277,7 @@ class SessionTokenWish(Struct, kw_only=True):
     max_life_s: SessionTokenLife | None = None
 
 
-class TokenWish(Struct, kw_only=True):
+class TokenRequest(Struct, kw_only=True):
     """A token for a person, a backend, an operator or who reads the figures."""
 
     user: Name
@@ -285,7 +285,7 @@ class TokenWish(Struct, kw_only=True):
     ttl_s: TokenTtl | None = None
 
 
-class TokenIssued(Struct):
+class IssuedToken(Struct):
     """A token; its text is told this once."""
 
     token: str
@@ -296,7 +296,7 @@ class TokenIssued(Struct):
     expires_at: Time
 
 
-class TokenShown(Struct):
+class Token(Struct):
     """An issued token without its text."""
 
     id: str
@@ -311,28 +311,28 @@ class TokenShown(Struct):
 class TokenList(Struct):
     """Issued tokens that live, newest first."""
 
-    tokens: list[TokenShown]
+    tokens: list[Token]
 
 
-class WhoseTokens(Struct, kw_only=True):
+class TokenQuery(Struct, kw_only=True):
     """Whose tokens to list; nobody named: everybody's."""
 
     user: str | None = None
 
 
-class Revoking(Struct, kw_only=True):
+class RevocationQuery(Struct, kw_only=True):
     """Whether the session tokens it made live on."""
 
     keep_sessions: bool = False
 
 
-class SigningOut(Struct):
+class SignOutQuery(Struct):
     """Who is signed out everywhere."""
 
     user: Name
 
 
-class SignIn(Struct):
+class SignInRequest(Struct):
     """The ticket of a sign-in link."""
 
     ticket: str
@@ -345,31 +345,31 @@ class SignInLink(Struct):
     ticket: str
 
 
-class Rotation(Struct):
+class KeyRotation(Struct):
     """Whether older keys are dropped at once, and everybody's tokens with them."""
 
     compromise: bool = False
 
 
-class KeysKept(Struct):
+class KeyCount(Struct):
     """How many keys verify now."""
 
     keys: int
 
 
-class Export(Struct):
+class UserExport(Struct):
     """Everything stored of a person."""
 
     user: str
-    tokens: list[TokenShown]
-    devices: list[DeviceShown]
+    tokens: list[Token]
+    devices: list[Device]
     sessions: list[dict[str, Any]]
 
 
 # The server, and what it refuses.
 
 
-class Status(Struct):
+class HealthStatus(Struct):
     """How the process is."""
 
     status: str

@@ -20,17 +20,17 @@ from companion_ws.data_folder import StartRefused
 from companion_ws.database import Statement
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.shapes import (
-    KeysKept,
-    Revoking,
-    Rotation,
-    SessionTokenWish,
-    SignIn,
-    SigningOut,
+    IssuedToken,
+    KeyCount,
+    KeyRotation,
+    RevocationQuery,
+    SessionTokenRequest,
     SignInLink,
-    TokenIssued,
+    SignInRequest,
+    SignOutQuery,
     TokenList,
-    TokenWish,
-    WhoseTokens,
+    TokenQuery,
+    TokenRequest,
 )
 from companion_ws.web.guard import permissions, pieces
 from companion_ws.web.guard.answers import Memory
@@ -71,22 +71,22 @@ class TokenRoutes:
         one = "/sessions/{session_id}"
         return [
             Route("POST", "/sign-in", PUBLIC, self.sign_in, summary="Use a sign-in link",
-                  body=SignIn, answer=TokenIssued, status=201),
+                  body=SignInRequest, answer=IssuedToken, status=201),
             Route("POST", "/sign-in-links", ADMIN, self.open_sign_in, admin=True,
                   summary="Make a sign-in link", answer=SignInLink, status=201),
             Route("POST", "/tokens", ADMIN, self.issue, admin=True, summary="Issue a token",
-                  body=TokenWish, answer=TokenIssued, status=201),
+                  body=TokenRequest, answer=IssuedToken, status=201),
             Route("GET", "/tokens", ADMIN, self.list_tokens, admin=True,
-                  summary="List issued tokens", query=WhoseTokens, answer=TokenList),
+                  summary="List issued tokens", query=TokenQuery, answer=TokenList),
             Route("DELETE", "/tokens", ADMIN, self.revoke_user, admin=True,
-                  summary="Sign a user out everywhere", query=SigningOut, status=204),
+                  summary="Sign a user out everywhere", query=SignOutQuery, status=204),
             Route("DELETE", "/tokens/{token_id}", ADMIN, self.revoke_token, admin=True,
-                  summary="Revoke a token and what it made", query=Revoking, status=204),
+                  summary="Revoke a token and what it made", query=RevocationQuery, status=204),
             Route("POST", "/keys", ADMIN, self.rotate, admin=True,
-                  summary="Rotate the signing key", body=Rotation, answer=KeysKept),
+                  summary="Rotate the signing key", body=KeyRotation, answer=KeyCount),
             Route("POST", f"{one}/tokens", OWNER, self.issue_for_session,
-                  summary="Issue a token for one session", body=SessionTokenWish,
-                  answer=TokenIssued, status=201),
+                  summary="Issue a token for one session", body=SessionTokenRequest,
+                  answer=IssuedToken, status=201),
             Route("GET", f"{one}/tokens", OWNER, self.list_session_tokens,
                   summary="List the tokens issued for one session", answer=TokenList),
             Route("DELETE", f"{one}/tokens/{{token_id}}", OWNER, self.revoke_session_token,
@@ -96,7 +96,7 @@ class TokenRoutes:
     # The operator's.
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        ticket = body_of(await read_json(request), SignIn).ticket
+        ticket = body_of(await read_json(request), SignInRequest).ticket
 
         async def make(store: Store) -> Memory:
             memory: Memory = {}
@@ -120,38 +120,38 @@ class TokenRoutes:
         return json_reply({"url": url, "ticket": ticket}, 201)
 
     async def issue(self, request: web.Request) -> web.Response:
-        wish = body_of(await read_json(request), TokenWish)
+        wanted = body_of(await read_json(request), TokenRequest)
 
         async def make(store: Store) -> Memory:
             _, claims = self._tokens.issue(
-                wish.role, wish.user, wish.ttl_s or ISSUED_TTL_S
+                wanted.role, wanted.user, wanted.ttl_s or ISSUED_TTL_S
             )
             by = request[CLAIMS].user
-            audit.info("token_issued", by=by, user=wish.user, kind=wish.role, token_id=claims.id)
+            audit.info("token_issued", by=by, user=wanted.user, kind=wanted.role, token_id=claims.id)
             return await self._recorded(claims, store)
 
         return await self._idempotency.once(request, make, self._token)
 
     async def list_tokens(self, request: web.Request) -> web.StreamResponse:
         audit.info("tokens_listed", by=request[CLAIMS].user)
-        user = query_of(request.query, WhoseTokens).user
+        user = query_of(request.query, TokenQuery).user
         return await pieces.send(request, self._listed_tokens(user=user))
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         token_id = request.match_info["token_id"]
-        keep_sessions = query_of(request.query, Revoking).keep_sessions
+        keep_sessions = query_of(request.query, RevocationQuery).keep_sessions
         await self._credentials.revoke_token(token_id, keep_sessions=keep_sessions)
         audit.info("token_revoked", by=request[CLAIMS].user, token_id=token_id)
         return web.Response(status=204)
 
     async def revoke_user(self, request: web.Request) -> web.Response:
-        user = query_of(request.query, SigningOut).user
+        user = query_of(request.query, SignOutQuery).user
         await self._credentials.revoke_user(user)
         audit.info("user_signed_out", by=request[CLAIMS].user, user=user)
         return web.Response(status=204)
 
     async def rotate(self, request: web.Request) -> web.Response:
-        compromise = body_of(await read_json(request), Rotation).compromise
+        compromise = body_of(await read_json(request), KeyRotation).compromise
         try:
             self._keys.rotate(compromise=compromise)
         except StartRefused as refusal:
@@ -165,10 +165,10 @@ class TokenRoutes:
 
     async def issue_for_session(self, request: web.Request) -> web.Response:
         summary = await self._managed(request)
-        wish = body_of(await read_json(request), SessionTokenWish)
+        wanted = body_of(await read_json(request), SessionTokenRequest)
 
-        life_s = wish.max_life_s or TOKEN_LIFE_S
-        if wish.ttl_s is not None and wish.ttl_s > life_s:
+        life_s = wanted.max_life_s or TOKEN_LIFE_S
+        if wanted.ttl_s is not None and wanted.ttl_s > life_s:
             raise BadRequest(f"ttl_s is at most max_life_s, which is {life_s:g} seconds here.")
 
         async def make(store: Store) -> Memory:
@@ -176,9 +176,9 @@ class TokenRoutes:
             _, claims = self._tokens.issue(
                 "session",
                 summary.user,
-                wish.ttl_s or TOKEN_TTL_S,
+                wanted.ttl_s or TOKEN_TTL_S,
                 session_id=summary.session_id,
-                role=wish.role,
+                role=wanted.role,
                 until_ms=self._sessions.clock.running_ms() + int(life_s * 1000),
                 parent=maker.id,
                 by=maker.user,
