@@ -1,4 +1,31 @@
-"""Pairing: from a ticket or a spoken code to a device with a session token, exactly once."""
+"""Pairing: from a ticket or a spoken code to a device with a session token, exactly once.
+
+Theory of operation. A person has a phone in hand and no account; all that may let
+the phone in is something that was shown to its owner moments ago. A session's id is shown on
+pages and kept in logs, so the id alone opens nothing.
+
+A *pairing* is one seat. It has a *ticket*, drawn as a QR code (128 bits, 60 s), and mostly a
+*code* of nine digits to type or speak (5 min). The ticket dies soon because anybody may
+photograph a screen, so the page draws another before that. All tickets drawn while one of the
+seat is good belong to the same seat, and the code under them never changes: a person is
+reading it out. A link that is sent is a seat of its own, lives up to 15 min, and has no code.
+Nine digits can be guessed, which is why `CodeGuesses` counts attempts; 128 bits cannot.
+
+Nothing secret is stored. Tickets, codes and claims are derived (`derived.py`) from the signing
+key and an id or nonce in the row, and found again by a hash. So a page that reloads, or a
+restarted server, shows the same live code, and a copy of the database opens nothing. After a
+rotation of the key, the older keys still find what was drawn by them.
+
+The first use wins by the database alone: one transaction takes the row under the condition that
+it is unused, unexpired and its session open (`expect=1`, or Conflict), ends the rest of its
+seat, adds the device, and adds whatever the caller must store with it. There is no check before
+that could be out of date by then. Used, wrong, expired and foreign get the same words.
+
+With `--pairing confirm` the same transaction adds a *claim* instead of a device: two digits are
+shown on both sides, the owner allows or refuses, and the phone asks again with its claim, which
+is taken as a ticket is. A device dies with the token that opened its pairing (`parent`), and
+with its user (`made_by`).
+"""
 
 from __future__ import annotations
 
