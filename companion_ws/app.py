@@ -33,6 +33,7 @@ from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
 from companion_ws.voice.polling import PollingAgent
+from companion_ws.voice.store import VoiceStore
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.api.health import Health
@@ -149,7 +150,8 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     idempotency = Idempotency(Answers(database, keys, now_ms=clock.running_ms), sessions.note_answer)
     # A burst without a limit is no limit at all.
     rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
-    polling = PollingAgent(sessions, database)
+    voice = VoiceStore(database)
+    polling = PollingAgent(sessions, voice)
     instance = new_id()
     pages = Pages(brand_of(config))
     rooms: list[Room] = [
@@ -160,7 +162,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         PeopleRoutes(sessions, credentials, devices),
         RecordRoutes(sessions, config, new_id, tokens.left_s),
         Health(database, metrics, instance),
-        Webhooks(sessions, polling, tokens, credentials.record, pairing, database, config),
+        Webhooks(sessions, polling, tokens, credentials.record, pairing, voice, config),
         McpRoute(sessions, polling, rates),
         pages,
     ]

@@ -24,8 +24,7 @@ from companion_ws.core.commands import DEFAULT_TIMEOUT_MS
 from companion_ws.core.errors import SessionNotFound
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import JOINABLE, Call, status_of
-from companion_ws.database import Database, Statement
-from companion_ws.voice.elevenlabs.telephony import event_of
+from companion_ws.voice.store import VoiceStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +41,14 @@ JOINED: Final = JOINABLE | {"companion_show"}
 PAGE_RECORDS: Final = 200
 MAX_EVENTS: Final = 50
 """Told at once; the rest comes with the next answer."""
+_EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "user_message": ("text", "in_reply_to", "result"),
+    "contextual_update": ("text", "data"),
+    "state_updated": ("key", "value"),
+    "state_deleted": ("key",),
+    "ui_action": ("name", "context"),
+}
+"""What is news to an agent, by type, and which fields of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,9 @@ class Answer:
 class PollingAgent:
     """Asks and listens in sessions on behalf of an agent that has no connection."""
 
-    def __init__(self, sessions: Sessions, database: Database) -> None:
+    def __init__(self, sessions: Sessions, store: VoiceStore) -> None:
         self._sessions = sessions
-        self._database = database
+        self._store = store
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ask(
@@ -112,7 +119,7 @@ class PollingAgent:
         `exclude` leaves out the late answer to that call, because it is told otherwise.
         """
         async with self._one_at_a_time(session_id):
-            told = await self._told(session_id)
+            told = await self._store.told(session_id)
             seq = told
             events: list[dict[str, Any]] = []
             while len(events) < MAX_EVENTS:
@@ -127,7 +134,7 @@ class PollingAgent:
                 if len(page) < PAGE_RECORDS:
                     break
             if seq > told and (events or seq >= told + PAGE_RECORDS):
-                await self._tell(session_id, seq)
+                await self._store.tell(session_id, seq)
             return events
 
     async def wait(
@@ -168,7 +175,7 @@ class PollingAgent:
         session_id = live.session_id
         # The session in memory runs ahead of its log: what closed the question must be there.
         await self._sessions.wait_beyond(session_id, live.session.seq - 1, SETTLE_S)
-        told = await self._told(session_id)
+        told = await self._store.told(session_id)
         for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
             call = live.session.calls.get(record.get("in_reply_to") or "")
             if record["type"] != "user_message" or "result" not in record or call is None:
@@ -210,26 +217,23 @@ class PollingAgent:
             raise SessionNotFound
         return live
 
-    async def _told(self, session_id: str) -> int:
-        rows = await self._database.read("SELECT seq FROM told WHERE session_id = ?", (session_id,))
-        return int(rows[0][0]) if rows else 0
-
-    async def _tell(self, session_id: str, seq: int) -> None:
-        await self._database.transact(
-            [
-                Statement(
-                    "INSERT INTO told (session_id, seq) VALUES (?, ?) "
-                    "ON CONFLICT (session_id) DO UPDATE SET seq = excluded.seq",
-                    (session_id, seq),
-                )
-            ]
-        )
-
     @asynccontextmanager
     async def _one_at_a_time(self, session_id: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(session_id, asyncio.Lock())
         async with lock:
             yield
+
+
+def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an agent that asks is told of a record, or None where it is no news to it."""
+    kind = record["type"]
+    if kind != "user_message" and record["sender"]["role"] != "ui":
+        return None
+    wanted = _EVENT_FIELDS.get(kind)
+    if wanted is None:
+        return None
+    told = {name: record[name] for name in wanted if record.get(name) is not None}
+    return {"type": kind, **told, "timestamp": record["timestamp"]}
 
 
 def _open_like(live: LiveSession, tool_name: str, parameters: Mapping[str, Any]) -> Call | None:

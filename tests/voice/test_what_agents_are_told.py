@@ -12,8 +12,8 @@ import pytest
 from companion_ws.core.phrases import phrase
 from companion_ws.voice import mcp, parameters, wording
 from companion_ws.voice.elevenlabs.bridge import letter_of, letter_of_passed
-from companion_ws.voice.elevenlabs.telephony import event_of
 from companion_ws.voice.mailbox import Letter, Mailbox
+from companion_ws.voice.polling import event_of
 
 SENTENCES = json.loads(
     (Path(__file__).parents[1] / "wire/bridges/sentences.json").read_text(encoding="utf-8")

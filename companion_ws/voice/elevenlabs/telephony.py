@@ -202,27 +202,6 @@ def tool_reply(
     return reply
 
 
-def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what an agent that asks is told of a record, or None where it is no news to it."""
-    kind = record["type"]
-    if kind != "user_message" and record["sender"]["role"] != "ui":
-        return None
-    wanted = _EVENT_FIELDS.get(kind)
-    if wanted is None:
-        return None
-    told = {name: record[name] for name in wanted if record.get(name) is not None}
-    return {"type": kind, **told, "timestamp": record["timestamp"]}
-
-
-_EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "user_message": ("text", "in_reply_to", "result"),
-    "contextual_update": ("text", "data"),
-    "state_updated": ("key", "value"),
-    "state_deleted": ("key",),
-    "ui_action": ("name", "context"),
-}
-
-
 def signature_of(header: str, now_s: float) -> tuple[str, list[str]] | None:
     """Return time and signatures of `ElevenLabs-Signature: t=<unix>,v0=<hex>`.
 

@@ -41,7 +41,6 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import parse
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import call_id_of
-from companion_ws.database import Database, Statement
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.voice.elevenlabs.telephony import (
     Binding,
@@ -60,7 +59,9 @@ from companion_ws.voice.elevenlabs.telephony import (
 from companion_ws.voice.json_text import UNREAD, NotUnderstood, read_json
 from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.polling import PollingAgent
+from companion_ws.voice.store import VoiceStore
 from companion_ws.voice.wording import refused_result, summary_text
+from companion_ws.web.agents import long_poll
 from companion_ws.web.guard import permissions
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.route import PUBLIC, Route
@@ -72,10 +73,6 @@ SESSION_TOKEN_S: Final = 12 * 3600.0
 """A call's own token lives as long as a session token may."""
 LINK_TTL_S: Final = 900
 """A link that is sent to the caller's phone lives as long as a link may."""
-WAIT_DEFAULT_S: Final = 18.0
-"""Below the 20 s a webhook tool waits by default."""
-WAIT_MAX_S: Final = 280.0
-"""Below the 300 s a webhook tool waits at most."""
 NOBODY_MS: Final = 9_000
 """A question on the telephone, where silence is long, while nobody has opened the screen."""
 TOOL_BYTES: Final = 1024 * 1024
@@ -98,7 +95,7 @@ class Webhooks:
         tokens: Tokens,
         record: Callable[[Claims], Awaitable[None]],
         pairing: Pairing,
-        database: Database,
+        store: VoiceStore,
         config: Config,
     ) -> None:
         self._sessions = sessions
@@ -106,7 +103,7 @@ class Webhooks:
         self._tokens = tokens
         self._record = record
         self._pairing = pairing
-        self._database = database
+        self._store = store
         self._config = config
         self._calls = sessions.calls
         self._arriving = asyncio.Lock()
@@ -351,12 +348,7 @@ class Webhooks:
         caller = binding.caller
         if not caller:
             return None
-        rows = await self._database.read(
-            "SELECT session_id FROM callers WHERE caller = ? AND called = ?"
-            " ORDER BY seen_at_ms DESC",
-            (caller, binding.called),
-        )
-        known = [session_id for (session_id,) in rows]
+        known = await self._store.sessions_of(caller, binding.called)
         calling = [session_id for session_id in known if self._calls.is_live(session_id)]
         if not begins and len(calling) > 1:
             raise InvalidMessage("Several calls of this number are under way; say which.")
@@ -384,15 +376,8 @@ class Webhooks:
         if binding.call_sid and ("call", binding.call_sid) not in known:
             await self._sessions.bind(session_id, call_sid=binding.call_sid)
         if binding.caller and summary.user == self._config.elevenlabs_user:
-            await self._database.transact(
-                [
-                    Statement(
-                        "INSERT INTO callers (caller, called, session_id, seen_at_ms) "
-                        "VALUES (?, ?, ?, ?) ON CONFLICT (caller, called, session_id) "
-                        "DO UPDATE SET seen_at_ms = excluded.seen_at_ms",
-                        (binding.caller, binding.called, session_id, self._sessions.now_ms()),
-                    )
-                ]
+            await self._store.note_caller(
+                binding.caller, binding.called, session_id, self._sessions.now_ms()
             )
 
     # Answers.
@@ -411,7 +396,7 @@ class Webhooks:
             timeout_ms=patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS),
         )
         events = []
-        if not is_gone(request):
+        if not long_poll.is_gone(request):
             events = await self._polling.news(session_id, exclude=answer.tool_call_id)
         screens = await self._polling.screens(session_id)
         return web.json_response(tool_reply(answer.result, answer.is_error, events, screens))
@@ -427,28 +412,11 @@ class Webhooks:
     async def _wait(
         self, request: web.Request, session_id: str, asked: ToolRequest
     ) -> web.Response:
-        seconds = wait_s(asked.parameters)
-        events = await self._polling.wait(session_id, seconds, lambda: is_gone(request))
-        result = {"status": "news" if events else "waiting"}
+        result, events = await long_poll.wait(
+            self._polling, request, session_id, asked.parameters
+        )
         screens = await self._polling.screens(session_id)
         return web.json_response(tool_reply(json.dumps(result), False, events, screens))
-
-
-def is_gone(request: web.Request) -> bool:
-    """Whether whoever asked has hung up, so that an answer would be lost."""
-    return request.transport is None or request.transport.is_closing()
-
-
-def wait_s(parameters: dict[str, Any]) -> float:
-    """Return how long `wait_for_companion` may block: its `seconds`, within reason."""
-    seconds = parameters.get("seconds")
-    if isinstance(seconds, str):
-        with contextlib.suppress(ValueError):
-            seconds = float(seconds)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return WAIT_DEFAULT_S
-    # Written so, what is no number waits not at all.
-    return max(0.0, min(float(seconds), WAIT_MAX_S))
 
 
 def _bytes(header: str) -> bytes:

@@ -35,7 +35,7 @@ from companion_ws.voice.mcp import (
 from companion_ws.voice.parameters import patience_ms, understood
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.wording import refused_result
-from companion_ws.web.agents.elevenlabs import WAIT_MAX_S, is_gone, wait_s
+from companion_ws.web.agents import long_poll
 from companion_ws.web.guard import permissions
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.route import Route
@@ -44,7 +44,7 @@ ASK_TIMEOUT_MS: Final = 25_000
 """Below the 30 s ElevenLabs gives an MCP tool."""
 MAX_BATCH: Final = 50
 """Messages of one batch; clients that send batches at all send a handful."""
-BATCH_S: Final = WAIT_MAX_S
+BATCH_S: Final = long_poll.WAIT_MAX_S
 """How long one request may wait, all its messages together: as long as a single one may."""
 META_SESSION: Final = "companion/session_id"
 
@@ -140,9 +140,10 @@ class McpRoute:
         try:
             self._rates.check(claims.id, session_id)
             if name == "wait_for_companion":
-                seconds = wait_s(arguments)
-                events = await self._polling.wait(session_id, seconds, lambda: is_gone(request))
-                value, is_error = {"status": "news" if events else "waiting"}, False
+                value, events = await long_poll.wait(
+                    self._polling, request, session_id, arguments
+                )
+                is_error = False
             else:
                 value, is_error, call_id = await self._do(session_id, user, name, arguments)
                 events = await self._polling.news(session_id, exclude=call_id)
