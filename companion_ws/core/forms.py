@@ -30,16 +30,16 @@ _DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def fault_in(schema: Any, result: str) -> str | None:
-    """Return what is wrong with the values in the result of a form, or None.
+    """Return what is wrong with the result of a form, or None.
 
-    A result that brings no values is the screen's own word, and is not checked.
+    An object that brings no values is the screen's own word, and is not checked.
     """
     try:
         answer = msgspec.json.decode(result)
     except msgspec.MsgspecError:
-        return None
+        answer = None
     if not isinstance(answer, dict):
-        return None
+        return 'The result of a form is the text of {"status": "submitted", "values": {…}}.'
     if answer.get("status") != "submitted" and "values" not in answer:
         return None
     return _object_fault(schema, answer.get("values"), "values", is_inner=False)

@@ -126,7 +126,7 @@ def test_what_is_required_has_to_be_there_and_what_is_not_may_be_missing_or_null
     assert fault_in(closed, '{"status": "submitted", "values": {"x": 1}}') is None
 
 
-@pytest.mark.parametrize("result", ["no JSON", "[]", '"text"', '{"status": "declined"}', "{}"])
+@pytest.mark.parametrize("result", ['{"status": "declined"}', "{}"])
 def test_what_brings_no_values_is_the_screens_own_word(result: str) -> None:
     assert fault_in({"properties": {"x": {}}, "required": ["x"]}, result) is None
 
@@ -157,6 +157,15 @@ def test_wrong_values_leave_the_question_open(released: bool) -> None:
     assert refused.value.details == {"tool_call_id": "t1"}
     assert talk.open_ids() == ["t1"]
     assert talk.answer(result=RIGHT)["result"] == RIGHT
+
+
+@pytest.mark.parametrize("result", ["", "x", "[]", "null", '"submitted"', "{"])
+def test_what_is_no_object_is_no_filled_in_form(result: str) -> None:
+    talk = Talk()
+    talk.call("t1", "companion_form", parameters=FORM)
+    with pytest.raises(InvalidMessage, match="submitted"):
+        talk.answer(result=result)
+    assert talk.open_ids() == ["t1"]
 
 
 def test_an_error_of_the_screen_is_no_values() -> None:
