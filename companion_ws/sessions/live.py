@@ -164,11 +164,11 @@ class LiveSession:
             self._ask_later(command, caller)
             return
         at_ms = self.clock.running_ms()
+        self.active(at_ms)  # a refused one, too: somebody is there
         sender, request_id = caller.sender, caller.request_id
         if request_id is not None:
             known = self._requests.get((sender.key, request_id))
             if known is not None:
-                self.active(at_ms)
                 self._repeat(self._with_result(known, command), caller)
                 return
         try:
@@ -196,7 +196,6 @@ class LiveSession:
                 self._answer(self._message(decision.type, decision.fields, request_id), caller)
             case Transient():
                 self._pass(decision, caller)
-        self.active(at_ms)
 
     def _ask_later(self, command: Command, caller: Caller) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""

@@ -63,6 +63,15 @@ async def test_a_connection_that_merely_stays_open_is_no_activity(start: Any) ->
     assert await agent.close_code() == 4510
 
 
+async def test_a_refused_command_keeps_a_session_as_any_other_does(start: Any) -> None:
+    server = await start(session_ttl=1.0)
+    agent = await server.join()
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        assert await agent.refused("state_update", key="k", value=1, if_revision=9)
+    assert await agent.close_code() == 4510
+
+
 async def test_ended_sessions_are_kept_readable_as_long_as_was_asked(start: Any) -> None:
     server = await start(keep_ended="1h")
     agent = await server.join()
