@@ -76,6 +76,21 @@ async def test_the_id_of_an_event_names_its_log(server: Running) -> None:
         assert (refused.status, refused.code) == (400, "bad_request")
 
 
+async def test_a_page_says_where_records_are_missing(start: Any) -> None:
+    server = await start(limit_records=3)
+    agent = await server.join()
+    for number in range(6):
+        await agent.say("contextual_update", text=str(number))
+    path = f"/sessions/{agent.session_id}/records"
+    for after, recovery, seqs in (
+        (0, "replay", [4, 5, 6]), (2, "snapshot", [4, 5, 6]), (3, "replay", [4, 5, 6]),
+        (6, "replay", []), (7, "snapshot", []),
+    ):  # fmt: skip
+        page = (await server.http("GET", f"{path}?after={after}")).body
+        shown = [record["seq"] for record in page["records"]]
+        assert (page["recovery"], shown) == (recovery, seqs), after
+
+
 async def test_after_a_restore_no_door_goes_on_from_the_old_log(server: Running, tmp_path: Path) -> None:
     agent = await server.join()
     await agent.say("contextual_update", text="0")

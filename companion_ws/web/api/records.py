@@ -27,7 +27,7 @@ from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox, bound_send_buffer
-from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.shapes import RecordList, RecordQuery, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.guard import permissions, pieces, token_end
@@ -95,14 +95,17 @@ class RecordRoutes:
                     "epoch": epoch, "recovery": "snapshot", "records": [], "next": None,
                     "rendered": []}  # fmt: skip
             return json_reply(page)
-        return await pieces.send(request, self._page(summary.session_id, after, limit))
+        return await pieces.send(request, self._page(summary, after, limit))
 
-    async def _page(self, session_id: str, after: int, limit: int) -> pieces.Pieces:
+    async def _page(self, summary: Summary, after: int, limit: int) -> pieces.Pieces:
+        session_id = summary.session_id
         store, last, count = self._sessions.store, after, 0
+        first_seq = await store.first_seq(session_id)
+        is_gap = after > summary.seq or (first_seq is not None and 0 < after < first_seq - 1)
         head = {
-            "first_seq": await store.first_seq(session_id),
+            "first_seq": first_seq,
             "epoch": store.epoch,
-            "recovery": "replay",
+            "recovery": "snapshot" if is_gap else "replay",
         }
         opening = encode(head)[:-1] + b',"records":['
         async for seq, body in store.each_record(session_id, after, limit):

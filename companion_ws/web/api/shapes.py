@@ -174,7 +174,7 @@ class RecordList(Struct):
     epoch: Annotated[str, Meta(description="of this log; a restored backup has another")]
     recovery: Annotated[
         Literal["replay", "snapshot"],
-        Meta(description="`snapshot`: `after` was seen in another log, nothing is replayed"),
+        Meta(description="`snapshot`: records after `after` are missing, or it was seen in another log"),
     ]
     next: int | None
     rendered: list[Rendering]
