@@ -151,15 +151,13 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 class Paired(msgspec.Struct, frozen=True, kw_only=True):
     """A device that got in; `Tokens.sign(claims)` is its token."""
 
+    pairing_id: str
+    session_id: str
     claims: Claims
 
     @property
     def user(self) -> str:
         return self.claims.user
-
-    @property
-    def session_id(self) -> str | None:
-        return self.claims.session_id
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +268,10 @@ class Pairing:
             ) or [("", now)]
         [(nonce, code_expires_at_ms)] = code or [("", 0)]
         return await self.opened(
-            session_id, pairing_id, self._shown_ms(expires_at_ms), nonce,
+            session_id,
+            pairing_id,
+            self._shown_ms(expires_at_ms),
+            nonce,
             self._shown_ms(code_expires_at_ms) if has_code else 0,
         )
 
@@ -364,9 +365,7 @@ class Pairing:
             raise NotFound("This pairing is used or has expired. Open another.")
         return self._url(await self._ticket(pairing_id), session_id)
 
-    async def can_anyone_join(
-        self, session_id: str, connected_device_ids: Collection[str]
-    ) -> bool:
+    async def can_anyone_join(self, session_id: str, connected_device_ids: Collection[str]) -> bool:
         """Return whether a screen may still join: a paired device is away, or a way in is open."""
         now = self._now_ms()
         ways = await self._database.read(
@@ -459,7 +458,9 @@ class Pairing:
                 return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
         return None
 
-    async def _enter(self, way: _Way | None, label: str, extra_statements: ExtraStatements) -> Paired | Waiting:
+    async def _enter(
+        self, way: _Way | None, label: str, extra_statements: ExtraStatements
+    ) -> Paired | Waiting:
         refusal = NotFound("This code or link does not work. Ask for a fresh one.")
         if way is None:
             raise refusal
@@ -483,12 +484,14 @@ class Pairing:
             parent=way.parent,
             by=way.made_by,
         )
-        paired = Paired(claims=claims)
+        paired = Paired(pairing_id=way.pairing_id, session_id=way.session_id, claims=claims)
         device = (
             claims.device_id, way.session_id, way.user, label, now, now, claims.expires_at_ms,
             way.parent, way.made_by,
         )  # fmt: skip
-        await self._database.transact([*way.take, Statement(_ADD_DEVICE, device), *extra_statements(paired)])
+        await self._database.transact(
+            [*way.take, Statement(_ADD_DEVICE, device), *extra_statements(paired)]
+        )
         return paired
 
     # With `--pairing confirm`.
@@ -515,7 +518,9 @@ class Pairing:
         free = [number for number in range(100) if f"{number:02d}" not in taken] or list(range(100))
         return f"{free[self._randbelow(len(free))]:02d}"
 
-    async def claim(self, claim: str, *, extra_statements: ExtraStatements = _nothing) -> Paired | Waiting:
+    async def claim(
+        self, claim: str, *, extra_statements: ExtraStatements = _nothing
+    ) -> Paired | Waiting:
         """Let a waiting device in if the owner said yes, for one caller only.
 
         Raises:

@@ -413,6 +413,7 @@ SAID: Final[dict[str, str]] = {
     "presence": "Somebody joined, left or dropped",
     "state_snapshot": "The state, sent to the client that asked",
     "session_expiring": "The session ends at `expires_at` unless a command comes",
+    "pairing_used": "A link or code was used: a page draws another",
     "pairing_request": "A device waits for the owner to let it in",
     "token_expiring": "This token ends at `expires_at`",
     "token_renewed": "A fresh token",

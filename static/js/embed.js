@@ -8,9 +8,11 @@
 // `POST /sessions/{id}/tokens {role: "ui"}`. The second shows the QR code and the code
 // for a phone; its token is the owner's. The page's origin must be an --allow-origin.
 
-import { BASE } from "./net/api.js"
+import { BASE, deviceName, socketAddress } from "./net/api.js"
+import { Connection } from "./net/connection.js"
 import { define, fillIn, h } from "./elements/dom.js"
 import { definePairing } from "./elements/pairing.js"
+import { Outbox } from "./net/outbox.js"
 
 class CompanionScreen extends HTMLElement {
   static observedAttributes = ["session-id", "token"]
@@ -40,6 +42,8 @@ class CompanionScreen extends HTMLElement {
 }
 
 class CompanionPair extends HTMLElement {
+  #connection = null
+
   connectedCallback() {
     definePairing()
     const sheets = ["static/css/base.css", "static/css/owner.css"].map((path) =>
@@ -48,7 +52,23 @@ class CompanionPair extends HTMLElement {
     // Apart from the host page's own rules, which are none of our business and the other way round.
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" })
     fillIn(root, ...sheets, pairing)
-    pairing.begin({ token: this.getAttribute("token"), sessionId: this.getAttribute("session-id") })
+    const token = this.getAttribute("token")
+    const sessionId = this.getAttribute("session-id")
+    pairing.begin({ token, sessionId })
+    // A pairing is used once; the owner's connections are told when, and the next one is drawn.
+    this.#connection = new Connection({
+      address: socketAddress(),
+      token,
+      query: { session_id: sessionId, role: "observer", device: deviceName(), strict: "1" },
+      position: () => ({ after: null, epoch: null }),
+      outbox: new Outbox(),
+      onMessage: (message) => pairing.hear(message),
+    })
+    this.#connection.start()
+  }
+
+  disconnectedCallback() {
+    this.#connection.stop()
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import aiohttp
@@ -49,7 +50,9 @@ async def test_one_scan_of_the_screen_shows_what_the_agent_talks_about(
 
 
 @pytest.mark.parametrize(
-    "look", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}], ids=str
+    "look",
+    [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}],
+    ids=str,
 )
 async def test_the_code_is_read_off_its_white_plate_in_every_look_and_size(
     world: World, look: dict[str, str]
@@ -199,6 +202,51 @@ async def test_the_owner_confirms_a_phone_that_shows_the_same_number(new_world: 
 
     await world.connected(phone)
     await expect(desk.get_by_text("Pixel 7 joined")).to_be_visible()
+
+
+@pytest.mark.parametrize("pairing", ["open", "confirm"])
+@pytest.mark.parametrize("by", ["ticket", "code"])
+async def test_a_used_pairing_is_replaced_within_a_second_though_the_phone_never_connects(
+    new_world: NewWorld, pairing: str, by: str
+) -> None:
+    world = await new_world(pairing=pairing)
+    desk = await pairing_page(world, await world.agent())
+    link = desk.get_by_role("link", name="Open on this device")
+    url, code = (
+        str(await link.get_attribute("href")),
+        str(await desk.locator(".big-code").text_content()),
+    )
+
+    await world.ask("POST", "/pair", **{by: url if by == "ticket" else code})
+
+    await expect(link).not_to_have_attribute("href", url, timeout=1000)
+    await expect(desk.locator(".big-code")).not_to_have_text(code)
+
+
+async def test_a_page_that_embeds_the_pairing_replaces_a_used_one_too(world: World) -> None:
+    agent = await world.agent()
+    page = await world.page()
+    await page.goto(f"{world.server.url}/docs")
+    joined = asyncio.Event()
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: joined.set()))
+    await page.evaluate(
+        """async ([session, token]) => {
+          await import("/static/js/embed.js")
+          const pair = document.createElement("companion-pair")
+          pair.setAttribute("session-id", session)
+          pair.setAttribute("token", token)
+          document.body.replaceChildren(pair)
+        }""",
+        [agent.session_id, world.server.token()],
+    )
+    code = page.locator(".big-code")
+    await expect(code).not_to_be_empty()
+    await joined.wait()
+    shown = str(await code.text_content())
+
+    await world.ask("POST", "/pair", code=shown)
+
+    await expect(code).not_to_have_text(shown, timeout=1000)
 
 
 async def test_a_phone_the_owner_refuses_is_told(new_world: NewWorld) -> None:

@@ -335,6 +335,7 @@ async def test_with_confirmation_the_owner_decides(
         "POST", "/pair", {"ticket": ticket(opened), "device": "Pixel 7"}
     )
     assert status == 202
+    assert (await until(watching, "pairing_used"))["pairing_id"] == opened["pairing_id"]
     request = await until(watching, "pairing_request")
     assert request["device"] == "Pixel 7"
     assert request["verification"] == waiting["verification"]

@@ -99,6 +99,8 @@ class PairingRoutes:
             source=source,
             extra_statements=remembered,
         )
+        # Pages draw the next pairing, whether this device ever connects or not.
+        self._tell_owner(entered.session_id, "pairing_used", pairing_id=entered.pairing_id)
         if isinstance(entered, Waiting):
             self._ask_owner(entered)
         return entered
@@ -125,18 +127,19 @@ class PairingRoutes:
         )
 
     def _ask_owner(self, waiting: Waiting) -> None:
-        self._sessions.connections.tell_owner(
+        self._tell_owner(
             waiting.session_id,
-            {
-                "type": "pairing_request",
-                "pairing_id": waiting.pairing_id,
-                "device": waiting.device,
-                "verification": waiting.verification,
-                "expires_at": waiting.expires_at_ms,
-                "session_id": waiting.session_id,
-                "timestamp": self._sessions.now_ms(),
-            },
+            "pairing_request",
+            pairing_id=waiting.pairing_id,
+            device=waiting.device,
+            verification=waiting.verification,
+            expires_at=waiting.expires_at_ms,
         )
+
+    def _tell_owner(self, session_id: str, type_: str, **fields: str | int) -> None:
+        now_ms = self._sessions.now_ms()
+        message = {"type": type_, **fields, "session_id": session_id, "timestamp": now_ms}
+        self._sessions.connections.tell_owner(session_id, message)
 
     # The owner's side.
 

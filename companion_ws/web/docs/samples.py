@@ -263,6 +263,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
         "requestId": "r-1",
     },
     "session_expiring": {"expires_at": AT_MS + 60000},
+    "pairing_used": {"pairing_id": "0c5a1b"},
     "pairing_request": {
         "pairing_id": "0c5a1b", "device": "Pixel 7", "verification": "47",
         "expires_at": AT_MS + 60000,

@@ -1,7 +1,8 @@
 // <companion-pairing>: the QR code and typed code of a session, renewed before they die.
 //
-// Properties in: `begin({token, sessionId, onChange})`, `renew()` after somebody joined.
-// Works on any page of an allowed origin: it asks the server it was loaded from.
+// Properties in: `begin({token, sessionId, onChange, onRefused})`, `hear(message)` for each message
+// of the owner's connection. Works on any page of an allowed origin: it asks the server it was
+// loaded from.
 
 import { ask, serverClock } from "../net/api.js"
 import { groupedCode } from "../core/protocol.js"
@@ -26,6 +27,8 @@ class CompanionPairing extends HTMLElement {
   #receivedAt = 0
   #timer = null
   #isAsking = false
+  #isStale = false
+  #hasJoined = false
 
   begin(target) {
     this.#target = target
@@ -39,19 +42,40 @@ class CompanionPairing extends HTMLElement {
     this.#timer = null
   }
 
+  /** Draw another where this one let a device in, or may have while the connection was lost. */
+  hear(message) {
+    const isBack = message.type === "session_joined" && this.#hasJoined
+    if (message.type === "session_joined") this.#hasJoined = true
+    if (isBack || message.type === "pairing_used") this.renew()
+  }
+
   /** Ask for a fresh ticket and draw it; a live code stays what it is. */
   async renew() {
+    this.#isStale = true
     if (this.#isAsking) return
     this.#isAsking = true
-    const { token, sessionId } = this.#target
     try {
-      const { body } = await ask("POST", `sessions/${sessionId}/pairings`, { token })
-      const path = `sessions/${sessionId}/qr.svg?pairing=${encodeURIComponent(body.pairing_id)}`
-      const { body: svg } = await ask("GET", path, { token, as: "text" })
-      this.#show(body, svg)
+      while (this.#isStale) {
+        this.#isStale = false
+        await this.#redraw()
+      }
       this.#isAsking = false
     } catch (error) {
       this.#fail(error)
+    }
+  }
+
+  async #redraw() {
+    const { token, sessionId } = this.#target
+    const { body } = await ask("POST", `sessions/${sessionId}/pairings`, { token })
+    const path = `sessions/${sessionId}/qr.svg?pairing=${encodeURIComponent(body.pairing_id)}`
+    try {
+      const { body: svg } = await ask("GET", path, { token, as: "text" })
+      this.#show(body, svg)
+    } catch (error) {
+      if (error.status !== 404) throw error
+      // It was used before it could be drawn.
+      this.#isStale = true
     }
   }
 
@@ -127,7 +151,7 @@ class CompanionPairing extends HTMLElement {
 
   /** Whatever the clocks say, a picture stands for some seconds: somebody may be aiming at it. */
   get #mayRenew() {
-    return performance.now() - this.#receivedAt > RENEW_AT_MOST_EVERY_MS
+    return !this.#isAsking && performance.now() - this.#receivedAt > RENEW_AT_MOST_EVERY_MS
   }
 }
 

@@ -64,6 +64,7 @@ function hear(message, token, page) {
   const before = session
   session = apply(session, message)
   if (message.type === "session_joined" || typeof message.seq !== "number") serverClock.hear(message.timestamp)
+  page.pairing.hear(message)
   if (message.type === "pairing_request") decide(message, token)
   if (message.type === "presence" && message.role === "ui") {
     if (message.event === "joined" && !before.presence.has(message.connection_id)) welcome(message, token, page)
@@ -75,7 +76,6 @@ function hear(message, token, page) {
 
 function welcome(who, token, page) {
   newest = who.device_id
-  page.pairing.renew()
   fillIn(page.joined,
     icon("check"), h("strong", {}, `${who.device || "A screen"} joined`),
     who.device_id ? h("button", { type: "button", class: "quiet", on: { click: () => undo(who.device_id, token, page) } }, "Undo") : null)
