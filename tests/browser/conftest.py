@@ -213,7 +213,7 @@ class World:
             self.faults.append(message.text)
 
     def _watch_origin(self, request: Any) -> None:
-        own = (f"http://127.0.0.1:{self.server.port}/", *self.proxies)
+        own = (f"http://127.0.0.1:{self.server.port}/", f"{self.server.url}/", *self.proxies)
         if request.url.startswith("http") and not request.url.startswith(own):
             self.faults.append(f"foreign request {request.url}")
 

@@ -81,6 +81,7 @@ async def test_a_page_of_an_allowed_origin_holds_the_screen(new_world: NewWorld)
     shop = f"http://companion.test:{port}"
     # The same server plays the other site: another name is another origin.
     await world.server.start(allow_origin=(shop,), allow_host=("companion.test",))
+    world.proxies.append(f"{shop}/")
     agent = await world.agent()
     await agent.update("quote_ready", QUOTES)
     token = (
