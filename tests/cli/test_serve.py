@@ -79,7 +79,10 @@ def test_the_sign_in_link_signs_in_once_as_admin(start: Start) -> None:
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(
     start: Start, program: Program
 ) -> None:
-    served = start("--public-url", "http://flag.example", COMPANION_PUBLIC_URL="http://env.example")
+    served = start(
+        "--public-url", "http://flag.example",
+        COMPANION_PUBLIC_URL="http://env.example", COMPANION_ADMIN_PORT="0",
+    )  # fmt: skip
     assert served.until(r"Phones open (\S+)")[1] == "http://flag.example/c"
     served.stop()
 
