@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from companion_ws.client import CompanionClient
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM, is_card
 from companion_ws.core.errors import ToolClosed
 
 Message = dict[str, Any]
@@ -16,7 +17,7 @@ class HeadlessScreen:
     """Answers questions and quotes in which `choice` makes sense; leaves the others alone.
 
     `choice` is an option's id or label, `yes` or `no` for a confirmation, JSON for a form
-    or for a tool that is none of the four.
+    or for any other tool.
     """
 
     def __init__(
@@ -68,11 +69,11 @@ class HeadlessScreen:
 
 def _missed(tool_name: str, parameters: Message, choice: str) -> str:
     asked = parameters.get("title") or tool_name
-    if tool_name == "companion_choose":
+    if tool_name == CHOOSE.name:
         options = parameters.get("options", [])
         names = [str(o.get("id", o.get("label"))) for o in options if isinstance(o, dict)]
         wanted = f"one of: {', '.join(names)}" if names else "an option, and it has none"
-    elif tool_name == "companion_confirm":
+    elif tool_name == CONFIRM.name:
         wanted = "yes or no"
     else:
         wanted = "a JSON object"
@@ -88,11 +89,11 @@ def answer_to(tool_name: str, parameters: Message, choice: str) -> Message | Non
     >>> answer_to("companion_confirm", {}, "no")
     {'status': 'declined'}
     """
-    if tool_name == "companion_show":
+    if is_card(tool_name):
         return {"status": "shown"}
-    if tool_name == "companion_choose":
+    if tool_name == CHOOSE.name:
         return _chosen(parameters, choice)
-    if tool_name == "companion_confirm":
+    if tool_name == CONFIRM.name:
         decided = _decided(parameters, choice)
         return None if decided is None else {"status": "confirmed" if decided else "declined"}
     try:
@@ -101,7 +102,7 @@ def answer_to(tool_name: str, parameters: Message, choice: str) -> Message | Non
         return None
     if not isinstance(values, dict):
         return None
-    return {"status": "submitted", "values": values} if tool_name == "companion_form" else values
+    return {"status": "submitted", "values": values} if tool_name == FORM.name else values
 
 
 def _chosen(parameters: Message, choice: str) -> Message | None:

@@ -1,27 +1,206 @@
-"""The tools the CompanionUI answers with no code of the agent's author: one list for all.
+"""The catalogue of companion tools: what the CompanionUI answers with no code of the agent's author.
 
-Python, JavaScript (static/js/core/protocol.js) and docs/protocol.md are held to it by
-tests/wire/companion_tools/list.json. Source: docs/protocol.md.
+A tool stands here once; what agents are offered, what is read of what they write, and what becomes
+of a call are read from this file. JavaScript, the docs and the rest are held to it by
+tests/wire/companion_tools/list.json and tests/core/test_companion_tools.py, which names each
+place that a new tool has not reached.
+
+Source: docs/protocol.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final
 
-COMPANION_TOOLS: Final[dict[str, tuple[str, ...]]] = {
-    "companion_show": ("title", "data", "ui"),
-    "companion_choose": ("title", "options", "multiple", "min", "max"),
-    "companion_form": ("title", "schema"),
-    "companion_confirm": (
-        "title", "text", "amount", "currency", "items", "merchant", "confirm_label",
-        "cancel_label",
+from companion_ws.core.forms import MAX_FIELDS, fault_in
+
+Schema = dict[str, Any]
+Parameters = Mapping[str, Any]
+
+MAX_OPTIONS: Final = 100
+"""What the CompanionUI reads of a list. Source: static/js/core/questions.js."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionTool:
+    """A tool: what agents are offered, what makes it a question, what its result says."""
+
+    name: str
+    when: str
+    """When an agent should call it: how the sentence "Call … " goes on."""
+    description: str
+    schema: Schema
+    """JSON Schema of what agents are offered. An object of unknown shape is JSON text there:
+    ElevenLabs takes no other."""
+    answers: Mapping[str, tuple[str, ...]]
+    """The statuses a result may have, each with what else it may say."""
+    also_read: tuple[str, ...] = ()
+    """Parameters that screens read besides those offered."""
+    is_question: bool = True
+    """Whether somebody is asked; otherwise it is looked at and not answered."""
+    fault: Callable[[Parameters], str | None] = lambda parameters: None
+    """Return what is wrong with a call that would leave a person nothing to tap."""
+    fault_in_result: Callable[[Parameters, str], str | None] | None = None
+    """Return what is wrong with an answer, where that can be told."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All that screens read."""
+        return (*self.schema["properties"], *self.also_read)
+
+
+def object_schema(
+    properties: Schema, required: Iterable[str] = (), description: str = ""
+) -> Schema:
+    """Return the JSON Schema of an object."""
+    schema: Schema = {"type": "object", "properties": properties, "required": list(required)}
+    return {**schema, "description": description} if description else schema
+
+
+def _text(description: str) -> Schema:
+    return {"type": "string", "description": description}
+
+
+def _number(description: str) -> Schema:
+    return {"type": "number", "description": description}
+
+
+def _no_options(parameters: Parameters) -> str | None:
+    options = parameters.get("options")
+    if isinstance(options, list) and any(map(_is_option, options[:MAX_OPTIONS])):
+        return None
+    return "companion_choose needs options: a list of {id, label}, one at least."
+
+
+def _is_option(option: Any) -> bool:
+    if not isinstance(option, dict):
+        return isinstance(option, str) and option != ""
+    names = (option.get(key) for key in ("id", "value", "label"))
+    chosen = next((name for name in names if name is not None), None)
+    return isinstance(chosen, str | int | float) and not isinstance(chosen, bool)
+
+
+def _no_fields(parameters: Parameters) -> str | None:
+    schema = parameters.get("schema")
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    fields = list(properties.values()) if isinstance(properties, dict) else []
+    if any(isinstance(field, dict) for field in fields[:MAX_FIELDS]):
+        return None
+    return "companion_form needs a schema with properties: one field at least."
+
+
+_OPTION: Final = object_schema(
+    {
+        "id": _text("Short id that you recognise in the answer."),
+        "label": _text("Text that the caller reads."),
+        "description": _text("One more line, if it helps to choose."),
+        "price": _number("Price, if there is one."),
+        "currency": _text("Currency of the price, for example EUR."),
+        "image": _text("Address of a picture (https)."),
+        "badge": _text("A word that sets it apart, for example Fastest."),
+    },
+    ["id", "label"],
+    "One option.",
+)
+_LINE: Final = object_schema(
+    {"label": _text("Text that the caller reads."), "amount": _number("Price.")},
+    ["label", "amount"],
+    "One line of the bill.",
+)
+
+SHOW: Final = CompanionTool(
+    "companion_show",
+    when="when you speak about something with more than two facts: prices, dates, addresses. "
+    "Say one sentence about it; do not read the card aloud.",
+    description="Shows a card on the caller's companion screen. Does not wait for the caller.",
+    schema=object_schema(
+        {
+            "title": _text("Heading of the card."),
+            "data": _text('The rows of the card as JSON text, for example {"Price": "12 EUR"}.'),
+        },
+        ["title"],
     ),
-}  # fmt: skip
-"""Each tool with the parameters it understands."""
+    also_read=("ui",),
+    answers={"shown": ()},
+    is_question=False,
+)
+CHOOSE: Final = CompanionTool(
+    "companion_choose",
+    when="when the caller must pick one of several things.",
+    description="Lets the caller tap one of several options on the screen and returns which.",
+    schema=object_schema(
+        {
+            "title": _text("The question."),
+            "options": {"type": "array", "description": "The options to choose from.", "items": _OPTION},
+            "multiple": {"type": "boolean", "description": "Several may be chosen."},
+        },
+        ["title", "options"],
+    ),
+    also_read=("min", "max"),
+    answers={"chosen": ("id", "label", "ids", "labels")},
+    fault=_no_options,
+)
+FORM: Final = CompanionTool(
+    "companion_form",
+    when="when you need something spelled: names, addresses, numbers.",
+    description="Lets the caller fill in a form on the screen and returns the values.",
+    schema=object_schema(
+        {
+            "title": _text("Title of the form."),
+            "schema": _text(
+                "JSON Schema of an object as JSON text: properties of type string, "
+                "number, boolean, with title, enum or format date, email; and required."
+            ),
+        },
+        ["title", "schema"],
+    ),
+    answers={"submitted": ("values",)},
+    fault=_no_fields,
+    fault_in_result=lambda parameters, result: fault_in(parameters.get("schema"), result),
+)
+CONFIRM: Final = CompanionTool(
+    "companion_confirm",
+    when="before anything that costs money or cannot be undone.",
+    description="Asks the caller to confirm or decline on the screen.",
+    schema=object_schema(
+        {
+            "title": _text("The question."),
+            "text": _text("Details of what is confirmed."),
+            "amount": _number("Total to pay."),
+            "currency": _text("Currency of the amounts, for example EUR."),
+            "items": {
+                "type": "array",
+                "description": "The lines of the bill.",
+                "items": _LINE,
+            },
+            "merchant": _text("The payee."),
+            "confirm_label": _text("The button that confirms."),
+            "cancel_label": _text("The button that declines."),
+        },
+        ["title"],
+    ),
+    answers={"confirmed": (), "declined": ()},
+)
 
-OPTION_FIELDS: Final = ("id", "label", "description", "price", "currency", "image", "badge")
+COMPANION_TOOLS: Final = {tool.name: tool for tool in (SHOW, CHOOSE, FORM, CONFIRM)}
+"""Every companion tool by its name."""
+
+OPTION_FIELDS: Final = tuple(_OPTION["properties"])
 """Of each entry of `options`."""
+
+
+def is_question(tool_name: str) -> bool:
+    """Whether this companion tool asks somebody; False for tools of the agent's author."""
+    tool = COMPANION_TOOLS.get(tool_name)
+    return tool is not None and tool.is_question
+
+
+def is_card(tool_name: str) -> bool:
+    """Whether this companion tool only shows something."""
+    tool = COMPANION_TOOLS.get(tool_name)
+    return tool is not None and not tool.is_question
 
 
 def is_companion_ui(tools: Set[str]) -> bool:

@@ -19,8 +19,9 @@ from typing import Any, Final
 import msgspec
 
 from companion_ws.core.patterns import Pattern, TooLong, Unsupported
-from companion_ws.core.tool_calls import MAX_FIELDS
 
+MAX_FIELDS: Final = 50
+"""What the CompanionUI reads of a form. Source: static/js/core/questions.js."""
 _EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$")

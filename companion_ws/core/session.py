@@ -23,6 +23,7 @@ from msgspec import UNSET, Raw, Struct
 
 from companion_ws.core import commands
 from companion_ws.core.commands import EVERYBODY, AnswerCall, Command, EndSession
+from companion_ws.core.companion_tools import COMPANION_TOOLS, is_question
 from companion_ws.core.errors import (
     Forbidden,
     InvalidMessage,
@@ -34,11 +35,9 @@ from companion_ws.core.errors import (
     ToolUnknown,
     TooManyRequests,
 )
-from companion_ws.core.forms import fault_in
 from companion_ws.core.phrases import phrase
 from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import (
-    JOINABLE,
     QUESTION_MS,
     Call,
     Status,
@@ -370,7 +369,7 @@ def _(command: commands.ClientToolCall, context: DecisionContext) -> Decision:
 
 def _same_question(tool_name: str, content: bytes, context: DecisionContext) -> Call | None:
     """Return the open question that a call asks once more, or None."""
-    if tool_name not in JOINABLE:
+    if not is_question(tool_name):
         return None
     for call in context.session.open_calls(context.at_ms):
         if call.content == content and call.tool_name == tool_name:
@@ -409,8 +408,9 @@ def _(command: commands.ClientToolResult, context: DecisionContext) -> Decision:
         raise ToolClosed(
             "This call is answered, withdrawn or over.", tool_call_id=call.tool_call_id
         )
-    if question.tool_name == "companion_form" and not command.is_error:
-        fault = fault_in(_parameters_of(question).get("schema"), command.result)
+    tool = COMPANION_TOOLS.get(question.tool_name)
+    if tool is not None and tool.fault_in_result is not None and not command.is_error:
+        fault = tool.fault_in_result(_parameters_of(question), command.result)
         if fault is not None:
             # The question stays open: whoever filled it in can put it right.
             raise InvalidMessage(fault, tool_call_id=call.tool_call_id)

@@ -14,20 +14,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from companion_ws.core.companion_tools import COMPANION_TOOLS
+
 QUESTION_MS: Final = 10 * 60 * 1000
 """A question can be answered this long after its call was recorded."""
-
-MAX_OPTIONS: Final = 100
-MAX_FIELDS: Final = 50
-"""What the CompanionUI reads of a list, and of a form. Source: static/js/core/questions.js."""
 
 RELEASES: Final = frozenset({"no_screen", "no_answer"})
 """Results that let the agent go on but leave the question open."""
 
 MAX_CALL_ID: Final = 256
 """Characters of a `tool_call_id`. Source: core/protocol.py, `Name`."""
-JOINABLE: Final = frozenset({"companion_choose", "companion_form", "companion_confirm"})
-"""Questions that are asked once, however many calls ask the same at a time."""
 HASH_BYTES: Final = 16
 EXACT: Final = 2**53
 """Up to here a number with nothing behind its point is the same as the integer."""
@@ -129,31 +125,10 @@ def unanswerable(call: Call) -> str | None:
     It shows such a call as a card, so that the person sees something, and nobody
     could ever answer it. `call` is open: its record is read.
     """
-    if call.tool_name not in ("companion_choose", "companion_form"):
+    tool = COMPANION_TOOLS.get(call.tool_name)
+    if tool is None:
         return None
-    parameters = msgspec.json.decode(call.body)["client_tool_call"]["parameters"]
-    if call.tool_name == "companion_form":
-        if _has_fields(parameters.get("schema")):
-            return None
-        return "companion_form needs a schema with properties: one field at least."
-    options = parameters.get("options")
-    if isinstance(options, list) and any(map(_is_option, options[:MAX_OPTIONS])):
-        return None
-    return "companion_choose needs options: a list of {id, label}, one at least."
-
-
-def _is_option(option: Any) -> bool:
-    if not isinstance(option, dict):
-        return isinstance(option, str) and option != ""
-    names = (option.get(key) for key in ("id", "value", "label"))
-    chosen = next((name for name in names if name is not None), None)
-    return isinstance(chosen, str | int | float) and not isinstance(chosen, bool)
-
-
-def _has_fields(schema: Any) -> bool:
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    fields = list(properties.values()) if isinstance(properties, dict) else []
-    return any(isinstance(field, dict) for field in fields[:MAX_FIELDS])
+    return tool.fault(msgspec.json.decode(call.body)["client_tool_call"]["parameters"])
 
 
 def choice_of(result: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from companion_ws.core.commands import AnswerCall
-from companion_ws.core.companion_tools import is_companion_ui
+from companion_ws.core.companion_tools import is_card, is_companion_ui
 from companion_ws.core.errors import (
     CompanionError,
     SessionEnded,
@@ -28,8 +28,6 @@ from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.runs import ToolRunner, patience_s
 from companion_ws.sessions.tools import ServerTool, ToolCall
 
-CARDS: Final = frozenset({"companion_show"})
-"""What is looked at and not answered."""
 RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
 RETURN_S: Final = 5.0
@@ -176,7 +174,7 @@ class Questions:
             result = encode({"status": "error", "message": message}).decode()
             await self._answer(session_id, call, result, is_error=True)
         elif any(screen.answers(call.tool_name) for screen in live.screens()):
-            key = "no_answer_to_card" if call.tool_name in CARDS else "no_answer"
+            key = "no_answer_to_card" if is_card(call.tool_name) else "no_answer"
             say = phrase(live.session.language, key)
             result = encode({"status": "no_answer", "say": say}).decode()
             await self._answer(session_id, call, result)
@@ -218,7 +216,7 @@ class Questions:
             return True
         say = phrase(
             again.session.language,
-            "no_screen_for_card" if call.tool_name in CARDS else "no_screen",
+            "no_screen_for_card" if is_card(call.tool_name) else "no_screen",
             address=opened.code_url.split("://", 1)[-1],
             code=spoken_code(opened.code),
         )

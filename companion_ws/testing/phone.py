@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM
 from companion_ws.core.text import label
 from companion_ws.core.tool_calls import status_of
 
@@ -100,7 +101,7 @@ class Phone:
 
     async def choose(self, *ids: str) -> Record:
         """Tap an option of the open choice, several where several may be chosen."""
-        asked = await self.question("companion_choose")
+        asked = await self.question(CHOOSE.name)
         parameters = asked["parameters"]
         options = {str(option["id"]): option.get("label", "") for option in parameters["options"]}
         missing = [id for id in ids if id not in options]
@@ -115,16 +116,16 @@ class Phone:
 
     async def submit(self, **values: Any) -> Record:
         """Fill in and submit the open form."""
-        asked = await self.question("companion_form")
+        asked = await self.question(FORM.name)
         return await self._answer(asked, {"status": "submitted", "values": values})
 
     async def confirm(self) -> Record:
         """Confirm what the open question asks."""
-        return await self._answer(await self.question("companion_confirm"), {"status": "confirmed"})
+        return await self._answer(await self.question(CONFIRM.name), {"status": "confirmed"})
 
     async def decline(self) -> Record:
         """Decline what the open question asks."""
-        return await self._answer(await self.question("companion_confirm"), {"status": "declined"})
+        return await self._answer(await self.question(CONFIRM.name), {"status": "declined"})
 
     async def answer(self, tool_name: str, result: Any) -> Record:
         """Answer the open question of a tool of your own."""

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from companion_ws import __version__
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM
 
 from .parameters import NotUnderstood, understood
 
@@ -267,21 +268,12 @@ def question(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     Raises:
         NotUnderstood: there is no title, or nothing a screen could ask.
     """
-    for given, tool_name, wanted in (
-        ("options", "companion_choose", ("title", "options", "multiple", "min", "max")),
-        ("schema", "companion_form", ("title", "schema")),
-        ("title", "companion_confirm", _CONFIRM),
-    ):
+    for given, tool in (("options", CHOOSE), ("schema", FORM), ("title", CONFIRM)):
         if arguments.get(given):
-            asked = understood(tool_name, _only(arguments, wanted))
+            asked = understood(tool.name, _only(arguments, tool.parameters))
             if asked.get("title"):
-                return tool_name, asked
+                return tool.name, asked
     raise NotUnderstood("`ask` needs a `title`, which is the question.")
-
-
-_CONFIRM: Final = (
-    "title", "text", "amount", "currency", "items", "merchant", "confirm_label", "cancel_label",
-)  # fmt: skip
 
 
 def _only(arguments: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

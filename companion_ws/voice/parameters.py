@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from companion_ws.core.companion_tools import COMPANION_TOOLS, is_card
+
 from .json_text import UNREAD, NotUnderstood, mended, read_json
 
 __all__ = ["NotUnderstood", "patience_ms", "understood"]
@@ -31,7 +33,7 @@ _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 def patience_ms(tool_name: str, longest_ms: int) -> int:
     """Return how long the agent waits for a tool, `longest_ms` at most."""
-    return min(longest_ms, SHOW_MS) if tool_name == "companion_show" else longest_ms
+    return min(longest_ms, SHOW_MS) if is_card(tool_name) else longest_ms
 
 
 def understood(tool_name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,11 +56,12 @@ def understood(tool_name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     title = _name_of(given, _TITLES)
     if title is not None:
         given = {"title": _text(given[title]), **_without(given, (title, "title"))}
-    for name, (read, why) in _READINGS.get(tool_name, {}).items():
-        if name in given:
-            given[name] = read(given[name])
-        elif why:
-            raise NotUnderstood(why)
+    tool = COMPANION_TOOLS.get(tool_name)
+    for name in tool.parameters if tool is not None else ():
+        if name in given and name in _READINGS:
+            given[name] = _READINGS[name](given[name])
+        elif name in _MISSING:
+            raise NotUnderstood(_MISSING[name])
     return dict(mended(given))  # Texts that were read may nest it deeper than it came.
 
 
@@ -272,15 +275,18 @@ def _without_nulls(found: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-_READINGS: Final[dict[str, dict[str, tuple[Callable[[Any], Any], str]]]] = {
-    "companion_show": {"data": (_data, ""), "ui": (_ui, "")},
-    "companion_choose": {
-        "options": (_options, _NO_OPTIONS),
-        "multiple": (_flag, ""),
-        "min": (_count, ""),
-        "max": (_count, ""),
-    },
-    "companion_form": {"schema": (_schema, _NO_FIELDS)},
-    "companion_confirm": {"items": (_items, ""), "amount": (_amount, "")},
+_READINGS: Final[dict[str, Callable[[Any], Any]]] = {
+    "data": _data,
+    "ui": _ui,
+    "options": _options,
+    "multiple": _flag,
+    "min": _count,
+    "max": _count,
+    "schema": _schema,
+    "items": _items,
+    "amount": _amount,
 }
-"""How each parameter is read, by tool; and what is said where it is missing and may not be."""
+"""How each parameter is read that is more than text."""
+
+_MISSING: Final = {"options": _NO_OPTIONS, "schema": _NO_FIELDS}
+"""What is said where a parameter is missing that may not be."""

@@ -21,9 +21,10 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from companion_ws.core.commands import DEFAULT_TIMEOUT_MS
+from companion_ws.core.companion_tools import COMPANION_TOOLS
 from companion_ws.core.errors import SessionNotFound
 from companion_ws.core.session import Sender
-from companion_ws.core.tool_calls import JOINABLE, Call, status_of
+from companion_ws.core.tool_calls import Call, status_of
 from companion_ws.voice.store import VoiceStore
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ MARGIN_S: Final = 2.0
 """The deadline of a call is the session's; this much longer is waited for its result."""
 SETTLE_S: Final = 2.0
 """How long the log may take to catch up with memory; a disk that takes longer is in trouble."""
-JOINED: Final = JOINABLE | {"companion_show"}
+JOINED: Final = frozenset(COMPANION_TOOLS)
 """What is asked or shown once, however often an agent that got no answer asks again."""
 PAGE_RECORDS: Final = 200
 MAX_EVENTS: Final = 50

@@ -2,6 +2,7 @@
 
 import { Connection } from "./net/connection.js"
 import { RELAYED } from "./core/commands.js"
+import { COMPANION_TOOLS, isCard } from "./core/companion-tools.js"
 import { callOf, lookUp, resultOf } from "./core/protocol.js"
 import { letterOf, Mailbox, summaryOf, WORDS } from "./elevenlabs/mailbox.js"
 import { WidgetSocket } from "./elevenlabs/widget-socket.js"
@@ -23,8 +24,6 @@ const RETRY_MS = 500
 const MAX_UNACKNOWLEDGED = 1000
 /** What the session is told when the conversation begins, by the bridge itself. */
 const METADATA = "conversation_initiation_metadata"
-/** The tools every CompanionUI answers: listed always, since React and others copy `clientTools`. */
-const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
 /** Results that are nobody's answer: the question is open still, or was none. */
 const NO_NEWS = new Set(["no_screen", "no_answer", "shown", "cancelled", "interrupted"])
 /** What a message has beside what was said. */
@@ -141,7 +140,7 @@ export class CompanionBridge {
     return new Proxy(own, {
       get: (_, name) => toolOf(name),
       has: (_, name) => toolOf(name) !== undefined,
-      ownKeys: () => [...new Set([...Object.keys(own), ...COMPANION_TOOLS, ...this.#options.tools])],
+      ownKeys: () => [...new Set([...Object.keys(own), ...Object.keys(COMPANION_TOOLS), ...this.#options.tools])],
       getOwnPropertyDescriptor: (_, name) => {
         const value = toolOf(name)
         return value && { value, enumerable: true, configurable: true, writable: true }
@@ -276,7 +275,7 @@ export class CompanionBridge {
 
   #patienceMs(name) {
     const longest = Math.max(1000, Math.min(MOST_MS, this.#options.answerWithinMs - 1000))
-    return name === "companion_show" ? Math.min(longest, SHOW_MS) : longest
+    return isCard(name) ? Math.min(longest, SHOW_MS) : longest
   }
 
   #unreachable() {

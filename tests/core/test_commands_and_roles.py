@@ -16,6 +16,7 @@ from companion_ws.core.commands import (
     AnswerCall,
     EndSession,
 )
+from companion_ws.core.companion_tools import COMPANION_TOOLS, is_question
 from companion_ws.core.errors import (
     Forbidden,
     RevisionConflict,
@@ -36,7 +37,7 @@ from companion_ws.core.session import (
     Transient,
     forget_calls,
 )
-from companion_ws.core.tool_calls import JOINABLE, QUESTION_MS
+from companion_ws.core.tool_calls import QUESTION_MS
 
 EXAMPLES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "contextual_update": ({"text": "x"}, {"agent", "ui"}),
@@ -350,7 +351,7 @@ def test_an_id_that_comes_again_with_another_question_is_refused(
 
 
 @pytest.mark.parametrize("answered", ["t1", "t2"])
-@pytest.mark.parametrize("name", sorted(JOINABLE))
+@pytest.mark.parametrize("name", sorted(filter(is_question, COMPANION_TOOLS)))
 def test_the_same_question_is_open_once_and_both_calls_get_the_answer(
     name: str, answered: str
 ) -> None:

@@ -99,7 +99,7 @@ def test_the_twin_in_javascript_understands_the_same(tmp_path: Path) -> None:
         parameters = {name: written(random) for name in names}
         cases.append({"tool": random.choice(TOOLS[:-1]), "given": parameters})
     script = tmp_path / "twin.mjs"
-    parameters_js = Path(__file__).parents[2] / "static" / "js" / "parameters.js"
+    parameters_js = Path(__file__).parents[2] / "static" / "js" / "elevenlabs" / "parameters.js"
     script.write_text(TWIN.replace("PARAMETERS", parameters_js.as_uri()))
     done = subprocess.run(
         ["node", str(script)], input=json.dumps(cases), capture_output=True, text=True,

@@ -16,9 +16,9 @@ from elevenlabs.conversational_ai.conversation import AsyncConversation, ClientT
 from elevenlabs.types import ClientToolConfigInput, WebhookToolConfigInput
 
 from companion_ws.client import CompanionClient
+from companion_ws.core.companion_tools import COMPANION_TOOLS
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
-from companion_ws.voice.elevenlabs.agent_config import COMPANION_TOOLS
 from tests.voice.silent_audio import AsyncSilence
 
 ROOT = Path(__file__).parents[2]

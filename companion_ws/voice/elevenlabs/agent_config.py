@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
 from typing import Any, Final
 
+from companion_ws.core.companion_tools import COMPANION_TOOLS, Schema, object_schema
 from companion_ws.sessions.tools import ServerTool
-
-Schema = dict[str, Any]
 
 CLIENT_TIMEOUT_S: Final = 20
 """The session answers client tools after 18 s at the latest."""
@@ -18,18 +18,14 @@ WAIT_TIMEOUT_S: Final = 120
 WAIT_S: Final = 110
 """What `wait_for_companion` waits, below its timeout."""
 
-PROMPT: Final = """\
+_PROMPT: Final = """\
 # Your companion screen
 
 The caller may have a screen, usually their phone, that shows this conversation's
 session. It is there to show what is hard to say and to let the caller tap what is
 hard to spell. Not everybody opens it; everything must also work by voice alone.
 
-- Call companion_show when you speak about something with more than two facts: prices,
-  dates, addresses. Say one sentence about it; do not read the card aloud.
-- Call companion_choose when the caller must pick one of several things,
-  companion_form when you need something spelled (names, addresses, numbers), and
-  companion_confirm before anything that costs money or cannot be undone.
+{calls}
 - Say what you put on the screen before you wait: "I have put three rates on your
   screen; tap the one you like, or just tell me."
 - A result with "status": "chosen", "submitted", "confirmed" or "declined" is the
@@ -45,6 +41,14 @@ hard to spell. Not everybody opens it; everything must also work by voice alone.
   changed there. Take it into account; do not comment on it.
 - Never read ids, tokens or links aloud, except the pairing address and code.
 """
+
+PROMPT: Final = _PROMPT.replace(
+    "{calls}",
+    "\n".join(
+        textwrap.fill(f"- Call {tool.name} {tool.when}", 88, subsequent_indent="  ")
+        for tool in COMPANION_TOOLS.values()
+    ),
+)
 
 PHONE_PROMPT: Final = """
 # On the telephone
@@ -87,96 +91,6 @@ DYNAMIC_VARIABLES: Final = {
 """Placeholders; `POST /elevenlabs/init` fills them when a call begins."""
 
 
-def _text(description: str, **more: Any) -> Schema:
-    return {"type": "string", "description": description, **more}
-
-
-def _object(properties: Schema, required: Iterable[str] = (), description: str = "") -> Schema:
-    schema: Schema = {"type": "object", "properties": properties, "required": list(required)}
-    return {**schema, "description": description} if description else schema
-
-
-_OPTION: Final = _object(
-    {
-        "id": _text("Short id that you recognise in the answer."),
-        "label": _text("Text that the caller reads."),
-        "description": _text("One more line, if it helps to choose."),
-        "price": {"type": "number", "description": "Price, if there is one."},
-        "currency": _text("Currency of the price, for example EUR."),
-        "image": _text("Address of a picture (https)."),
-        "badge": _text("A word that sets it apart, for example Fastest."),
-    },
-    ["id", "label"],
-    "One option.",
-)
-
-COMPANION_TOOLS: Final[dict[str, tuple[str, Schema]]] = {
-    "companion_show": (
-        "Shows a card on the caller's companion screen. Does not wait for the caller.",
-        _object(
-            {
-                "title": _text("Heading of the card."),
-                "data": _text(
-                    'The rows of the card as JSON text, for example {"Price": "12 EUR"}.'
-                ),
-            },
-            ["title"],
-        ),
-    ),
-    "companion_choose": (
-        "Lets the caller tap one of several options on the screen and returns which.",
-        _object(
-            {
-                "title": _text("The question."),
-                "options": {"type": "array", "description": "The options to choose from.", "items": _OPTION},
-                "multiple": {"type": "boolean", "description": "Several may be chosen."},
-            },
-            ["title", "options"],
-        ),
-    ),
-    "companion_form": (
-        "Lets the caller fill in a form on the screen and returns the values.",
-        _object(
-            {
-                "title": _text("Title of the form."),
-                "schema": _text(
-                    "JSON Schema of an object as JSON text: properties of type string, "
-                    "number, boolean, with title, enum or format date, email; and required."
-                ),
-            },
-            ["title", "schema"],
-        ),
-    ),
-    "companion_confirm": (
-        "Asks the caller to confirm or decline on the screen.",
-        _object(
-            {
-                "title": _text("The question."),
-                "text": _text("Details of what is confirmed."),
-                "amount": {"type": "number", "description": "Total to pay."},
-                "currency": _text("Currency of the amounts, for example EUR."),
-                "items": {
-                    "type": "array",
-                    "description": "The lines of the bill.",
-                    "items": _object(
-                        {
-                            "label": _text("Text that the caller reads."),
-                            "amount": {"type": "number", "description": "Price."},
-                        },
-                        ["label", "amount"],
-                        "One line of the bill.",
-                    ),
-                },
-                "merchant": _text("The payee."),
-                "confirm_label": _text("The button that confirms."),
-                "cancel_label": _text("The button that declines."),
-            },
-            ["title"],
-        ),
-    ),
-}
-
-
 def agent_config(
     public_url: str, server_tools: Iterable[ServerTool] = (), kinds: Iterable[str] = ()
 ) -> dict[str, Any]:
@@ -187,7 +101,7 @@ def agent_config(
     begins with `public_url`.
     """
     wanted = set(kinds) or {"client", "webhook"}
-    described = dict(COMPANION_TOOLS)
+    described = {tool.name: (tool.description, tool.schema) for tool in COMPANION_TOOLS.values()}
     for tool in server_tools:
         described[tool.name] = (_first_line(tool), _parameters(tool))
     base = public_url.rstrip("/")
@@ -248,7 +162,7 @@ def _wait_tool(base: str) -> dict[str, Any]:
         base,
         "wait_for_companion",
         "Waits until the caller does something on the companion screen.",
-        _object({"seconds": seconds}, ["seconds"]),
+        object_schema({"seconds": seconds}, ["seconds"]),
         WAIT_TIMEOUT_S,
     )
 
@@ -271,7 +185,7 @@ def _parameters(tool: ServerTool) -> Schema:
         for name, parameter in tool.parameters.items()
         if parameter.default is inspect.Parameter.empty
     ]
-    return _object(properties, required)
+    return object_schema(properties, required)
 
 
 def _literal(annotation: Any) -> str:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from companion_ws.access.limits import Rates
 from companion_ws.access.tokens import Claims
+from companion_ws.core.companion_tools import SHOW
 from companion_ws.core.errors import CompanionError, SessionNotFound
 from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
@@ -176,7 +177,7 @@ class McpRoute:
                 record = await self._sessions.submit(session_id, command, sender)
                 return {"revision": record["revision"]}, False, None
             case "show":
-                tool_name, parameters = "companion_show", understood("companion_show", arguments)
+                tool_name, parameters = SHOW.name, understood(SHOW.name, arguments)
             case _:
                 tool_name, parameters = question(arguments)
         timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)

@@ -1,8 +1,6 @@
 // The messages of the protocol: text to values and back, nothing else.
 
 const BASE64URL = /^[A-Za-z0-9_-]+$/
-/** The tools this screen answers with no code of the agent's author. Source: docs/protocol.md. */
-export const COMPANION_TOOLS = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
 /** One line of text is no longer: nobody reads on. */
 export const MAX_TEXT = 4096
 /** Nobody reads further down than this in one line of text. */

@@ -4,7 +4,7 @@
 // Event out: "answer" with the result text; prevented where it cannot be sent.
 
 import { lookUp } from "../core/protocol.js"
-import { formValues, patternsOf, results } from "../core/questions.js"
+import { formValues, isAsking, patternsOf, results } from "../core/questions.js"
 import { define, h, refill } from "./dom.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 
@@ -21,7 +21,7 @@ class CompanionQuestion extends HTMLElement {
 
   show(model) {
     const { view, words } = model
-    const asking = model.open && ASKING.has(view.kind)
+    const asking = model.open && isAsking(view)
     // What a person has begun to fill in survives whatever else changes.
     if (asking && view.kind === "form" && this.#form) {
       this.#form(model)
@@ -41,9 +41,16 @@ class CompanionQuestion extends HTMLElement {
   }
 
   #ask(model) {
-    if (model.view.kind === "choose") return model.view.multiple ? this.#pickMany(model) : this.#pickOne(model)
-    if (model.view.kind === "confirm") return this.#confirm(model)
-    return this.#fill(model)
+    switch (model.view.kind) {
+      case "choose":
+        return model.view.multiple ? this.#pickMany(model) : this.#pickOne(model)
+      case "form":
+        return this.#fill(model)
+      case "confirm":
+        return this.#confirm(model)
+      default:
+        return null
+    }
   }
 
   #pickOne({ view, pending }) {
@@ -130,8 +137,6 @@ async function matchersOf(fields) {
     return new Map()
   }
 }
-
-const ASKING = new Set(["choose", "form", "confirm"])
 
 function inputOf(field, id) {
   if (field.kind === "boolean") {

@@ -1,6 +1,7 @@
 // Parameters as an agent writes them, read the way the screens read them.
 // The twin of companion_ws/voice/parameters.py; tests/wire/parameters holds both to the same cases.
 
+import { parametersOf } from "../core/companion-tools.js"
 import { lookUp } from "../core/protocol.js"
 import { mended, NotUnderstood, readJson } from "./json-text.js"
 
@@ -31,9 +32,10 @@ export function understood(toolName, parameters) {
   if (title !== null) {
     given = { title: textOf(lookUp(given, title)), ...without(given, [title, "title"]) }
   }
-  for (const [name, read, why] of READINGS.get(toolName) ?? []) {
-    if (Object.hasOwn(given, name)) given = { ...given, [name]: read(lookUp(given, name)) }
-    else if (why) throw new NotUnderstood(why)
+  for (const name of parametersOf(toolName)) {
+    if (!Object.hasOwn(given, name)) {
+      if (MISSING.has(name)) throw new NotUnderstood(MISSING.get(name))
+    } else if (READINGS.has(name)) given = { ...given, [name]: READINGS.get(name)(lookUp(given, name)) }
   }
   return mended(given) // Texts that were read may nest it deeper than it came.
 }
@@ -217,10 +219,18 @@ function withoutNulls(found) {
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== null && value !== undefined))
 }
 
-/** How each parameter is read, by tool; and what is said where it is missing and may not be. */
+/** How each parameter is read that is more than text. */
 const READINGS = new Map([
-  ["companion_show", [["data", readData], ["ui", readUi]]],
-  ["companion_choose", [["options", readOptions, NO_OPTIONS], ["multiple", readFlag], ["min", readCount], ["max", readCount]]],
-  ["companion_form", [["schema", readSchema, NO_FIELDS]]],
-  ["companion_confirm", [["items", readItems], ["amount", readAmount]]],
+  ["data", readData],
+  ["ui", readUi],
+  ["options", readOptions],
+  ["multiple", readFlag],
+  ["min", readCount],
+  ["max", readCount],
+  ["schema", readSchema],
+  ["items", readItems],
+  ["amount", readAmount],
 ])
+
+/** What is said where a parameter is missing that may not be. */
+const MISSING = new Map([["options", NO_OPTIONS], ["schema", NO_FIELDS]])

@@ -1,7 +1,8 @@
 // The CompanionUI of a joined session: fold in, cards and questions out.
 
 import { cardView, cleanText, cut, humanized, listText, spokenView } from "../core/cards.js"
-import { callOf, COMPANION_TOOLS, lookUp, resultOf } from "../core/protocol.js"
+import { COMPANION_TOOLS, isCard } from "../core/companion-tools.js"
+import { callOf, lookUp, resultOf } from "../core/protocol.js"
 import { isOpen, isPresent } from "../core/session.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
@@ -57,7 +58,7 @@ export class Feed {
       ...target,
       role: "ui",
       storage: localStore(),
-      tools: COMPANION_TOOLS,
+      tools: Object.keys(COMPANION_TOOLS),
       onChange: () => this.#paintSoon(),
       onPass: (message) => this.#obey(message),
       onCaughtUp: (missed) => this.#caughtUp(missed),
@@ -363,7 +364,7 @@ export class Feed {
     requestAnimationFrame(() => setTimeout(() => {
       if (isLive) this.#screen.pass({ type: "rendered", of_seq: seq, ...(problem ? { problem } : {}) })
       const call = this.session.calls.get(callOf(entry.record).id)
-      if (call?.name === "companion_show" && entry.record.type === "client_tool_call") this.#screen.shown(call)
+      if (isCard(call?.name) && entry.record.type === "client_tool_call") this.#screen.shown(call)
     }))
   }
 

@@ -1,0 +1,25 @@
+// The tools that screens answer with no code of the agent's author.
+// The catalogue is companion_ws/core/companion_tools.py; tests/wire/companion_tools/list.json holds this file to it.
+
+import { lookUp } from "./protocol.js"
+
+/** Each tool with the parameters that are read of it, and whether it asks somebody. */
+export const COMPANION_TOOLS = {
+  companion_show: { isQuestion: false, parameters: ["title", "data", "ui"] },
+  companion_choose: { isQuestion: true, parameters: ["title", "options", "multiple", "min", "max"] },
+  companion_form: { isQuestion: true, parameters: ["title", "schema"] },
+  companion_confirm: {
+    isQuestion: true,
+    parameters: ["title", "text", "amount", "currency", "items", "merchant", "confirm_label", "cancel_label"],
+  },
+}
+
+/** What is read of a tool's parameters; nothing of a tool of the agent's author. */
+export function parametersOf(toolName) {
+  return lookUp(COMPANION_TOOLS, toolName)?.parameters ?? []
+}
+
+/** Whether this companion tool only shows something, so that nobody waits for an answer. */
+export function isCard(toolName) {
+  return lookUp(COMPANION_TOOLS, toolName)?.isQuestion === false
+}
