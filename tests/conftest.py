@@ -4,12 +4,48 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Running
 
 Start = Callable[..., Awaitable[Running]]
+
+TESTS = Path(__file__).parent
+BROWSER = ("browser/", "voice/test_elevenlabs_browser.py")
+"""Tests in Chromium and WebKit."""
+LONG = (
+    "cli/",
+    "examples/",
+    "faults/",
+    "server/test_clients_page.py",
+    "server/test_cycles.py",
+    "server/test_embedding.py",
+    "server/test_the_js_client.py",
+    "sessions/test_histories.py",
+    "voice/test_elevenlabs_node.py",
+    "voice/test_elevenlabs_python.py",
+    "voice/test_examples.py",
+    "voice/test_js_package.py",
+    "voice/test_killed.py",
+    "voice/test_phone_fixture.py",
+    "web/test_documents.py",
+    "web/test_proxies.py",
+)
+"""Tests that start programs (servers to kill, verbs, proxies, Node, SDKs) or count in thousands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the file they are in; `-m quick` is what to run after every change."""
+    for item in items:
+        name = item.path.relative_to(TESTS).as_posix()
+        if name.startswith(BROWSER):
+            item.add_marker("browser")
+        elif name.startswith(LONG):
+            item.add_marker("long")
+        if not any(item.get_closest_marker(mark) for mark in ("browser", "long", "slow")):
+            item.add_marker("quick")
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from tests.npm import npm_package
 
 from .conftest import Agent, NewWorld, World, accessibility_faults, is_too_wide
 
-pytestmark = pytest.mark.browser
 CATALOG = "https://a2ui.org/specification/v0_9/catalogs/basic/catalog.json"
 
 

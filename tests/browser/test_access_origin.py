@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page
 
 from .conftest import NewWorld
-
-pytestmark = pytest.mark.browser
 
 TRY_SOCKET = """
 (url) => new Promise((resolve) => {

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from playwright.async_api import expect
 
 from .conftest import PIXEL, QUOTES, NewWorld, World
-
-pytestmark = pytest.mark.browser
 
 SERVICES = {"title": "Which service?", "options": ["UPS Next Day", "FedEx Ground"]}
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import Page, expect
 
 from .conftest import PIXEL, World, accessibility_faults, axe_source, is_too_wide
-
-pytestmark = pytest.mark.browser
 
 SMALL = {**PIXEL, "viewport": {"width": 320, "height": 640}}
 

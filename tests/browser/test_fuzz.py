@@ -17,8 +17,6 @@ from playwright.async_api import Page, WebSocketRoute, expect
 
 from .conftest import PIXEL, NewWorld, World
 
-pytestmark = pytest.mark.browser
-
 SEEDS = range(3)
 MANY = range(3, 3 + int(os.environ.get("COMPANION_FUZZ_SEEDS", "40")))
 BATCHES = 4

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from playwright.async_api import Page, expect
 
 from .conftest import Agent, Message, NewWorld, World
 from .test_a2ui import surface
-
-pytestmark = pytest.mark.browser
 
 NAMES = ["__proto__", "constructor", "prototype", "toString", "valueOf", "hasOwnProperty",
          "__defineGetter__", "isPrototypeOf", "toLocaleString", "then", "length"]  # fmt: skip

@@ -9,8 +9,6 @@ from playwright.async_api import expect
 
 from .conftest import PIXEL, QUOTES, NewWorld, World, is_too_wide
 
-pytestmark = pytest.mark.browser
-
 
 async def test_a_german_phone_reads_german_numbers_and_sentences(world: World) -> None:
     agent = await world.agent()

@@ -12,8 +12,6 @@ from playwright.async_api import Page, Route, expect
 
 from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
 
-pytestmark = pytest.mark.browser
-
 MARKUP = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(1)</script>",

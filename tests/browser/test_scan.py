@@ -11,8 +11,6 @@ from playwright.async_api import Page, Route, expect
 
 from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, scanned
 
-pytestmark = pytest.mark.browser
-
 
 async def pairing_page(world: World, agent: Agent, **options: object) -> Page:
     """The owner's page with its code drawn."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
 from .conftest import PIXEL, QUOTES, World, is_too_wide
-
-pytestmark = pytest.mark.browser
 
 SERVICES = {
     "title": "Which service?",

@@ -9,8 +9,6 @@ from playwright.async_api import expect
 
 from .conftest import PIXEL, World
 
-pytestmark = pytest.mark.browser
-
 
 async def test_taps_of_two_tabs_that_were_closed_offline_arrive_once_each(world: World) -> None:
     agent = await world.agent()

@@ -15,8 +15,6 @@ from companion_ws.access.tokens import Revocations, Tokens
 
 from .conftest import PIXEL, QUOTES, Agent, World
 
-pytestmark = pytest.mark.browser
-
 TYPED = Path(__file__).resolve().parents[1] / "wire" / "codes" / "typed.json"
 NOT_OURS: list[dict[str, Any]] = [
     {"status": 502, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"},

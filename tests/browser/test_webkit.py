@@ -16,8 +16,6 @@ from .test_pages import MARKUP, hostile_payloads
 from .test_screen import SERVICES
 from .webkit import Setup, WebKit
 
-pytestmark = pytest.mark.browser
-
 NewPhone = Callable[..., Awaitable[WebKit]]
 
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"

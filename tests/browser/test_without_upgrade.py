@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import expect
 from stripping_proxy import StrippingProxy
 
 from .conftest import NewWorld
-
-pytestmark = pytest.mark.browser
 
 SERVICES = {"title": "Which service?", "options": ["UPS Next Day", "FedEx Ground"]}
 

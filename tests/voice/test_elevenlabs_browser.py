@@ -20,8 +20,6 @@ from tests import chromium
 from tests.voice.conftest import screen
 from tests.voice.node import HERE, node_modules
 
-pytestmark = pytest.mark.browser
-
 OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
 CHOICE = {"title": "Which?", "options": OPTIONS}
 

@@ -101,7 +101,6 @@ async def test_python_agent(
         assert await said.user_messages.next() == "thanks"
 
 
-@pytest.mark.browser
 async def test_shop(fake: FakeElevenLabs, start: Start) -> None:
     port = free_port()
     shop = f"http://127.0.0.1:{port}"
