@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from companion_ws.core.session import TokenRef
+
 Kind = Literal["user", "service", "admin", "session", "metrics"]
 
 
@@ -30,3 +32,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     ttl_ms: int | None = None
     parent: str | None = None
     by: str | None = None
+
+    @property
+    def ref(self) -> TokenRef:
+        """What is made with this token is known by."""
+        return TokenRef(self.id, self.by or self.user)

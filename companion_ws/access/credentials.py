@@ -206,18 +206,35 @@ class Credentials:
         # Nobody waits for the disk: refused first, for as long as anything it made may live.
         self._revocations.add(kind, token_id, 0, self._now_ms() + MAX_TTL_MS)
         await self._database.transact(())
+        # What a session token's calls opened is made by whoever made that one.
+        made = [] if keep_sessions else await self._session_tokens_of(token_id)
+        for each, each_until_ms in made:
+            self._revocations.add("parent", each, 0, each_until_ms)
         if not keep_sessions:
             until_ms = max(until_ms, await self._made_until_ms(token_id))
         self._revocations.shorten(kind, token_id, until_ms + GRACE_MS)
-        named = {"parent": token_id, "now_ms": self._now_ms()}
+        named = {"now_ms": self._now_ms()}
         forgotten = () if keep_sessions else _FORGET_MADE_BY
         await self._revoke(
             kind,
             token_id,
             until_ms,
             Statement("DELETE FROM tokens WHERE token_id = ?", (token_id,)),
-            *(Statement(sql, named) for sql in forgotten),
+            *(
+                Statement(sql, {**named, "parent": parent})
+                for parent, _ in [*made, (token_id, 0)]
+                for sql in forgotten
+            ),
+            *(Statement(_REVOKE, ("parent", each, 0, each_until_ms)) for each, each_until_ms in made),
         )
+
+    async def _session_tokens_of(self, token_id: str) -> list[tuple[str, int]]:
+        """Return the session tokens a token made, and until when what they made may live."""
+        rows = await self._database.read(
+            "SELECT token_id FROM tokens WHERE parent = ?", (token_id,)
+        )
+        made = [(each, await self._made_until_ms(each)) for (each,) in rows]
+        return [(each, until_ms + GRACE_MS) for each, until_ms in made if until_ms]
 
     async def _made_until_ms(self, token_id: str) -> int:
         """Return how long what a token made may live, 0 if there is nothing."""

@@ -58,6 +58,7 @@ from companion_ws.core.errors import (
     SessionNotFound,
     TooManyRequests,
 )
+from companion_ws.core.session import TokenRef
 from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement
 
@@ -237,7 +238,7 @@ class Pairing:
         session_id: str,
         ttl_s: float | None = None,
         *,
-        by: Claims | None = None,
+        by: TokenRef | None = None,
         has_code: bool | None = None,
     ) -> Opened:
         """Open a new ticket; beside it the session's live code or a new one; both durable.
@@ -315,7 +316,7 @@ class Pairing:
         now: int,
         expires_at_ms: int,
         has_code: bool,
-        by: Claims | None,
+        by: TokenRef | None,
     ) -> None:
         key = self._keys.derive("pairing")
         values = {

@@ -58,6 +58,16 @@ REQUEST_BYTES: Final = 64
 Role = Literal["agent", "ui", "observer", "server"]
 
 
+class TokenRef(Struct, frozen=True):
+    """The token a command came with: what is made because of it dies with that one.
+
+    `user` is whose signing out ends it, for a session token that of the token that made it.
+    """
+
+    id: str
+    user: str
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """Who asks. `connection_id` is None over HTTP, `device_id` for all but paired phones."""
@@ -66,6 +76,7 @@ class Sender:
     user: str
     connection_id: str | None = None
     device_id: str | None = None
+    token: TokenRef | None = field(default=None, compare=False, repr=False)
     key: str = field(init=False, compare=False, repr=False)
     """What a requestId belongs to: the connection does not count, the device does."""
 
@@ -886,6 +897,7 @@ __all__ = [
     "Reply",
     "Sender",
     "Session",
+    "TokenRef",
     "Transient",
     "apply",
     "decide",

@@ -13,7 +13,7 @@ import structlog
 
 from companion_ws.core.errors import CompanionError, TooManyRequests, Unavailable
 from companion_ws.core.protocol import encode
-from companion_ws.core.session import Role, Sender
+from companion_ws.core.session import Role, Sender, TokenRef
 from companion_ws.sessions.outbox import Outbox
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,7 @@ class Connection:
     """When it was asked, while it has not answered."""
     device: str = ""
     device_id: str | None = None
+    token: TokenRef | None = None
     tools: frozenset[str] = frozenset()
     """Tools this screen answers; none named means any."""
     screen: str = ""
@@ -87,7 +88,9 @@ class Connection:
     sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sender = Sender(self.role, self.user, self.connection_id, self.device_id)
+        self.sender = Sender(
+            self.role, self.user, self.connection_id, self.device_id, self.token
+        )
 
     @property
     def is_screen(self) -> bool:

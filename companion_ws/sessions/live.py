@@ -35,6 +35,7 @@ from companion_ws.core.session import (
     Reply,
     Sender,
     Session,
+    TokenRef,
     Transient,
     apply,
     decide,
@@ -66,7 +67,9 @@ log = structlog.get_logger(__name__)
 class SessionObserver(Protocol):
     """What others do when something happened in a session; called after it was told."""
 
-    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None: ...
+    def recorded(
+        self, live: LiveSession, event: Event, body: bytes, token: TokenRef | None
+    ) -> None: ...
 
     def passed(
         self, live: LiveSession, kind: str, fields: dict[str, Any], sender: Sender
@@ -543,7 +546,8 @@ class LiveSession:
             return
         for entry in self._line.settle(write.last_seq):
             if entry.event is not None:
-                self._observer.recorded(self, entry.event, entry.body)
+                token = entry.caller.sender.token if entry.caller is not None else None
+                self._observer.recorded(self, entry.event, entry.body, token)
 
     def _throw_away(self, error: Exception) -> None:
         """Answer the whole line, and read the tip again: nothing is undone by hand."""

@@ -22,7 +22,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
-from companion_ws.core.session import Sender
+from companion_ws.core.session import Sender, TokenRef
 from companion_ws.core.tool_calls import Call, unanswerable
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.runs import ToolRunner, patience_s
@@ -53,7 +53,7 @@ class PairingAccess(Protocol):
 
     async def can_anyone_join(self, session_id: str, connected: Collection[str]) -> bool: ...
 
-    async def open(self, session_id: str) -> OpenPairing: ...
+    async def open(self, session_id: str, *, by: TokenRef | None) -> OpenPairing: ...
 
 
 Submit = Callable[[str, AnswerCall], Awaitable[None]]
@@ -81,6 +81,8 @@ class Questions:
         self._submit = submit
         self._speak = speak
         self._runner = ToolRunner(names_places=names_places, result_bytes=result_bytes)
+        self._asked_with: dict[tuple[str, str], TokenRef] = {}
+        """The token each waiting call came with, by session and call; a restart forgets it."""
         self._expectant: set[str] = set()
         """Sessions in which a call waits for somebody who is not here yet."""
         self._returns: dict[str, float] = {}
@@ -89,15 +91,27 @@ class Questions:
     def is_server_tool(self, tool_name: str) -> bool:
         return tool_name in self._tools
 
-    async def asked(self, live: LiveSession, tool_call_id: str, parameters: dict[str, Any]) -> None:
+    async def asked(
+        self,
+        live: LiveSession,
+        tool_call_id: str,
+        parameters: dict[str, Any],
+        token: TokenRef | None = None,
+    ) -> None:
         """A call was recorded: run it, or see who can answer it."""
         call = live.session.calls.get(tool_call_id)
         if call is None:
             return
+        if call.status == "waiting" and token is not None:
+            self._asked_with[live.session_id, tool_call_id] = token
         if call.handled_by == "server":
             await self._run(live, call, parameters)
         elif call.status == "waiting":
             await self._look_at(live, call)
+
+    def answered(self, session_id: str, tool_call_id: str) -> None:
+        """A call has its result."""
+        self._asked_with.pop((session_id, tool_call_id), None)
 
     async def look_later(self, session_id: str, return_s: float) -> None:
         """Look once a screen that went has had `return_s` to come back.
@@ -208,7 +222,8 @@ class Questions:
 
         False where somebody came while the pairing was opened.
         """
-        opened = await self._pairing.open(live.session_id)
+        token = self._asked_with.get((live.session_id, call.tool_call_id))
+        opened = await self._pairing.open(live.session_id, by=token)
         again = await self._open(live.session_id)
         if again is not None and again.screens():
             return False

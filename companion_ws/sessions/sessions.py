@@ -31,6 +31,7 @@ from companion_ws.core.session import (
     Limits,
     Sender,
     Session,
+    TokenRef,
 )
 from companion_ws.core.text import label
 from companion_ws.database import Conflict, Database, Statement, outlive
@@ -701,7 +702,9 @@ class Sessions:
 
     # What the lives tell (SessionObserver).
 
-    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None:
+    def recorded(
+        self, live: LiveSession, event: Event, body: bytes, token: TokenRef | None
+    ) -> None:
         self._counted.recorded(event.type)
         if event.type in HEARD_IN:
             self.calls.heard(live.session_id)
@@ -714,10 +717,11 @@ class Sessions:
                 if event.fields["deadline_at"] is not None:
                     self._scheduler.note()
                 self.spawn(
-                    live, self._questions.asked(live, asked.tool_call_id, asked.parameters)
+                    live, self._questions.asked(live, asked.tool_call_id, asked.parameters, token)
                 )
             case "client_tool_result":
                 key = (live.session_id, event.fields["tool_call_id"])
+                self._questions.answered(*key)
                 if key in self._results:
                     record = msgspec.json.decode(body)
                     for future in self._results[key]:

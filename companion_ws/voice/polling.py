@@ -72,7 +72,7 @@ class PollingAgent:
     async def ask(
         self,
         session_id: str,
-        user: str,
+        sender: Sender,
         tool_name: str,
         parameters: Mapping[str, Any],
         *,
@@ -92,7 +92,7 @@ class PollingAgent:
             live = await self._live(session_id)
             joined = None if tool_call_id else _open_like(live, tool_name, parameters)
             if joined is not None and await self._is_stale(live, joined):
-                await self._withdraw(session_id, user, joined)
+                await self._withdraw(session_id, sender, joined)
                 joined = None
             if joined is None and tool_call_id not in live.session.calls:
                 untold = await self._untold_answer(live, tool_name, parameters)
@@ -107,7 +107,7 @@ class PollingAgent:
                     "timeout_ms": timeout_ms,
                 }
                 command = {"type": "client_tool_call", "client_tool_call": call}
-                await self._sessions.submit(session_id, command, Sender("agent", user))
+                await self._sessions.submit(session_id, command, sender)
             else:
                 tool_call_id = joined.tool_call_id
         if joined is not None and joined.status == "released":
@@ -187,9 +187,9 @@ class PollingAgent:
                 return Answer(call.tool_call_id, record["result"], False)
         return None
 
-    async def _withdraw(self, session_id: str, user: str, call: Call) -> None:
+    async def _withdraw(self, session_id: str, sender: Sender, call: Call) -> None:
         command = {"type": "client_tool_cancel", "tool_call_id": call.tool_call_id}
-        await self._sessions.submit(session_id, command, Sender("agent", user))
+        await self._sessions.submit(session_id, command, sender)
 
     async def _late_answer(self, live: LiveSession, call: Call, ends_s: float) -> Answer:
         """The question is on the screens already: wait for its answer a while longer."""

@@ -444,7 +444,7 @@ class World:
 
     # What LiveSession needs (SessionObserver).
 
-    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None:
+    def recorded(self, live: LiveSession, event: Event, body: bytes, token: object) -> None:
         assert live.delivered_seq >= json.loads(body)["seq"]
 
     def joined(self, live: LiveSession, connection: Connection) -> None:

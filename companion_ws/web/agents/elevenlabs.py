@@ -389,7 +389,7 @@ class Webhooks:
         here = await self._polling.screens(session_id)
         answer = await self._polling.ask(
             session_id,
-            summary.user,
+            Sender("agent", summary.user),
             tool_name,
             understood(tool_name, asked.parameters),
             tool_call_id=await self._call_id(session_id, asked),

@@ -137,7 +137,7 @@ class McpRoute:
         self, request: web.Request, session_id: str, name: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         claims: Claims = request[CLAIMS]
-        user = claims.user
+        sender = Sender("agent", claims.user, token=claims.ref)
         try:
             self._rates.check(claims.id, session_id)
             if name == "wait_for_companion":
@@ -146,7 +146,7 @@ class McpRoute:
                 )
                 is_error = False
             else:
-                value, is_error, call_id = await self._do(session_id, user, name, arguments)
+                value, is_error, call_id = await self._do(session_id, sender, name, arguments)
                 events = await self._polling.news(session_id, exclude=call_id)
             screens = await self._polling.screens(session_id)
         except NotUnderstood as why:
@@ -164,7 +164,7 @@ class McpRoute:
         return tool_result(told, is_error)
 
     async def _do(
-        self, session_id: str, user: str, name: str, arguments: dict[str, Any]
+        self, session_id: str, sender: Sender, name: str, arguments: dict[str, Any]
     ) -> tuple[Any, bool, str | None]:
         """Return the value, whether it is an error, and the call it was an answer to."""
         match name:
@@ -173,7 +173,6 @@ class McpRoute:
                 return await self._sessions.get_session_state(session_id, key), False, None
             case "set_state":
                 command = {**_only_state(arguments), "type": "state_update"}
-                sender = Sender("agent", user)
                 record = await self._sessions.submit(session_id, command, sender)
                 return {"revision": record["revision"]}, False, None
             case "show":
@@ -182,7 +181,7 @@ class McpRoute:
                 tool_name, parameters = question(arguments)
         timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)
         answer = await self._polling.ask(
-            session_id, user, tool_name, parameters, timeout_ms=timeout_ms
+            session_id, sender, tool_name, parameters, timeout_ms=timeout_ms
         )
         return _value(answer.result), answer.is_error, answer.tool_call_id
 

@@ -149,7 +149,7 @@ class PairingRoutes:
 
         async def make(store: Store) -> Memory:
             opened = await self._pairing.open(
-                summary.session_id, wanted.ttl_s, by=request[CLAIMS]
+                summary.session_id, wanted.ttl_s, by=request[CLAIMS].ref
             )
             return {
                 "pairing_id": opened.pairing_id,

@@ -328,7 +328,9 @@ class SessionRoutes:
         summary = await self._member(request)
         permissions.check_alive(summary)
         claims = request[CLAIMS]
-        sender = Sender(_role(request, claims), claims.user, None, claims.device_id)
+        sender = Sender(
+            _role(request, claims), claims.user, None, claims.device_id, claims.ref
+        )
         try:
             return await self._sessions.submit(summary.session_id, message, sender)
         except CompanionError as error:

@@ -119,6 +119,7 @@ class Visit:
             heard=ws,
             device=join.device,
             device_id=claims.device_id,
+            token=claims.ref,
             tools=join.tools,
             is_announced=role != "observer",
             is_ordered=join.ordered,
