@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,36 +40,15 @@ from companion_ws.core.session import (
 )
 from companion_ws.core.tool_calls import QUESTION_MS
 
+CATALOGUE = json.loads(
+    (Path(__file__).parents[1] / "wire/messages/catalogue.json").read_text(encoding="utf-8")
+)["commands"]
 EXAMPLES: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "contextual_update": ({"text": "x"}, {"agent", "ui"}),
-    "state_update": ({"key": "k", "value": 1}, {"agent", "ui"}),
-    "state_delete": ({"key": "k"}, {"agent", "ui"}),
-    "state_get": ({}, {"agent", "ui", "observer"}),
-    "client_tool_call": ({"tool_name": "n", "tool_call_id": "new"}, {"agent"}),
-    "client_tool_result": ({"tool_call_id": "open", "result": "{}"}, {"ui"}),
-    "client_tool_cancel": ({"tool_call_id": "open"}, {"agent"}),
-    "user_message": ({"text": "x"}, {"agent", "ui"}),
-    "ui_action": ({"action_id": "a", "surface_id": "s", "name": "n"}, {"ui"}),
-    "screen": ({"text": "x"}, {"ui"}),
-    "rendered": ({"of_seq": 1}, {"ui"}),
-    "screen_command": ({"name": "toast"}, {"agent"}),
-    "user_activity": ({}, {"ui"}),
-    "user_transcript": ({"user_transcript": "x"}, {"agent"}),
-    "agent_response": ({"agent_response": "x"}, {"agent"}),
-    "agent_response_correction": (
-        {"original_agent_response": "x", "corrected_agent_response": "y"},
-        {"agent"},
-    ),
-    "interruption": ({}, {"agent"}),
-    "agent_tool_request": ({"tool_name": "x"}, {"agent"}),
-    "agent_tool_response": ({"tool_name": "x"}, {"agent"}),
-    "conversation_initiation_metadata": ({"conversation_id": "x"}, {"agent"}),
+    name: (command["example"], {*command["roles"]})
+    for name, command in CATALOGUE.items()
+    if not command["by_entrance"]
 }
-BY_THE_CONNECTION = {"pairing_answer", "token_renew", "ping"}
-
-
-def test_every_command_has_an_example_here() -> None:
-    assert set(EXAMPLES) | BY_THE_CONNECTION == set(COMMANDS)
+BY_THE_ENTRANCE = CATALOGUE.keys() - EXAMPLES.keys()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -104,7 +84,7 @@ def test_the_server_itself_may_say_everything(name: str) -> None:
     talk.say({"type": name, **EXAMPLES[name][0]}, "server")
 
 
-@pytest.mark.parametrize("name", sorted(BY_THE_CONNECTION))
+@pytest.mark.parametrize("name", sorted(BY_THE_ENTRANCE))
 def test_what_belongs_to_a_connection_changes_no_session(name: str) -> None:
     with pytest.raises(Forbidden):
         Talk().say({"type": name, "pairing_id": "p", "allow": True}, "ui")

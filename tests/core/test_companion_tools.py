@@ -63,12 +63,13 @@ def text_of(path: str) -> str:
 
 @pytest.mark.parametrize("name", COMPANION_TOOLS)
 def test_every_place_knows_every_tool(name: str) -> None:
-    assert places_without(COMPANION_TOOLS[name]) == []
+    missing = places_without(COMPANION_TOOLS[name])
+    assert not missing, f"`{name}` is missing in: {', '.join(missing)}"
 
 
 def test_of_a_new_tool_every_place_that_lacks_it_is_named() -> None:
     rate = CompanionTool(
-        "companion_rate",
+        "companion_imagined",
         when="when the caller should rate something.",
         description="Lets the caller give one to five stars and returns how many.",
         schema=object_schema({"title": {"type": "string"}}, ["title"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 ANYBODY = "anybody"
@@ -58,35 +59,15 @@ ROUTES: dict[str, str] = {
 LATER: frozenset[str] = frozenset()
 """In the contract, and on its way: nothing."""
 
-ALL, AGENT, SCREEN, BOTH = "agent ui observer", "agent", "ui", "agent ui"
+ALL = "agent ui observer"
 
+_COMMANDS = json.loads(
+    (Path(__file__).parents[1] / "wire/messages/catalogue.json").read_text(encoding="utf-8")
+)["commands"]
 MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "contextual_update": (BOTH, {"text": "x"}),
-    "state_update": (BOTH, {"key": "k", "value": 1}),
-    "state_delete": (BOTH, {"key": "k"}),
-    "state_get": (ALL, {}),
-    "client_tool_call": (AGENT, {"tool_name": "n", "tool_call_id": "new", "parameters": {}}),
-    "client_tool_result": (SCREEN, {"tool_call_id": "open", "result": "{}"}),
-    "client_tool_cancel": (AGENT, {"tool_call_id": "open"}),
-    "user_message": (BOTH, {"text": "x"}),
-    "ui_action": (SCREEN, {"action_id": "a", "surface_id": "s", "name": "n"}),
-    "screen": (SCREEN, {"text": "x"}),
-    "rendered": (SCREEN, {"of_seq": 1}),
-    "screen_command": (AGENT, {"name": "toast"}),
-    "user_activity": (SCREEN, {}),
-    "user_transcript": (AGENT, {"user_transcript": "x"}),
-    "agent_response": (AGENT, {"agent_response": "x"}),
-    "agent_response_correction": (
-        AGENT, {"original_agent_response": "x", "corrected_agent_response": "y"},
-    ),
-    "interruption": (AGENT, {}),
-    "agent_tool_request": (AGENT, {"tool_name": "x"}),
-    "agent_tool_response": (AGENT, {"tool_name": "x"}),
-    "conversation_initiation_metadata": (AGENT, {"conversation_id": "x"}),
-    "pairing_answer": (ALL, {"pairing_id": "p", "allow": True}),
-    "token_renew": (ALL, {}),
-    "ping": (ALL, {}),
-}  # fmt: skip
+    name: (" ".join(role for role in ALL.split() if role in command["roles"]), command["example"])
+    for name, command in _COMMANDS.items()
+}
 """Source: contract section 2. `pairing_answer` needs the owner besides, `token_renew` a session token."""
 
 BODIES: dict[str, Any] = {
