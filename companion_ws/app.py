@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -15,42 +14,26 @@ from aiohttp import web
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys
-from companion_ws.access.limits import CodeGuesses, Rates
+from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.clock import Clock
 from companion_ws.config import Config
 from companion_ws.core.session import Limits
-from companion_ws.data_folder import DataLock, RunningServer, prepare_data_folder
-from companion_ws.database import Database, Statement
+from companion_ws.data_folder import DataLock, RunningServer, has_old_key, prepare_data_folder
+from companion_ws.database import Database
 from companion_ws.files import folder
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
-from companion_ws.sessions.connections import Connection, Connections
+from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Rules, Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
-from companion_ws.voice.polling import PollingAgent
-from companion_ws.voice.store import VoiceStore
-from companion_ws.web.agents.elevenlabs import Webhooks
-from companion_ws.web.agents.mcp import McpRoute
-from companion_ws.web.api.health import Health
-from companion_ws.web.api.pairing import PairingRoutes
-from companion_ws.web.api.people import PeopleRoutes
-from companion_ws.web.api.records import RecordRoutes
-from companion_ws.web.api.sessions import SessionRoutes
-from companion_ws.web.api.tokens import TokenRoutes
-from companion_ws.web.docs.documents import Documents
-from companion_ws.web.guard.answers import Answers
-from companion_ws.web.guard.idempotency import Idempotency
 from companion_ws.web.guard.middleware import Guard
-from companion_ws.web.guard.route import Room, Route
-from companion_ws.web.pages import Brand, Pages
+from companion_ws.web.routes import Foundations, RouteTable
 from companion_ws.web.runner import verbs_door
-from companion_ws.web.socket.gateway import Gateway
-from companion_ws.web.socket.visit import AppParts
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
@@ -64,8 +47,6 @@ INSTANCE: Final = web.AppKey("INSTANCE", str)
 ROUTES: Final = web.AppKey("ROUTES", list)
 CONFIG: Final = web.AppKey("CONFIG", Config)
 
-OLD_KEY_S: Final = 60.0
-"""A key that was made this long ago has been used; the first start makes one."""
 NEW_DATABASE: Final = (
     "this folder's key is older; if there was a database, stop the server and restore a backup"
 )
@@ -79,26 +60,6 @@ log = structlog.get_logger(__name__)
 def new_id() -> str:
     """Return a UUID4 as text."""
     return str(uuid.uuid4())
-
-
-class _SessionAccess:
-    """What sessions must know of paired devices."""
-
-    def __init__(self, database: Database, credentials: Credentials, clock: Clock) -> None:
-        self._database = database
-        self._credentials = credentials
-        self._clock = clock
-
-    async def has_device(self, session_id: str) -> bool:
-        rows = await self._database.read(
-            "SELECT 1 FROM devices WHERE session_id = ? AND revoked_at_ms IS NULL"
-            " AND token_until_ms > ? LIMIT 1",
-            (session_id, self._clock.earliest_ms()),
-        )
-        return bool(rows)
-
-    def forget_session(self, session_id: str) -> list[Statement]:
-        return self._credentials.forget_session(session_id)
 
 
 async def create_app(config: Config, lock: DataLock | None = None) -> web.Application:
@@ -134,45 +95,23 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
-    def slow(connection: Connection) -> None:
-        metrics.slow()
-
     sessions = Sessions(
-        database, Store(database), _rules(config), Connections(slow), tools, pairing,
-        _SessionAccess(database, credentials, clock), metrics,
-        PhoneCalls(database, config.limit_calls, clock.now_ms), clock, new_id,
+        database, Store(database), _rules(config), Connections(lambda _: metrics.slow()), tools,
+        pairing, credentials, metrics, PhoneCalls(database, config.limit_calls, clock.now_ms),
+        clock, new_id,
     )
-    parts = AppParts(
-        sessions, devices, pairing.answer, pairing.requests, config, metrics, new_id,
-        tokens.left_s,
-    )
-    gateway = Gateway(tokens, parts)
-    idempotency = Idempotency(Answers(database, keys, now_ms=clock.running_ms), sessions.note_answer)
-    # A burst without a limit is no limit at all.
-    rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
-    voice = VoiceStore(database)
-    polling = PollingAgent(sessions, voice)
     instance = new_id()
-    pages = Pages(brand_of(config))
-    rooms: list[Room] = [
-        gateway,
-        SessionRoutes(sessions, devices, pairing, idempotency, rates),
-        TokenRoutes(keys, tokens, credentials, idempotency, addresses, sessions),
-        PairingRoutes(pairing, tokens, credentials, idempotency, addresses, sessions),
-        PeopleRoutes(sessions, credentials, devices),
-        RecordRoutes(sessions, config, new_id, tokens.left_s),
-        Health(database, metrics, instance),
-        Webhooks(sessions, polling, tokens, credentials.record, pairing, voice, config),
-        McpRoute(sessions, polling, rates),
-        pages,
-    ]
-    routes: list[Route] = [route for room in rooms for route in room.routes()]
-    documents = Documents(routes, addresses.public_url)
-    served = [*routes, *documents.routes()]
-    guard = Guard(config, addresses, tokens, metrics.refused, lost=pages.lost)
-    app = guard.application(served)
+    table = RouteTable(
+        Foundations(
+            config=config, addresses=addresses, metrics=metrics, database=database, keys=keys,
+            tokens=tokens, credentials=credentials, devices=devices, pairing=pairing,
+            sessions=sessions, instance=instance, new_id=new_id,
+        )
+    )
+    guard = Guard(config, addresses, tokens, metrics.refused, lost=table.pages.lost)
+    app = guard.application(table.served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
-    app[ROUTES], app[CONFIG] = routes, config
+    app[ROUTES], app[CONFIG] = table.routes, config
     app[ADDRESSES], app[INSTANCE] = addresses, instance
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.trouble is None))
 
@@ -184,7 +123,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             yield
 
     async def work(app: web.Application) -> AsyncIterator[None]:
-        if not config.database_path.exists() and _has_old_key(config, clock):
+        if not config.database_path.exists() and has_old_key(config.data, clock.now_ms()):
             log.warning("database_begun_anew", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:
@@ -198,13 +137,13 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             await database.close()
 
     async def close_all(app: web.Application) -> None:
-        gateway.is_stopping = True
+        table.gateway.is_stopping = True
         sessions.stop_waiting()
         await sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S)
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)
-        async with verbs_door(door.application(served)) as url:
+        async with verbs_door(door.application(table.served)) as url:
             async with RunningServer(pid=os.getpid(), admin_url=url).shown(config.data):
                 yield
 
@@ -214,28 +153,6 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
         app.cleanup_ctx.append(welcome_verbs)
     app.on_shutdown.append(close_all)
     return app
-
-
-def _has_old_key(config: Config, clock: Clock) -> bool:
-    """Whether somebody worked in this data folder before."""
-    with contextlib.suppress(OSError):
-        made_s = (config.data / "secret.key").stat().st_mtime
-        return clock.now_ms() / 1000 - made_s > OLD_KEY_S
-    return False
-
-
-def brand_of(config: Config) -> Brand:
-    """Return how the pages look.
-
-    Raises:
-        ValueError: what the settings say is no colour, no font list or no picture.
-    """
-    return Brand(
-        accent=config.brand_accent,
-        radius_px=config.brand_radius,
-        font=config.brand_font,
-        logo=config.brand_logo,
-    )
 
 
 def _rules(config: Config) -> Rules:

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,9 @@ LOCK_WAIT_S: Final = 2.0
 _POLL_S: Final = 0.05
 RETRY_S: Final = 1.0
 """How long a server waits before it tries again to say where it is."""
+
+OLD_KEY_S: Final = 60.0
+"""A key that was made this long ago has been used; the first start makes one."""
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -172,6 +175,14 @@ class RunningServer:
     def remove(data: Path) -> None:
         """Take the address away."""
         (data / "server.json").unlink(missing_ok=True)
+
+
+def has_old_key(data: Path, now_ms: int) -> bool:
+    """Return whether a server worked in this data folder before."""
+    with suppress(OSError):
+        made_s = (data / "secret.key").stat().st_mtime
+        return now_ms / 1000 - made_s > OLD_KEY_S
+    return False
 
 
 def is_data_folder(data: Path) -> bool:

@@ -124,6 +124,15 @@ class Credentials:
             except CompanionError as error:
                 log.warning("purge_refused", code=error.code)
 
+    async def has_device(self, session_id: str) -> bool:
+        """Return whether a paired device of a session may still come."""
+        rows = await self._database.read(
+            "SELECT 1 FROM devices WHERE session_id = ? AND revoked_at_ms IS NULL"
+            " AND token_until_ms > ? LIMIT 1",
+            (session_id, self._now_ms()),
+        )
+        return bool(rows)
+
     # Issued tokens.
 
     def issued(self, claims: Claims) -> Statement:

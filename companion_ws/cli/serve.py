@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from companion_ws import logs
-from companion_ws.app import SESSIONS, brand_of
+from companion_ws.app import SESSIONS
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.run_verb import find_modules_here, finish
 from companion_ws.cli.server import listening
@@ -28,6 +28,7 @@ from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
 from companion_ws.web.guard.middleware import CLIENT
+from companion_ws.web.pages import Brand
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""
@@ -53,7 +54,7 @@ def serve(**values: Any) -> None:
     if config.tools is not None:
         find_modules_here()
     try:
-        brand_of(config)
+        Brand.of(config)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     stop = Stop()

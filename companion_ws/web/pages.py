@@ -7,10 +7,11 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import web
 
+from companion_ws.config import Config
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
@@ -75,6 +76,20 @@ class Brand:
             raise ValueError(f"A radius of {self.radius_px} px is less than none")
         if self.logo is not None:
             _check_picture(self.logo)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the brand that the settings say.
+
+        Raises:
+            ValueError: as the brand itself.
+        """
+        return cls(
+            accent=config.brand_accent,
+            radius_px=config.brand_radius,
+            font=config.brand_font,
+            logo=config.brand_logo,
+        )
 
     def css(self) -> str:
         """Return the rules that set our tokens to the brand's; empty without a brand."""

@@ -1,0 +1,90 @@
+"""The route table: what each room of the web answers, and the documents made of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.devices import Devices
+from companion_ws.access.keys import Keys
+from companion_ws.access.limits import Rates
+from companion_ws.access.pairing import Pairing
+from companion_ws.access.tokens import Tokens
+from companion_ws.addresses import Addresses
+from companion_ws.config import Config
+from companion_ws.database import Database
+from companion_ws.metrics import Metrics
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.voice.polling import PollingAgent
+from companion_ws.voice.store import VoiceStore
+from companion_ws.web.agents.elevenlabs import Webhooks
+from companion_ws.web.agents.mcp import McpRoute
+from companion_ws.web.api.health import Health
+from companion_ws.web.api.pairing import PairingRoutes
+from companion_ws.web.api.people import PeopleRoutes
+from companion_ws.web.api.records import RecordRoutes
+from companion_ws.web.api.sessions import SessionRoutes
+from companion_ws.web.api.tokens import TokenRoutes
+from companion_ws.web.docs.documents import Documents
+from companion_ws.web.guard.answers import Answers
+from companion_ws.web.guard.idempotency import Idempotency
+from companion_ws.web.guard.route import Room, Route
+from companion_ws.web.pages import Brand, Pages
+from companion_ws.web.socket.gateway import Gateway
+from companion_ws.web.socket.visit import AppParts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundations:
+    """What the rooms stand on; app.py makes it, and each room is given what it needs of it."""
+
+    config: Config
+    addresses: Addresses
+    metrics: Metrics
+    database: Database
+    keys: Keys
+    tokens: Tokens
+    credentials: Credentials
+    devices: Devices
+    pairing: Pairing
+    sessions: Sessions
+    instance: str
+    new_id: Callable[[], str]
+
+
+class RouteTable:
+    """Every route there is, and the two rooms that are more than their routes."""
+
+    def __init__(self, on: Foundations) -> None:
+        config, sessions, tokens = on.config, on.sessions, on.tokens
+        clock = sessions.clock
+        idempotency = Idempotency(
+            Answers(on.database, on.keys, now_ms=clock.running_ms), sessions.note_answer
+        )
+        # A burst without a limit is no limit at all.
+        rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
+        voice = VoiceStore(on.database)
+        polling = PollingAgent(sessions, voice)
+        parts = AppParts(
+            sessions, on.devices, on.pairing.answer, on.pairing.requests, config, on.metrics,
+            on.new_id, tokens.left_s,
+        )  # fmt: skip
+        self.gateway = Gateway(tokens, parts)
+        self.pages = Pages(Brand.of(config))
+        rooms: list[Room] = [
+            self.gateway,
+            SessionRoutes(sessions, on.devices, on.pairing, idempotency, rates),
+            TokenRoutes(on.keys, tokens, on.credentials, idempotency, on.addresses, sessions),
+            PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
+            PeopleRoutes(sessions, on.credentials, on.devices),
+            RecordRoutes(sessions, config, on.new_id, tokens.left_s),
+            Health(on.database, on.metrics, on.instance),
+            Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, voice, config),
+            McpRoute(sessions, polling, rates),
+            self.pages,
+        ]
+        self.routes: list[Route] = [route for room in rooms for route in room.routes()]
+        """What the documents describe."""
+        documents = Documents(self.routes, on.addresses.public_url)
+        self.served = [*self.routes, *documents.routes()]
