@@ -32,11 +32,11 @@ from companion_ws.core.errors import (
     HostRefused,
     NotFound,
     OriginRefused,
-    Unauthenticated,
 )
 from companion_ws.logs import shown_path
 from companion_ws.web.guard import headers, problems
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
+from companion_ws.web.guard.carriers import bearer, has_authorization
 from companion_ws.web.guard.forwarded import caller, hops_of
 from companion_ws.web.guard.route import Route
 
@@ -55,7 +55,6 @@ SENT_AT_ONCE_BYTES: Final = 64 * 1024
 ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
 """Who checks health may call us anything, or be HTTP/1.0 and name nobody; it learns nothing."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_BEARER: Final = "bearer."
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -252,15 +251,15 @@ class Guard:
     def _check_anywhere(self, request: web.Request, route: Route) -> None:
         """Let in whose token opens this route from anywhere; to all others there is none."""
         with contextlib.suppress(CompanionError):
-            if self._tokens.verify(_bearer(request)).kind in route.anywhere:
+            if self._tokens.verify(bearer(request)).kind in route.anywhere:
                 return
         raise NotFound("There is nothing here.")
 
     def _authenticated(self, request: web.Request, route: Route) -> Credential:
         ticketed = route.ticket(request) if route.ticket is not None else None
-        if ticketed is not None and _authorization(request):
+        if ticketed is not None and has_authorization(request):
             raise BadRequest("Send a token or a ticket, not both.")
-        credential = self._tokens.show(ticketed or _bearer(request))
+        credential = self._tokens.show(ticketed or bearer(request))
         if credential.claims.kind not in route.who:
             credential.let_go()
             raise Forbidden("This token may not use this route.")
@@ -311,47 +310,6 @@ def _explained(response: web.StreamResponse) -> web.StreamResponse:
     if response.status < 400 or response.prepared or not is_bare:
         return response
     return problems.of_theirs(response)
-
-
-def carried_token(request: web.Request) -> str | None:
-    """Return the token of a WebSocket request, from whichever of its three carriers has one.
-
-    Raises:
-        BadRequest: two carriers, or one of them twice.
-    """
-    carried = [
-        # What a proxy in front asks for, Basic for instance, is no token of ours.
-        *(token for token in _authorization(request) if token),
-        *(token for token in request.query.getall("token", []) if token),
-        *_subprotocol_tokens(request),
-    ]
-    if len(carried) > 1 or len(request.query.getall("token", [])) > 1:
-        raise BadRequest("Send the token once, and in one place.")
-    return carried[0] if carried else None
-
-
-def _bearer(request: web.Request) -> str:
-    tokens = _authorization(request)
-    if len(tokens) != 1:
-        raise Unauthenticated("Send a token: Authorization: Bearer …")
-    return tokens[0]
-
-
-def _authorization(request: web.Request) -> list[str]:
-    tokens = []
-    for value in request.headers.getall(hdrs.AUTHORIZATION, []):
-        scheme, _, token = value.strip().partition(" ")
-        tokens.append(token.strip() if scheme.lower() == "bearer" else "")
-    return tokens
-
-
-def _subprotocol_tokens(request: web.Request) -> list[str]:
-    offered = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])).split(",")
-    return [
-        protocol.strip()[len(_BEARER) :]
-        for protocol in offered
-        if protocol.strip().startswith(_BEARER)
-    ]
 
 
 def _is_preflight(request: web.Request) -> bool:

@@ -36,8 +36,8 @@ from companion_ws.logs import AccessLog
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import CLOSE_S, bound_send_buffer, close_frame
 from companion_ws.web.guard import permissions
+from companion_ws.web.guard.carriers import carried_token
 from companion_ws.web.guard.joining import Join, check_once, check_room, read_join
-from companion_ws.web.guard.middleware import carried_token
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.socket.frames import Message
 from companion_ws.web.socket.visit import AppParts, Visit
