@@ -223,6 +223,11 @@ class Config:
         return float(self.keep_ended)
 
     @property
+    def rated_messages_per_s(self) -> float:
+        """The rate of messages, 0 for none: a burst without a limit is no limit at all."""
+        return self.limit_messages_per_s if self.limit_burst else 0
+
+    @property
     def database_path(self) -> Path:
         return self.data / "companion.db"
 

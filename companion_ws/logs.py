@@ -25,6 +25,9 @@ from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from companion_ws.core.text import visible
 
+audit = structlog.get_logger("companion_ws.audit")
+"""Where operators and owners look up what was done: tokens, keys, and admins in others' sessions."""
+
 SCRUBBED: Final = "[scrubbed]"
 _STATE_KEY: Final = re.compile(r"(/sessions/+[^/]+/+state/+).+", re.DOTALL | re.IGNORECASE)
 

@@ -378,7 +378,7 @@ class Credentials:
         """Return what erases a session's rows here; part of the transaction that deletes it."""
         return [Statement(sql, (session_id,)) for sql in _FORGET_SESSION]
 
-    def forget_user(self, user: str) -> list[Statement]:
+    def refuse_and_erase(self, user: str) -> list[Statement]:
         """Return what erases a user's rows here, and refuse the user's tokens from now on.
 
         What stays is a keyed hash of the name, so that an old token cannot

@@ -432,13 +432,11 @@ class Pairing:
         )
         if not rows:
             return None
-        [(pairing_id, session_id, user, parent, made_by, seat)] = rows
+        pairing_id, session_id, *_ = rows[0]
         if named and named != session_part(session_id):
             return None  # The page would have named another session than it joins.
         now = self._now_ms()
-        take = Statement(_TAKE_TICKET, (now, pairing_id, now), expect=1)
-        ends = _ends(session_id, seat, now)
-        return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
+        return _way(rows[0], now, Statement(_TAKE_TICKET, (now, pairing_id, now), expect=1))
 
     async def _way_of_code(self, code: str) -> _Way | None:
         digits = digits_of(code)
@@ -452,11 +450,8 @@ class Pairing:
                 (code_hash,),
             )
             if rows:
-                [(pairing_id, session_id, user, parent, made_by, seat)] = rows
                 now = self._now_ms()
-                take = Statement(_TAKE_CODE, (now, code_hash, now), expect=1)
-                ends = _ends(session_id, seat, now)
-                return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
+                return _way(rows[0], now, Statement(_TAKE_CODE, (now, code_hash, now), expect=1))
         return None
 
     async def _enter(
@@ -644,8 +639,11 @@ class Pairing:
         return derived[0][0]
 
 
-def _ends(session_id: str, seat: str, now: int) -> list[Statement]:
-    return [Statement(sql, (now, session_id, seat)) for sql in _END_SEAT]
+def _way(row: tuple[Any, ...], now: int, take: Statement) -> _Way:
+    """Return the way in of a ticket's or code's row; taking it ends the rest of its seat."""
+    pairing_id, session_id, user, parent, made_by, seat = row
+    ends = [Statement(sql, (now, session_id, seat)) for sql in _END_SEAT]
+    return _Way(pairing_id, session_id, user, parent, made_by, (take, *ends))
 
 
 def _add_claim(waiting: Waiting, way: _Way, expires_at_ms: int) -> Statement:

@@ -62,8 +62,7 @@ class RouteTable:
         idempotency = Idempotency(
             Answers(on.database, on.keys, now_ms=clock.running_ms), sessions.note_answer
         )
-        # A burst without a limit is no limit at all.
-        rates = Rates(config.limit_messages_per_s if config.limit_burst else 0, config.limit_burst)
+        rates = Rates(config.rated_messages_per_s, config.limit_burst)
         voice = VoiceStore(on.database)
         polling = PollingAgent(sessions, voice)
         parts = AppParts(

@@ -23,7 +23,7 @@ async def test_the_oldest_answer_of_a_session_or_a_user_makes_room(tmp_path: Pat
                 for number in range(first, min(first + 1000, most + 3)):
                     at_ms[0] += 1
                     name = f"{session_id}{number}"
-                    stored, trim = kept.remember(name, b"", {"n": number}, "alice", session_id)
+                    stored, trim = kept.storing(name, b"", {"n": number}, "alice", session_id)
                     statements.append(stored)
                 await kept.store([*statements, trim])
             assert await kept.find(f"{session_id}2", b"") is None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
 from companion_ws.core.protocol import encode
+from companion_ws.logs import audit
 from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.api.sessions import raw_state
@@ -19,8 +19,6 @@ from companion_ws.web.guard import pieces
 from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import USER, Route
-
-audit = structlog.get_logger("companion_ws.audit")
 
 
 class PeopleRoutes:
@@ -74,7 +72,7 @@ class PeopleRoutes:
 
     async def erase(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
-        await self._sessions.erase_user(user, self._credentials.forget_user(user))
+        await self._sessions.erase_user(user, self._credentials.refuse_and_erase(user))
         audit.info("user_erased")
         return web.Response(status=204)
 

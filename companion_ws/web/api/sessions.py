@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-import structlog
 from aiohttp import web
 from msgspec import UNSET
 
@@ -28,6 +27,7 @@ from companion_ws.core.errors import (
     SessionEnded,
 )
 from companion_ws.core.session import Sender
+from companion_ws.logs import audit
 from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.conditions import Condition
@@ -52,8 +52,6 @@ from companion_ws.web.guard.middleware import CLAIMS
 from companion_ws.web.guard.parsing import body_of, query_of, read_json, read_named, read_object
 from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
-
-audit = structlog.get_logger("companion_ws.audit")
 
 MAX_PAGE: Final = 1000
 MAX_REMEMBERED_BYTES: Final = 1024

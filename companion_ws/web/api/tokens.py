@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from companion_ws.access.credentials import Credentials
@@ -18,6 +17,7 @@ from companion_ws.addresses import Addresses
 from companion_ws.core.errors import BadRequest, Forbidden
 from companion_ws.data_folder import StartRefused
 from companion_ws.database import Statement
+from companion_ws.logs import audit
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.api.shapes import (
     IssuedToken,
@@ -43,8 +43,6 @@ from companion_ws.web.guard.route import ADMIN, OWNER, PUBLIC, Route
 ISSUED_TTL_S: Final = 30 * 86400.0
 SIGNED_IN_S: Final = 12 * 3600.0
 """How long the token of a sign-in link lives: a working day."""
-
-audit = structlog.get_logger("companion_ws.audit")
 
 
 class TokenRoutes:

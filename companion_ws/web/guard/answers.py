@@ -65,7 +65,7 @@ class Answers:
                 return memory
         return None
 
-    def remember(
+    def storing(
         self, scope: str, body: bytes, memory: Memory, user: str, session_id: str | None
     ) -> list[Statement]:
         """Return what stores an answer; best in the transaction that makes what it tells of."""

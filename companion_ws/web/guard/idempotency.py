@@ -90,7 +90,7 @@ class Idempotency:
             is_stored = True
             if session_id is not None:
                 self._note(session_id, len(json.dumps(memory)))
-            return self._answers.remember(scope, body, memory, user, session_id)
+            return self._answers.storing(scope, body, memory, user, session_id)
 
         memory = await make(store)
         if not is_stored and keeps(memory):

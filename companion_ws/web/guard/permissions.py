@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, Protocol, cast
 
-import structlog
 from aiohttp import web
 
 from companion_ws.access.tokens import Claims
 from companion_ws.core.errors import SessionEnded, SessionForbidden, SessionNotFound
-from companion_ws.logs import shown_path
+from companion_ws.logs import audit, shown_path
 from companion_ws.sessions.sessions import Sessions, Summary
 from companion_ws.web.guard.middleware import CLAIMS
 
@@ -30,8 +29,6 @@ ROLES: Final[tuple[Role, ...]] = ("agent", "ui", "observer")
 
 _NOTED: Final = web.RequestKey("_NOTED", bool)
 """Whether the request's line stands in the audit log: one request, one line."""
-
-audit = structlog.get_logger("companion_ws.audit")
 
 
 class Owned(Protocol):

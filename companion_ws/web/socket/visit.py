@@ -96,8 +96,7 @@ class Visit:
         self._after = None if created else join.after
         self._epoch = join.epoch
         self._live = live
-        # A burst without a limit is no limit at all.
-        per_s = config.limit_messages_per_s if config.limit_burst else 0
+        per_s = config.rated_messages_per_s
         self._rate = Rate(per_s, config.limit_burst)
         # Of its own, so that no keep-alive of a library costs anybody a message.
         self._control_rate = Rate(per_s, config.limit_burst)
