@@ -1,6 +1,6 @@
 // A client of a companion session for pages and programs: say, ask, hear, whatever the network does.
 
-import { Connection } from "./net/connection.js"
+import { AgentConnection } from "./net/agent-connection.js"
 import { isPlain, lookUp } from "./core/protocol.js"
 import { apply, emptySession } from "./core/session.js"
 import { newId, Outbox } from "./net/outbox.js"
@@ -90,7 +90,7 @@ export class CompanionClient {
     }
     this.ready = new Promise((resolve, reject) => (this.#whenReady = { resolve, reject }))
     this.ready.catch(() => {})
-    this.#connection = new Connection({
+    this.#connection = new AgentConnection({
       address: new URL("ws", this.#base.href.replace(/^http/, "ws")).href,
       token: given.token,
       query: this.#query,

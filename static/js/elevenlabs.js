@@ -1,6 +1,6 @@
 // The bridge between an ElevenLabs conversation in a page and a companion session.
 
-import { Connection } from "./net/connection.js"
+import { AgentConnection } from "./net/agent-connection.js"
 import { RELAYED } from "./core/commands.js"
 import { COMPANION_TOOLS, isCard } from "./core/companion-tools.js"
 import { callOf, lookUp, resultOf } from "./core/protocol.js"
@@ -75,7 +75,7 @@ export class CompanionBridge {
     this.ready = new Promise((resolve, reject) => (this.#whenJoined = { resolve, reject }))
     this.ready.catch(() => {})
     const query = { session_id: options.sessionId ?? "", role: "agent", device: options.device ?? "", ordered: "1" }
-    this.#connection = new Connection({
+    this.#connection = new AgentConnection({
       address: socketAddress(options.url ?? new URL("../../", import.meta.url)),
       token: options.token,
       query,

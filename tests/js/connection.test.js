@@ -3,6 +3,7 @@
 import assert from "node:assert/strict"
 import { beforeEach, test } from "node:test"
 
+import { AgentConnection } from "../../static/js/net/agent-connection.js"
 import { Connection } from "../../static/js/net/connection.js"
 import { Outbox } from "../../static/js/net/outbox.js"
 
@@ -93,8 +94,8 @@ beforeEach(() => {
   position = { after: 0, epoch: null }
 })
 
-function connect(query = {}, token = "cwd_t", onMessage = () => {}) {
-  const connection = new Connection({
+function connect(query = {}, token = "cwd_t", onMessage = () => {}, Kind = Connection) {
+  const connection = new Kind({
     address: "ws://companion.test/ws",
     token,
     query: { session_id: "s", role: "ui", device: "Pixel 7", tools: "", ...query },
@@ -305,7 +306,7 @@ test("what was refused is said again before what was said after it", () => {
 })
 
 test("an answer under another requestId settles the call it is about", () => {
-  const connection = connect()
+  const connection = connect({ role: "agent" }, "cwd_t", () => {}, AgentConnection)
   wire.tell(JOINED)
   const call = { tool_name: "t", tool_call_id: "c1", parameters: {} }
   connection.send({ type: "client_tool_call", client_tool_call: call })

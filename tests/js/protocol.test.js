@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
 import { decode, fragmentOf, codeIn, groupedCode, resultOf, uuidFrom } from "../../static/js/core/protocol.js"
-import { delayMs, mayReturn } from "../../static/js/core/reconnect.js"
+import { delayMs, mayReturn } from "../../static/js/net/connection.js"
 
 test("what is no message is no message", () => {
   for (const text of ["", "null", "[]", "3", '{"type": 7}', "{", '{"a": 1}', undefined]) {

@@ -1,12 +1,31 @@
-// The one connection: joins, resumes where it left off, sends again what was not acknowledged.
+// The one connection to the server: joins, reconnects, resumes, and gets said what was said.
 //
-// Order said is order stored. A refusal that passes stops everything; what was on its way
-// meanwhile is refused as well where the connection is `ordered`, and all of it is said again
-// from the oldest on.
+// Why it is more than a WebSocket. A phone loses its network in every lift and sleeps in every
+// pocket, and what a person tapped there must arrive, once, and in order. So nothing is sent and
+// forgotten: a command stands in the outbox until the server acknowledges it under its
+// `requestId`, and whatever is still there after a reconnect is sent again under the same id. The
+// server stores an id once, so sending too often costs nothing, and sending too seldom costs taps.
+//
+// Connecting. `#open` gets a token and makes a socket; `session_joined` makes it usable. The join
+// names the last record seen (`position`), and the server replays what came since. Where a network
+// lets no WebSocket through, the same goes as server-sent events and requests (stream.js, fetched
+// only then). When a socket closes, its code says whether another try may help: after a pause with
+// full jitter it is tried again, else the phase is `ended`. While somebody looks at the page the
+// pauses stay short; when the network or the page is back, it is tried at once.
+//
+// Noticing a dead peer. A browser shows no ping of the protocol, so silence is answered by a
+// `ping` message, and silence after that, or a command nobody answers, ends the socket.
+//
+// Order. Commands leave oldest first, at most MAX_IN_FLIGHT at once. A refusal that passes (a full
+// disk, a rate) stops the queue: a server refuses all that follows on an `ordered` connection, too.
+// After the pause a `ping` with `resume` marks where the refused ones end; once it is answered
+// everything is said again from the oldest on, no faster than the server asked for. A refusal that
+// does not pass takes its command out and is told by `onRefused`.
+//
+// What only agents need (commands nobody answers, calls answered under another id) is added by
+// AgentConnection, so that phones need not load it.
 
-import { RELAYED, UNANSWERED } from "../core/commands.js"
 import { decode } from "../core/protocol.js"
-import { delayMs, mayReturn } from "../core/reconnect.js"
 import { newId } from "./outbox.js"
 
 /** Silence after which the other end is asked whether it is still there. */
@@ -18,6 +37,10 @@ const STEADY_MS = 5000
 /** A try that hangs is given up. */
 const OPENING_MS = 10_000
 
+export const FIRST_DELAY_MS = 250
+export const LONGEST_DELAY_MS = 8000
+/** Closes of the protocol itself that are worth another try. */
+const PASSING = new Set([1001, 1005, 1006, 1009, 1011, 1012, 1013])
 /** While somebody looks, ceilings stop growing: at a second for ten seconds, at two for half a minute. */
 const LOOKED_AT = [{ forMs: 10_000, attempts: 2 }, { forMs: 30_000, attempts: 3 }]
 
@@ -33,7 +56,7 @@ const UNAVAILABLE_RETRY_MS = 1000
 const MAX_BLOCKED = 3
 
 /**
- * A connection that comes back.
+ * A connection that reconnects by itself.
  *
  * `options`:
  * - `address`: the `ws:` URL without query; `query`: join parameters, `ordered` among them
@@ -63,7 +86,6 @@ export class Connection {
   #notBefore = 0
   #spacing = 0
   #pause = null
-  #recordsRelayed = null
   #retry = null
   #watch = null
   #heardAt = 0
@@ -143,6 +165,29 @@ export class Connection {
     this.#pump()
   }
 
+  // What AgentConnection adds to.
+
+  /** Commands on their way, oldest first. */
+  get underWay() {
+    return [...this.#inFlight.values()].map(({ entry }) => entry.command)
+  }
+
+  /** Whether the server answers `command`; what it does not answer is done once it is written. */
+  isAnswered() {
+    return true
+  }
+
+  /** As much was written as may be on its way, and no mark is out. */
+  hasWritten() {}
+
+  /** All that was written before the newest mark is dealt with. */
+  hasPassedMark() {}
+
+  /** A message that is no refusal; what it answers by its `requestId` is settled. */
+  hasHeard() {}
+
+  // Opening and losing the socket, and in between what goes over it.
+
   #open() {
     this.#tell({ phase: "connecting" })
     this.#asked = false
@@ -157,10 +202,9 @@ export class Connection {
   async #fetchToken(opening) {
     const isCurrent = () => opening === this.#opening && !this.#isOver
     try {
-      const token = await this.#options.token()
+      const isText = await this.fetchToken()
       if (!isCurrent()) return
-      if (typeof token !== "string") throw new Error("it gave no text")
-      this.#token = token
+      if (!isText) throw new Error("it gave no text")
       this.#connect(this.#environment.WebSocket)
     } catch (error) {
       if (isCurrent()) this.#lose(ABNORMAL, `no token: ${error?.message ?? error}`)
@@ -215,7 +259,6 @@ export class Connection {
     this.#isJoined = true
     this.#lostAt = null
     this.#limitBytes = limits?.message_bytes || 0
-    if (!this.#recordsRelayed) this.#recordsRelayed = null
     this.#begin()
     this.#tell({ phase: "open" })
     this.#options.outbox.reread()
@@ -233,7 +276,7 @@ export class Connection {
   #pump() {
     if (!this.#isJoined || this.#isHeld || this.#pause !== null) return
     for (const entry of this.#options.outbox.entries) {
-      const { requestId, type } = entry.command
+      const { requestId } = entry.command
       if (this.#inFlight.has(requestId)) continue
       if (this.#inFlight.size >= MAX_IN_FLIGHT) break
       const waitMs = this.#notBefore - this.#environment.now()
@@ -244,9 +287,9 @@ export class Connection {
       this.#notBefore = this.#environment.now() + this.#spacing
       if (!this.pass(entry.command)) break
       this.#inFlight.set(requestId, { entry, at: this.#environment.now() })
-      if (UNANSWERED.has(type) || (RELAYED.has(type) && this.#recordsRelayed === false)) this.#acknowledge(requestId)
+      if (!this.isAnswered(entry.command)) this.acknowledge(requestId)
     }
-    this.#askWhetherRelayed()
+    if (this.#mark === null) this.hasWritten()
   }
 
   #rest(waitMs, act) {
@@ -257,32 +300,18 @@ export class Connection {
     }, waitMs)
   }
 
-  /** Whether what was said is recorded tells a ping, answered after whatever is recorded before it. */
-  #askWhetherRelayed() {
-    if (this.#recordsRelayed !== null || this.#mark !== null || this.#isHeld) return
-    const relayed = this.#relayedInFlight
-    if (relayed.length) this.#sendMark(false)
-  }
-
-  get #relayedInFlight() {
-    return [...this.#inFlight.keys()].filter((id) => RELAYED.has(this.#inFlight.get(id).entry.command.type))
-  }
-
-  #sendMark(resume) {
-    this.#mark = { requestId: newId(), resume, relayed: this.#relayedInFlight }
+  /** Ask for a sign that all written so far is dealt with; `resume` ends the refusing, too. */
+  sendMark(resume = false) {
+    this.#mark = { requestId: newId(), resume }
     this.pass({ type: "ping", requestId: this.#mark.requestId, resume })
   }
 
   #takeMark(message) {
-    const mark = this.#mark
+    const { resume } = this.#mark
     this.#mark = null
-    for (const requestId of mark.relayed) {
-      if (!this.#inFlight.has(requestId)) continue
-      this.#recordsRelayed = false
-      this.#acknowledge(requestId)
-    }
+    this.hasPassedMark()
     if (message.type === "error") this.#hold(message)
-    else if (mark.resume) this.#sayAgain()
+    else if (resume) this.#sayAgain()
     else if (this.#isHeld && this.#pause === null) this.#goBack()
   }
 
@@ -303,29 +332,20 @@ export class Connection {
 
   #goBack() {
     if (!this.#isJoined || this.#mark !== null) return
-    if (this.#options.query.ordered) this.#sendMark(true)
+    if (this.#options.query.ordered) this.sendMark(true)
     else this.#sayAgain()
   }
 
-  /** Take what a message answers out of the outbox: by its `requestId`, of a call also by the call's id. */
+  /** Take what a message answers out of the outbox. */
   #settle(message) {
     if (this.#mark !== null && message.requestId === this.#mark.requestId) return this.#takeMark(message)
     const entry = message.requestId ? this.#options.outbox.find(message.requestId) : null
     if (message.type === "error") return this.#refuse(entry, message)
-    if (RELAYED.has(message.type) && typeof message.seq === "number") this.#recordsRelayed = true
-    if (entry) this.#acknowledge(message.requestId)
-    // A call made before is answered with its own first record, under its own requestId.
-    const id = message.client_tool_call?.tool_call_id ?? message.tool_call_id
-    if (typeof id !== "string") return undefined
-    for (const { command } of this.#options.outbox.entries) {
-      if (command.type === "client_tool_call" && command.client_tool_call?.tool_call_id === id) {
-        this.#acknowledge(command.requestId)
-      }
-    }
-    return undefined
+    if (entry) this.acknowledge(message.requestId)
+    return this.hasHeard(message)
   }
 
-  #acknowledge(requestId) {
+  acknowledge(requestId) {
     this.#options.outbox.acknowledge(requestId)
     this.#arrived(requestId)
   }
@@ -479,6 +499,24 @@ export class Connection {
   #tell(status) {
     this.#options.onStatus?.({ code: null, reason: "", attempt: this.#attempt, ...status })
   }
+}
+
+/**
+ * Whether the same attempt may succeed later.
+ * 4000 to 4499 mean "reconnect", 4500 to 4999 "do not"; a message that was too large costs no seat.
+ */
+export function mayReturn(code) {
+  if (code >= 4000 && code <= 4499) return true
+  return PASSING.has(code)
+}
+
+/**
+ * Milliseconds to wait before attempt number `attempt` (0 is the first).
+ * Full jitter: anywhere between nothing and the ceiling, so that a thousand
+ * phones do not reconnect in the same moment. `chance` is in [0, 1).
+ */
+export function delayMs(attempt, chance) {
+  return Math.floor(chance * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)))
 }
 
 function sizeOf(text) {
