@@ -57,14 +57,18 @@ class CompanionServer:
 
     async def start(self) -> None:
         """Start it; after `stop` again, with the same data and on the same port."""
-        if self.config.port == 0:
-            # Links that the server makes carry its port, so it is chosen first.
-            self.config = dataclasses.replace(self.config, port=free_port())
-        self.app = await create_app(self.config)
-        self._runner = Runner(self.app, shutdown_timeout=2.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.config.port, reuse_address=True)
-        await site.start()
+        # Links that the server makes carry its port, so it is taken first, and kept:
+        # one that is only looked up may be gone by the time it is needed.
+        listening = socket.create_server(("127.0.0.1", self.config.port))
+        self.config = dataclasses.replace(self.config, port=listening.getsockname()[1])
+        try:
+            self.app = await create_app(self.config)
+            self._runner = Runner(self.app, shutdown_timeout=2.0)
+            await self._runner.setup()
+            await web.SockSite(self._runner, listening).start()
+        except BaseException:
+            listening.close()
+            raise
 
     async def stop(self) -> None:
         """Stop it as SIGTERM would: sockets close 1012, data stay."""
