@@ -318,3 +318,7 @@ def test_every_error_has_a_code_of_its_own_and_says_whether_to_come_back() -> No
         assert code is None or code == 1013 or 4000 <= code <= 4999
     raised = errors.TooManyRequests("Slow down.", retry_after_ms=120)
     assert (str(raised), raised.details) == ("Slow down.", {"retry_after_ms": 120})
+
+
+def test_an_unknown_session_and_somebody_elses_are_told_in_the_same_words() -> None:
+    assert str(errors.SessionNotFound()) == "There is no such session."
