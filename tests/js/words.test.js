@@ -1,7 +1,7 @@
 // The phone page in nine languages.
 
 import assert from "node:assert/strict"
-import { readdirSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 import { test } from "node:test"
 
 import { canonical, choose, directionOf, english, load, sentenceKeys } from "../../static/js/words/words.js"
@@ -51,4 +51,16 @@ test("Arabic is written from right to left and counts in six ways", async () => 
   assert.equal(directionOf("ar"), "rtl")
   assert.equal(words("n_days", { n: 2 }), "يومان")
   assert.match(words("n_days", { n: 5 }), /أيام/)
+})
+
+test("every sentence that a page asks for by its name is there", () => {
+  const root = new URL("../../static/js/", import.meta.url)
+  const sources = readdirSync(root, { recursive: true }).filter((name) => name.endsWith(".js"))
+  const asked = sources.flatMap((name) => {
+    const text = readFileSync(new URL(name, root), "utf8")
+    return [...text.matchAll(/\bwords\("(\w+)"/g)].map(([, key]) => [name, key])
+  })
+
+  assert.ok(asked.length > 50)
+  assert.deepEqual(asked.filter(([, key]) => !sentenceKeys.includes(key)), [])
 })

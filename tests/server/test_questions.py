@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from running import Message, Running, Socket
 
+from companion_ws.core.companion_tools import COMPANION_TOOLS
+
 CHOSEN = '{"status":"chosen","id":"air","label":"UPS Next Day"}'
 TITLE = {"title": "Which service?"}
-COMPANION = "companion_show,companion_choose,companion_form,companion_confirm"
+COMPANION = ",".join(COMPANION_TOOLS)
 """What the CompanionUI names when it joins."""
 
 

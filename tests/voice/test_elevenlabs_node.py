@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from companion_ws.client import CompanionClient
+from companion_ws.core.companion_tools import COMPANION_TOOLS
 from companion_ws.testing.fake_elevenlabs import FakeConversation, FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
@@ -73,8 +74,7 @@ async def test_any_tool_name_is_answered_and_own_tools_come_first(
     wrong = await said.call_tool("get_shipping_quotes", {})
     assert wrong.is_error
     assert "from_zip" in wrong.result
-    four = ["companion_show", "companion_choose", "companion_form", "companion_confirm"]
-    assert await agent.order("names", "names") == ["add", *four]
+    assert await agent.order("names", "names") == ["add", *COMPANION_TOOLS]
 
 
 async def test_tools_that_react_copied_are_answered_without_being_listed(
