@@ -27,8 +27,9 @@ from companion_ws.files import folder
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.connections import Connections
+from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import PhoneCalls
-from companion_ws.sessions.sessions import Rules, Sessions
+from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
 from companion_ws.web.guard.middleware import Guard
@@ -96,9 +97,11 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     )
 
     sessions = Sessions(
-        database, Store(database), _rules(config), Connections(lambda _: metrics.slow()), tools,
-        pairing, credentials, metrics, PhoneCalls(database, config.limit_calls, clock.now_ms),
-        clock, new_id,
+        SessionParts(
+            database, Store(database), _rules(config), Connections(lambda _: metrics.slow()), tools,
+            pairing, credentials, metrics, PhoneCalls(database, config.limit_calls, clock.now_ms),
+            clock, new_id,
+        )
     )
     instance = new_id()
     table = RouteTable(
@@ -138,7 +141,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     async def close_all(app: web.Application) -> None:
         table.gateway.is_stopping = True
-        sessions.stop_waiting()
+        sessions.waiting.stop()
         await sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S)
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:

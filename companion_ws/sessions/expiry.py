@@ -14,11 +14,9 @@ from typing import Final
 
 import structlog
 
-from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
-from companion_ws.database import Statement
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.store import Store
+from companion_ws.sessions.parts import SessionParts
 
 QUIET_S: Final = 5.0
 """A session nobody uses is forgotten by memory after this long; the disk knows it."""
@@ -41,27 +39,24 @@ class Expiry:
 
     def __init__(
         self,
-        store: Store,
+        parts: SessionParts,
         lives: dict[str, LiveSession],
-        ttl_s: float,
-        keep_ended_s: float,
         expire: Callable[[str], Awaitable[None]],
-        forget: Callable[[str], list[Statement]],
-        clock: Clock,
     ) -> None:
-        self._store = store
+        ttl_s = parts.rules.ttl_s
+        self._store = parts.store
         self._lives = lives
         self._ttl_ms = int(ttl_s * 1000)
-        self._keep_ended_ms = int(keep_ended_s * 1000)
+        self._keep_ended_ms = int(parts.rules.keep_ended_s * 1000)
         self._warning_ms = int(min(WARNING_S, ttl_s / 2) * 1000)
         self._grain_ms = int(min(GRAIN_S, ttl_s / 10) * 1000)
         self._grace_ms = int(min(GRACE_S, ttl_s / 2) * 1000)
         self._pause_s = max(0.05, min(SWEEP_S, ttl_s / 20))
         self._expire = expire
-        self._forget = forget
-        self._clock = clock
+        self._forget = parts.access.forget_session
+        self._clock = parts.clock
         self._patient_until_ms = 0
-        self._looked_ms = clock.running_ms()
+        self._looked_ms = parts.clock.running_ms()
 
     def be_patient(self) -> None:
         """Let nothing expire for a while."""

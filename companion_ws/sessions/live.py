@@ -15,7 +15,7 @@ Source: docs/architecture.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -60,7 +60,6 @@ RELOAD_PAUSE_S: Final = 0.5
 MAX_LATER: Final = 1024
 """How many may wait for a session that is being reloaded."""
 
-
 log = structlog.get_logger(__name__)
 
 
@@ -77,8 +76,6 @@ class SessionObserver(Protocol):
 
     def joined(self, live: LiveSession, connection: Connection) -> None: ...
 
-    def spawn(self, live: LiveSession, what: Any) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class LiveParts:
@@ -89,6 +86,8 @@ class LiveParts:
     limits: Limits
     is_server_tool: Callable[[str], bool]
     observer: SessionObserver
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    """Does something that nobody waits for."""
     clock: Clock
     new_id: Callable[[], str]
 
@@ -304,7 +303,7 @@ class LiveSession:
                 caller.hear_refusal(error, self.now_ms())
 
         if stored:
-            self._observer.spawn(self, tell_stored())
+            self._parts.spawn(tell_stored())
         for seq, body in waiting.items():
             self._answer(protocol.marked(body, duplicate=True), callers[seq])
 
@@ -556,7 +555,7 @@ class LiveSession:
         reason = Unavailable("Not known to be stored; send the same requestId again.")
         reason.__cause__ = error
         self._line.refuse(reason)
-        self._observer.spawn(self, self._reload())
+        self._parts.spawn(self._reload())
 
     async def _reload(self) -> None:
         while True:

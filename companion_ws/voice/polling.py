@@ -155,7 +155,7 @@ class PollingAgent:
             left_s = ends_s - loop.time()
             if events or left_s <= 0 or is_gone():
                 return events
-            await self._sessions.wait_beyond(session_id, seq, left_s)
+            await self._sessions.waiting.beyond(session_id, seq, left_s)
 
     async def screens(self, session_id: str) -> list[str]:
         """Return what each screen that is here says it shows."""
@@ -175,7 +175,7 @@ class PollingAgent:
         """Return the late answer to this very question that the agent does not know of yet."""
         session_id = live.session_id
         # The session in memory runs ahead of its log: what closed the question must be there.
-        await self._sessions.wait_beyond(session_id, live.session.seq - 1, SETTLE_S)
+        await self._sessions.waiting.beyond(session_id, live.session.seq - 1, SETTLE_S)
         told = await self._store.told(session_id)
         for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
             call = live.session.calls.get(record.get("in_reply_to") or "")
@@ -204,10 +204,10 @@ class PollingAgent:
                     return Answer(call.tool_call_id, record["result"], False)
             if _now_s() >= ends_s:
                 return await self._result(session_id, call.tool_call_id, 0)
-            await self._sessions.wait_beyond(session_id, told, ends_s - _now_s())
+            await self._sessions.waiting.beyond(session_id, told, ends_s - _now_s())
 
     async def _result(self, session_id: str, tool_call_id: str, timeout_s: float) -> Answer:
-        record = await self._sessions.wait_result(session_id, tool_call_id, timeout_s)
+        record = await self._sessions.waiting.result(session_id, tool_call_id, timeout_s)
         if record is None:
             return Answer(tool_call_id, '{"status":"no_answer"}', False)
         return Answer(tool_call_id, record["result"], record["is_error"])

@@ -51,15 +51,15 @@ async def test_a_program_may_ask_the_screens(server: Running) -> None:
     await server.sessions.broadcast_to_session(
         agent.session_id, {"type": "client_tool_call", "client_tool_call": call}
     )
-    waiting = asyncio.create_task(server.sessions.wait_result(agent.session_id, "t1", 5))
+    waiting = asyncio.create_task(server.sessions.waiting.result(agent.session_id, "t1", 5))
     await screen.next_of("client_tool_call")
     answered = await screen.say(
         "client_tool_result", tool_call_id="t1", result='{"status":"confirmed"}'
     )
 
     assert await waiting == answered
-    assert await server.sessions.wait_result(agent.session_id, "t1", 5) == answered
-    assert await server.sessions.wait_result(agent.session_id, "t2", 5) is None
+    assert await server.sessions.waiting.result(agent.session_id, "t1", 5) == answered
+    assert await server.sessions.waiting.result(agent.session_id, "t2", 5) is None
 
 
 async def test_a_caller_that_is_cancelled_takes_nothing_back(server: Running) -> None:
@@ -76,7 +76,7 @@ async def test_a_caller_that_is_cancelled_takes_nothing_back(server: Running) ->
 async def test_sessions_are_made_found_bound_and_ended(server: Running) -> None:
     sessions = server.sessions
     made = await sessions.create("alice", title="Parcel", language="de")
-    await sessions.bind(made.session_id, conversation_id="conv_1", call_sid="CA1")
+    await sessions.conversations.bind(made.session_id, conversation_id="conv_1", call_sid="CA1")
 
     for found in (
         await sessions.find(conversation_id="conv_1"),

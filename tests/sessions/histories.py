@@ -453,7 +453,7 @@ class World:
     def passed(self, live: LiveSession, kind: str, fields: Message, sender: Sender) -> None:
         assert kind == "user_activity"
 
-    def spawn(self, live: LiveSession, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
                 await work
@@ -511,7 +511,7 @@ class World:
             assert stored is not None
             parts = LiveParts(
                 self.database, self.store, self.limits, lambda name: False,
-                self, self.clock, self.new_id,
+                self, self.spawn, self.clock, self.new_id,
             )
             live = self.lives.setdefault(session_id, LiveSession(stored, parts))
         return live

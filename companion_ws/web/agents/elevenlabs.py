@@ -41,7 +41,8 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import parse
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import call_id_of
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.voice.elevenlabs.telephony import (
     Binding,
     ToolRequest,
@@ -322,7 +323,7 @@ class Webhooks:
         if summary is None or summary.user != self._config.elevenlabs_user:
             return None
         since_ms = await self._calls.began_at_ms(session_id)
-        known = await self._sessions.leads_to(session_id, since_ms)
+        known = await self._sessions.conversations.leads_to(session_id, since_ms)
         claimed = {ref for kind, ref in known if kind == "conversation"}
         return None if claimed - {conversation_id} else summary
 
@@ -331,7 +332,7 @@ class Webhooks:
         if not self._calls.is_live(session_id):
             return False
         since_ms = await self._calls.began_at_ms(session_id)
-        known = await self._sessions.leads_to(session_id, since_ms)
+        known = await self._sessions.conversations.leads_to(session_id, since_ms)
         told = [("conversation", binding.conversation_id), ("call", binding.call_sid)]
         told = [(kind, ref) for kind, ref in told if ref]
         kinds = {kind for kind, _ in known}
@@ -370,11 +371,11 @@ class Webhooks:
     async def _bind(self, summary: Summary, binding: Binding) -> None:
         """Let the call's ids lead here from now on."""
         session_id = summary.session_id
-        known = await self._sessions.leads_to(session_id)
+        known = await self._sessions.conversations.leads_to(session_id)
         if binding.conversation_id and ("conversation", binding.conversation_id) not in known:
-            await self._sessions.bind(session_id, conversation_id=binding.conversation_id)
+            await self._sessions.conversations.bind(session_id, conversation_id=binding.conversation_id)
         if binding.call_sid and ("call", binding.call_sid) not in known:
-            await self._sessions.bind(session_id, call_sid=binding.call_sid)
+            await self._sessions.conversations.bind(session_id, call_sid=binding.call_sid)
         if binding.caller and summary.user == self._config.elevenlabs_user:
             await self._store.note_caller(
                 binding.caller, binding.called, session_id, self._sessions.now_ms()

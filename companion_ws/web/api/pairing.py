@@ -15,7 +15,8 @@ from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.core.errors import BadRequest
 from companion_ws.database import Statement
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.web.api import shapes
 from companion_ws.web.api.shapes import (
     PairingDecision,
@@ -223,7 +224,7 @@ class PairingRoutes:
         session_id = (await self._managed(request)).session_id
         device_id = request.match_info["device_id"]
         await self._credentials.revoke_device(session_id, device_id)
-        await self._sessions.look_at_questions(session_id)
+        await self._sessions.questions.look(session_id)
         return web.Response(status=204)
 
     async def _managed(self, request: web.Request) -> Summary:

@@ -52,7 +52,7 @@ class PeopleRoutes:
             async for piece in pieces.array(pieces.each(rows)):
                 yield piece
         store, opening = self._sessions.store, b',"sessions":['
-        async for summary in self._sessions.each_of(user):
+        async for summary in self._sessions.people.sessions_of(user):
             session_id = summary.session_id
             state = (await store.states([session_id]))[session_id]
             row = {
@@ -72,7 +72,7 @@ class PeopleRoutes:
 
     async def erase(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
-        await self._sessions.erase_user(user, self._credentials.refuse_and_erase(user))
+        await self._sessions.people.erase(user, self._credentials.refuse_and_erase(user))
         audit.info("user_erased")
         return web.Response(status=204)
 

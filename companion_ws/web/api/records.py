@@ -27,7 +27,8 @@ from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import Outbox, bound_send_buffer
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.web.api.shapes import RecordList, RecordQuery, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.guard import permissions, pieces, token_end

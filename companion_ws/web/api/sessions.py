@@ -29,7 +29,8 @@ from companion_ws.core.errors import (
 from companion_ws.core.session import Sender
 from companion_ws.logs import audit
 from companion_ws.sessions import trail
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.web.api.conditions import Condition
 from companion_ws.web.api.shapes import (
     AllSessionsQuery,
@@ -316,7 +317,7 @@ class SessionRoutes:
         call = record.get("client_tool_call")
         if not wait_s or not isinstance(call, dict) or not call.get("expects_response", True):
             return json_reply(record)
-        result = await self._sessions.wait_result(session_id, call["tool_call_id"], wait_s)
+        result = await self._sessions.waiting.result(session_id, call["tool_call_id"], wait_s)
         if result is None:
             return json_reply(record, status=202)
         again = {"duplicate": True} if record.get("duplicate") else {}

@@ -18,7 +18,8 @@ from companion_ws.core.errors import BadRequest, Forbidden
 from companion_ws.data_folder import StartRefused
 from companion_ws.database import Statement
 from companion_ws.logs import audit
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.web.api.shapes import (
     IssuedToken,
     KeyCount,

@@ -21,7 +21,8 @@ from aiohttp import web
 from companion_ws.access.tokens import Claims
 from companion_ws.core.errors import SessionEnded, SessionForbidden, SessionNotFound
 from companion_ws.logs import audit, shown_path
-from companion_ws.sessions.sessions import Sessions, Summary
+from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.summaries import Summary
 from companion_ws.web.guard.middleware import CLAIMS
 
 Role = Literal["agent", "ui", "observer"]
