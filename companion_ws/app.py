@@ -75,7 +75,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     Raises:
         StartRefused: the data folder's key or database can be read by others.
-        ImportError, ValueError: `config.tools` is no module with tools, or the brand no brand.
+        ImportError, ValueError: `config.tools` is not a module with tools, or the brand cannot be used.
     """
     adapt_to_host()
     tools = load_tools(config.tools)
@@ -152,7 +152,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
 
     app.cleanup_ctx.append(hold)
     app.cleanup_ctx.append(work)
-    if lock is None:  # Who holds the lock says where it is by itself.
+    if lock is None:  # The holder of the lock says itself where it listens.
         app.cleanup_ctx.append(welcome_verbs)
     app.on_shutdown.append(close_all)
     return app

@@ -215,7 +215,7 @@ class Credentials:
         # Nobody waits for the disk: refused first, for as long as anything it made may live.
         self._revocations.add(kind, token_id, 0, self._now_ms() + MAX_TTL_MS)
         await self._database.transact(())
-        # What a session token's calls opened is made by whoever made that one.
+        # What a session token's calls opened counts as made by the maker of that one.
         made = [] if keep_sessions else await self._session_tokens_of(token_id)
         for each, each_until_ms in made:
             self._revocations.add("parent", each, 0, each_until_ms)
@@ -304,7 +304,7 @@ class Credentials:
     async def close_every_door(self) -> None:
         """Forget all tokens, devices, links and codes; for when the key was in other hands.
 
-        Whoever had the key could derive every ticket that was not used yet.
+        With the key, every ticket that was not used yet can be derived.
         """
         await self._database.transact(Statement(sql) for sql in _CLOSE_EVERY_DOOR)
 

@@ -28,7 +28,7 @@ class Keys:
     """The signing keys, oldest first: the last one signs, all of them verify.
 
     `generation` grows with each rotation, so that who caches something made
-    of the keys knows when to make it anew.
+    of the keys knows when to make it again.
     """
 
     def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:

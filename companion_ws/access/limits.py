@@ -15,7 +15,7 @@ EPSILON: Final = 1e-6
 """What adding up fractions may cost a message."""
 MAX_REFUSALS: Final = 100
 REFUSALS_WINDOW_S: Final = 10.0
-"""Who is refused more often than that in this time is not listening to refusals."""
+"""A client refused more often than that in this time is not listening to refusals."""
 
 GUESSES_PER_SOURCE: Final = 5
 GUESSES_PER_SOURCE_S: Final = 15 * 60.0
@@ -159,7 +159,7 @@ class CodeGuesses:
 
 
 def source_of(address: str) -> str:
-    """Return what counts as one source: an IPv4 address, or the /64 an IPv6 address lies in.
+    """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 address.
 
     >>> source_of("2001:db8::1:2"), source_of("::ffff:10.0.0.1"), source_of("10.0.0.1")
     ('2001:db8::/64', '10.0.0.1', '10.0.0.1')

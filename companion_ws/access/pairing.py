@@ -146,7 +146,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     code_url: str
     session_id: str
     code_nonce: str
-    """What the code is derived from; it is no secret without the key."""
+    """What the code is derived from; it is not a secret without the key."""
 
 
 class Paired(msgspec.Struct, frozen=True, kw_only=True):

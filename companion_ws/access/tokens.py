@@ -215,7 +215,7 @@ class Tokens:
     # Tokens that are shown.
 
     def show(self, token: str) -> Credential:
-        """Return `token` as a credential in use; whoever has it lets go of it.
+        """Return `token` as a credential in use; its holder lets go of it.
 
         Raises:
             Unauthenticated: malformed, forged or revoked; nobody learns which.
@@ -248,7 +248,7 @@ class Tokens:
     def check(self, claims: Claims) -> None:
         """Look again whether a token verified before is still good.
 
-        Whoever verified it and then awaited something calls this in the step
+        A caller that verified it and then awaited something calls this in the step
         that gives access; a revocation may have come in between.
 
         Raises:

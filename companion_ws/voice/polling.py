@@ -163,7 +163,7 @@ class PollingAgent:
         return [screen.screen for screen in live.screens()]
 
     async def _is_stale(self, live: LiveSession, call: Call) -> bool:
-        """Whether it was answered with a pairing code and still nobody is here: ask anew."""
+        """Whether it was answered with a pairing code and still nobody is here: ask again."""
         if call.status != "released" or live.screens():
             return False
         answer = await self._result(live.session_id, call.tool_call_id, 0)
@@ -226,7 +226,7 @@ class PollingAgent:
 
 
 def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what an agent that asks is told of a record, or None where it is no news to it."""
+    """Return what an agent that asks is told of a record, or None where it is not news to it."""
     kind = record["type"]
     if kind != "user_message" and record["sender"]["role"] != "ui":
         return None

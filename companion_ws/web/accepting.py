@@ -1,7 +1,7 @@
 """Accepts connections while descriptors are left, with some kept for those already inside.
 
 asyncio's own server goes on accepting where none is left: a thousand failures, each with a
-traceback, for every event, while nobody who is inside is served. Here whoever comes too much
+traceback, for every event, while nobody who is inside is served. Here a connection too many
 waits in the kernel's backlog. The kernel hands out the lowest free descriptor, so its number
 tells how many are taken, by whatever.
 """
@@ -22,7 +22,7 @@ from aiohttp import web
 RESERVE: Final = 64
 """Descriptors kept for files, the database and calls to others; an eighth where few are allowed."""
 AT_ONCE: Final = 16
-"""Connections taken in one turn of the loop; whoever is inside has the next."""
+"""Connections taken in one turn of the loop; those inside have the next."""
 LOOK_S: Final = 0.05
 """How often to look whether descriptors are free again."""
 CALM_S: Final = 5.0

@@ -29,7 +29,7 @@ LINGERING_S: Final = 1.0
 """How long the rest of a refused body is read, so that the refusal is not lost."""
 UNREAD_S: Final = 30.0
 """How long a peer may take nothing of what was sent before the kernel lets go of its socket: an
-answer nobody reads would keep a descriptor for ever. Sockets of sessions are watched closer."""
+answer nobody reads would keep a descriptor forever. Sockets of sessions are watched closer."""
 READ_BYTES: Final = 32 * 1024
 """What is read of a socket at once, and half of what waits of a body nobody reads yet. Each of
 ten thousand strangers may have that much; and no handful of frames holds the loop for long."""
@@ -110,7 +110,7 @@ class _DiscreetProtocol(RequestHandler):
     ) -> web.StreamResponse:
         transport = request.transport
         if isinstance(exc, ConnectionError) and (transport is None or transport.is_closing()):
-            # Whoever asked is gone, which happens all day; nobody is left to be answered.
+            # The client is gone, which happens all day; nobody is left to answer.
             log.info("peer gone before its answer: %s", request.remote)
             raise ConnectionError("The peer is gone.") from None
         if status >= 500:

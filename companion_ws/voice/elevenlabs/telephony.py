@@ -115,8 +115,8 @@ def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
 
 def language_of(body: Mapping[str, Any]) -> str | None:
     """Return the language an initiation names, at its top or as an override; else None."""
-    data = _object(body.get("conversation_initiation_client_data")) or body
-    override = _object(_object(data.get("conversation_config_override")).get("agent"))
+    data = _fields(body.get("conversation_initiation_client_data")) or body
+    override = _fields(_fields(data.get("conversation_config_override")).get("agent"))
     for language in (body.get("language"), override.get("language")):
         if isinstance(language, str) and 0 < len(language) <= MAX_LANGUAGE_CHARS:
             return language
@@ -144,7 +144,7 @@ def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolR
     call it is are no parameters.
 
     Raises:
-        InvalidMessage: the body is no object.
+        InvalidMessage: the body is not an object.
     """
     if not isinstance(body, dict):
         raise InvalidMessage("The body of a tool request is a JSON object.")
@@ -249,7 +249,7 @@ def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, A
     if kind not in texts:
         return None
     conversation_id = str(data.get("conversation_id") or "")
-    analysis, metadata = _object(data.get("analysis")), _object(data.get("metadata"))
+    analysis, metadata = _fields(data.get("analysis")), _fields(data.get("metadata"))
     summary = str(analysis.get("transcript_summary") or "")
     told = {
         "conversation_id": conversation_id,
@@ -269,9 +269,9 @@ def post_call_update(body: Mapping[str, Any], with_summary: bool) -> dict[str, A
 
 def post_call_binding(body: Mapping[str, Any]) -> Binding:
     """Return which call a post-call body is about."""
-    data = _object(body.get("data"))
-    initiated = _object(data.get("conversation_initiation_client_data"))
-    phone_call = _object(_object(data.get("metadata")).get("phone_call"))
+    data = _fields(body.get("data"))
+    initiated = _fields(data.get("conversation_initiation_client_data"))
+    phone_call = _fields(_fields(data.get("metadata")).get("phone_call"))
     return binding_of(
         {},
         {
@@ -282,5 +282,5 @@ def post_call_binding(body: Mapping[str, Any]) -> Binding:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

@@ -137,7 +137,7 @@ class Webhooks:
 
     async def init(self, request: web.Request) -> web.Response:
         """Make or find the session of a call; answer its dynamic variables."""
-        body = _object(await request.read())
+        body = _written_body(await request.read())
         try:
             variables = await self._begin(binding_of(request.headers, body), body)
         except CompanionError as error:
@@ -163,7 +163,7 @@ class Webhooks:
         token, claims = self._tokens.issue(
             "session", summary.user, SESSION_TOKEN_S, session_id=summary.session_id, role="agent"
         )
-        await self._record(claims)  # Whoever manages the session sees that it is out.
+        await self._record(claims)  # The session's owner sees it in the list of tokens.
         return Variables(
             session_id=summary.session_id,
             session_token=token,
@@ -182,7 +182,7 @@ class Webhooks:
         try:
             if limit and len(raw) > limit:
                 raise BodyTooLarge(f"This is too large: {len(raw)} bytes, {limit} at most.")
-            asked = tool_request(name, request.headers, _object(raw))
+            asked = tool_request(name, request.headers, _written_body(raw))
             summary = await self._of_call(asked.binding)
             language = summary.language
             if asked.tool_name == "wait_for_companion":
@@ -206,14 +206,14 @@ class Webhooks:
         signature = request.headers.get("ElevenLabs-Signature", "")
         if not secret or not signature_holds(secret, signature, raw, time.time()):
             raise Unauthenticated(NOT_SIGNED)
-        body = _object(raw)
+        body = _written_body(raw)
         command = post_call_update(body, with_summary=self._config.transcripts)
         binding = post_call_binding(body)
         summary = await self._find(binding)
         if summary is not None:
             ids = {binding.conversation_id, binding.call_sid}
             await self._calls.over(summary.session_id, ids)
-            # Sessions end before calls are analysed; that is no failure to retry.
+            # Sessions end before calls are analysed; that is not a failure to retry.
             with contextlib.suppress(SessionEnded, SessionNotFound):
                 if command is not None:
                     sender = Sender("agent", summary.user)
@@ -425,7 +425,7 @@ def _bytes(header: str) -> bytes:
     return header.encode("utf-8", "surrogateescape")
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _written_body(raw: bytes) -> dict[str, Any]:
     """Return the body, as far as one can be made of what a model wrote into it."""
     try:
         value = parse(raw) if raw.strip() else {}

@@ -31,7 +31,7 @@ class Condition:
         """Return what the headers ask for, None where that is nothing.
 
         Raises:
-            BadRequest: one of them is no list of entity tags.
+            BadRequest: one of them is not a list of entity tags.
         """
         match, none_match = _tags(headers, "If-Match"), _tags(headers, "If-None-Match")
         return None if match is None and none_match is None else cls(match, none_match)

@@ -32,11 +32,11 @@ class PeopleRoutes:
     def routes(self) -> list[Route]:
         """Return the routes of this file."""
         return [
-            Route("GET", "/me/devices", USER, self.list_devices, summary="List one's devices",
+            Route("GET", "/me/devices", USER, self.list_devices, summary="List your devices",
                   answer=DeviceList),
-            Route("GET", "/me/export", USER, self.export, summary="Everything stored of a person",
+            Route("GET", "/me/export", USER, self.export, summary="Export everything stored about you",
                   answer=UserExport),
-            Route("DELETE", "/me", USER, self.erase, summary="Erase a person", status=204),
+            Route("DELETE", "/me", USER, self.erase, summary="Erase everything stored about you", status=204),
         ]  # fmt: skip
 
     async def list_devices(self, request: web.Request) -> web.Response:

@@ -56,7 +56,7 @@ from companion_ws.web.guard.route import ADMIN, MEMBER, OWNER, USER, Route
 
 MAX_PAGE: Final = 1000
 MAX_REMEMBERED_BYTES: Final = 1024
-"""Of an answer that is no record, so that a repeat may be told the same."""
+"""The largest answer other than a record that is kept for a repeat."""
 MOST_LOOKS: Final = 20
 """How often a change is tried whose condition others keep meeting by changes of their own."""
 _BY_ENTRANCE: Final = tuple(name for name, kind in commands.COMMANDS.items() if kind.by_entrance)
@@ -88,7 +88,7 @@ class SessionRoutes:
                   body=SessionRequest, answer=Session, status=201),
             Route("GET", "/sessions", ADMIN, self.list_all, admin=True,
                   summary="List every session", query=AllSessionsQuery, answer=SessionList),
-            Route("GET", "/me/sessions", USER, self.list_own, summary="List one's own sessions",
+            Route("GET", "/me/sessions", USER, self.list_own, summary="List your own sessions",
                   query=SessionQuery, answer=SessionList),
             Route("GET", one, OWNER, self.show, summary="Show a session", answer=Session),
             Route("PATCH", one, OWNER, self.rename, summary="Name a session or its language",
@@ -371,7 +371,7 @@ class SessionRoutes:
         summary = await self._managed(request)
         return json_reply({"trail": await trail.read(self._sessions.store, summary.session_id)})
 
-    # Who may.
+    # Permissions.
 
     def _check_rate(self, request: web.Request) -> None:
         claims: Claims = request[CLAIMS]

@@ -18,7 +18,7 @@ Language = Annotated[
 Role = Literal["agent", "ui", "observer"]
 Time = Annotated[int, Meta(description="milliseconds since 1970 (UTC)")]
 Cursor = Annotated[str, Meta(description="`next` of the answer before")]
-Acts = Annotated[Role, Meta(description="whom it comes from; absent: what the token is for")]
+Acts = Annotated[Role, Meta(description="the role it is sent in; absent: the token's own")]
 TicketTtl = Annotated[float, Meta(ge=1, le=900, description="seconds; 60 where absent")]
 SessionTokenTtl = Annotated[
     float, Meta(ge=1, le=30 * 86400, description="seconds; 3600 where absent")
@@ -63,7 +63,7 @@ class AllSessionsQuery(SessionQuery, kw_only=True):
 
 
 class MessageQuery(Struct, kw_only=True):
-    """Whom a command comes from, and how long to wait for a tool's result, in seconds."""
+    """The role in which a command is sent, and how long to wait for a tool's result, in seconds."""
 
     role: Acts | UnsetType = UNSET
     wait: Annotated[
@@ -72,7 +72,7 @@ class MessageQuery(Struct, kw_only=True):
 
 
 class EndQuery(Struct, kw_only=True):
-    """Whether a session's end is also that of what it holds."""
+    """Whether ending a session also erases what it holds."""
 
     erase: Annotated[
         Literal["0", "1"],
@@ -81,7 +81,7 @@ class EndQuery(Struct, kw_only=True):
 
 
 class RoleQuery(Struct, kw_only=True):
-    """Whom a change comes from."""
+    """The role in which a change is made."""
 
     role: Acts | UnsetType = UNSET
 
@@ -98,7 +98,7 @@ class RecordQuery(Struct, kw_only=True):
         Literal["agent", "ui", "observer"],
         Meta(description="of a stream: `ui` makes it a screen, there for all as a socket would be"),
     ] = "observer"
-    device: Annotated[str, Meta(description="of a stream: a label for people")] = ""
+    device: Annotated[str, Meta(description="of a stream: a label for people to read")] = ""
     tools: Annotated[str, Meta(description="of a stream: tools it answers, with commas")] = ""
     ticket: Annotated[
         str, Meta(description="of a stream, once, instead of a token: see stream-tickets")
@@ -190,7 +190,7 @@ class Trail(Struct):
 
 
 class PairRequest(Struct, kw_only=True):
-    """A device that wants in: by the ticket of a link, a code, or the claim it waits with."""
+    """A device asking to join: by the ticket of a link, a code, or the claim it waits with."""
 
     ticket: Annotated[str, Meta(description="the fragment of a pairing's link")] | None = None
     code: Annotated[str, Meta(description="nine digits; blanks and hyphens are fine")] | None = None
@@ -199,7 +199,7 @@ class PairRequest(Struct, kw_only=True):
 
 
 class PairResponse(Struct):
-    """A device that got in."""
+    """A device that was let in."""
 
     token: str
     session_id: str
@@ -226,7 +226,7 @@ class Pairing(Struct):
 
 
 class WaitingDevice(Struct):
-    """A device that waits for the owner's yes; it shows the same `verification`."""
+    """A device that waits for the owner's approval; it shows the same `verification`."""
 
     pairing_id: str
     device: str
@@ -235,19 +235,19 @@ class WaitingDevice(Struct):
 
 
 class WaitingDeviceList(Struct):
-    """Devices that wait for the owner's yes, soonest over first."""
+    """Devices that wait for the owner's approval, the first to expire first."""
 
     requests: list[WaitingDevice]
 
 
 class PairingDecision(Struct):
-    """The owner's yes or no."""
+    """Whether the owner lets a device in."""
 
     allow: bool
 
 
 class QrQuery(Struct, kw_only=True):
-    """What a QR code says: a pairing's link, or where the session is for who is signed in."""
+    """What a QR code says: a pairing's link, or the session's address for people already signed in."""
 
     pairing: str | None = None
     content: Literal["session"] | None = None
@@ -278,7 +278,7 @@ class SessionTokenRequest(Struct, kw_only=True):
 
 
 class TokenRequest(Struct, kw_only=True):
-    """A token for a person, a backend, an operator or who reads the figures."""
+    """A token for a person, a backend, an operator or a reader of metrics."""
 
     user: Name
     role: Literal["user", "service", "admin", "metrics"] = "user"
@@ -315,19 +315,19 @@ class TokenList(Struct):
 
 
 class TokenQuery(Struct, kw_only=True):
-    """Whose tokens to list; nobody named: everybody's."""
+    """The user whose tokens to list; everybody's if absent."""
 
     user: str | None = None
 
 
 class RevocationQuery(Struct, kw_only=True):
-    """Whether the session tokens it made live on."""
+    """Whether session tokens made by the revoked one stay valid."""
 
     keep_sessions: bool = False
 
 
 class SignOutQuery(Struct):
-    """Who is signed out everywhere."""
+    """The user to sign out everywhere."""
 
     user: Name
 
@@ -346,19 +346,19 @@ class SignInLink(Struct):
 
 
 class KeyRotation(Struct):
-    """Whether older keys are dropped at once, and everybody's tokens with them."""
+    """Whether older keys are dropped at once, which makes every token invalid."""
 
     compromise: bool = False
 
 
 class KeyCount(Struct):
-    """How many keys verify now."""
+    """How many keys are accepted now."""
 
     keys: int
 
 
 class UserExport(Struct):
-    """Everything stored of a person."""
+    """Everything stored about a person."""
 
     user: str
     tokens: list[Token]
@@ -370,7 +370,7 @@ class UserExport(Struct):
 
 
 class HealthStatus(Struct):
-    """How the process is."""
+    """The state of the process."""
 
     status: str
 

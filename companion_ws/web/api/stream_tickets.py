@@ -2,7 +2,7 @@
 
 A ticket stands for the token it was made with, which is looked at again when the
 ticket is used and as long as the stream goes on. It is kept in memory alone: it lives
-for a minute, and whoever finds it gone after a restart asks for another.
+for a minute, and a client that finds it gone after a restart asks for another.
 """
 
 from __future__ import annotations

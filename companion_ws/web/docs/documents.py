@@ -67,7 +67,7 @@ class _Once:
         if self._made is None:
             if self._making is None:
                 self._making = asyncio.ensure_future(asyncio.to_thread(self._make))
-            # Who hangs up takes it from nobody else.
+            # A caller that hangs up takes it from nobody else.
             self._made = await asyncio.shield(self._making)
         return self._made
 

@@ -47,7 +47,7 @@ def fields_of(kind: Any) -> tuple[Field, ...]:
 
 
 def words_of(kind: Any) -> str:
-    """Return what JSON a type is, for instance "array of objects"."""
+    """Return what JSON a type is, such as "array of objects"."""
     return _words(inspect.type_info(kind))
 
 

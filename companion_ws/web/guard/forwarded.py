@@ -1,4 +1,4 @@
-"""Who asks through a proxy: what one header says, and how far that can be believed.
+"""The caller behind a proxy: what one header says, and how far that can be believed.
 
 One header counts, the one the proxy writes (`--forwarded-header`); a caller can
 send the other, and proxies pass on what they do not know.

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-1. A key belongs to whoever sends it, by kind of token, user, session, role, device and route; where no token
+1. A key belongs to its sender, by kind of token, user, session, role, device and route; where no token
    is needed, a short one belongs to an address too: strangers choose the same.
 2. An answer is remembered as what it was made of; tokens and links are made
    of it again, they are never stored.

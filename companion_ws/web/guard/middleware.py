@@ -41,11 +41,11 @@ from companion_ws.web.guard.forwarded import caller, hops_of
 from companion_ws.web.guard.route import Route
 
 CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
-"""Who asks; set where the route needs a token."""
+"""What the caller's token says; set where the route needs one."""
 CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
 """The token that came with the request; set where `CLAIMS` is."""
 CLIENT: Final = web.RequestKey("CLIENT", str)
-"""The address of who asks; a trusted proxy's word counts."""
+"""The caller's address; a trusted proxy's word counts."""
 _SCHEME: Final = web.RequestKey("_SCHEME", str)
 _VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
 """Whether a public route's request has proved whose it is."""
@@ -53,7 +53,7 @@ _VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
 SENT_AT_ONCE_BYTES: Final = 64 * 1024
 """A shorter answer is with the kernel as soon as it is written."""
 ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
-"""Who checks health may call us anything, or be HTTP/1.0 and name nobody; it learns nothing."""
+"""Health checks may use any name, or HTTP/1.0 and none; they learn nothing."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
@@ -144,7 +144,7 @@ class Guard:
     ) -> web.StreamResponse:
         self._refused(code)
         if request.can_read_body and not request.content.is_eof():
-            # What was not read would be read as the next request's beginning, or for ever.
+            # What was not read would be taken for the next request, or read without an end.
             response.force_close()
             if hdrs.CONTENT_ENCODING in request.headers and hasattr(request.protocol, "leave_body"):
                 request.protocol.leave_body()

@@ -23,7 +23,7 @@ async def read_json(request: web.Request) -> Any:
     """Return the JSON body; an absent or empty one is `{}`.
 
     Raises:
-        InvalidMessage: it is no JSON, or breaks the protocol's rules for it.
+        InvalidMessage: it is not valid JSON, or breaks the protocol's rules for it.
     """
     text = await request.read()
     return parse(text) if text.strip() else {}

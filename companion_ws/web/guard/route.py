@@ -31,7 +31,7 @@ class Route:
     of `anywhere`. `summary`, `body`,
     `query`, `answer` (msgspec types; the body's is the one that validates)
     and `status` describe it in the OpenAPI document. `media` is what an
-    answer that is no JSON comes as. `body_bytes` is how large a body may be where
+    answer that is not JSON comes as. `body_bytes` is how large a body may be where
     the limit of messages is too small for what others send. `vouch` looks at the headers of a
     public route's request before a byte of its body is read: it raises where nothing speaks for
     who asks, and returns whether they have proved who they are.
