@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from real_server import Server, joined, running
+from real_server import Server, joined, running, silent_peer
 
 
 def knock_and_vanish(server: Server, request: str) -> None:
@@ -50,3 +50,31 @@ async def test_peers_that_are_gone_before_they_are_answered_make_no_noise(
         noise = [line for line in server.output if "error" in line or "Traceback" in line]
         assert noise == []
         assert not any("never retrieved" in line for line in server.output)
+
+
+VANISHED, DROPPED = 2000, 200
+
+
+async def test_a_stop_after_thousands_of_dropped_sockets_is_quick_and_quiet(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+
+    def knock_often() -> None:
+        for _ in range(VANISHED):
+            knock_and_vanish(server, UPGRADE)
+
+    async with running(tmp_path / "data") as server, aiohttp.ClientSession() as http:
+        async with joined(http, server) as agent:
+            session_id = agent.joined["session_id"]
+            joined_peers = [await silent_peer(server, session_id) for _ in range(DROPPED)]
+            await asyncio.to_thread(knock_often)
+            for peer in joined_peers:
+                peer.transport.abort()
+            began_s = loop.time()
+            assert await server.end() == 0
+            assert loop.time() - began_s < 5, "half of what a stop may take"
+        noise = [
+            line
+            for line in server.output
+            if any(word in line for word in ("error", "Traceback", "never retrieved"))
+        ]
+        assert noise == []
