@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 import msgspec
@@ -54,8 +55,22 @@ MAX_LOCKED_KEYS: Final = 1024
 """As many as a state has by default; the one locked longest ago makes room."""
 REQUEST_BYTES: Final = 64
 """What remembering a requestId costs besides its text and its sender's."""
+KEPT_REQUESTS: Final = 10_000
+"""requestIds remembered of records that are gone. Source: docs/protocol.md."""
+MAX_KEY_BYTES: Final = 64
+"""A longer name is remembered by its hash: KEPT_REQUESTS then fit in half of the default log."""
 
 Role = Literal["agent", "ui", "observer", "server"]
+
+
+def short_key(text: str) -> str:
+    """Return what a requestId, or its sender, is remembered by.
+
+    >>> short_key("r-1")
+    'r-1'
+    """
+    raw = text.encode()
+    return text if len(raw) <= MAX_KEY_BYTES else f"#{sha256(raw).hexdigest()[:48]}"
 
 
 class TokenRef(Struct, frozen=True):
@@ -82,7 +97,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         key = encode([self.user, self.role, self.device_id]).decode()
-        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "key", short_key(key))
 
     def shown(self) -> dict[str, str | None]:
         return {"role": self.role, "user": self.user, "connection_id": self.connection_id}
@@ -683,11 +698,11 @@ def forget_rendered(session: Session) -> None:
         session.rendered_bytes -= session.rendered.pop(key)
 
 
-def forget_requests(session: Session, before: int) -> int:
-    """Forget the requestIds of records before that seq; return the oldest seq remembered."""
-    while session.requests and session.requests[0][0] < before:
+def forget_requests(session: Session) -> int:
+    """Forget the oldest requestIds beyond KEPT_REQUESTS; return the oldest seq remembered."""
+    while len(session.requests) > KEPT_REQUESTS:
         session.requests_bytes -= session.requests.popleft()[1]
-    return session.requests[0][0] if session.requests else max(before, session.first_seq)
+    return session.requests[0][0] if session.requests else session.first_seq
 
 
 def replay(session: Session, bodies: list[bytes]) -> Session:
@@ -907,5 +922,6 @@ __all__ = [
     "note_rendered",
     "remember",
     "replay",
+    "short_key",
     "trim",
 ]

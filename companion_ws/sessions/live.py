@@ -44,6 +44,7 @@ from companion_ws.core.session import (
     forget_requests,
     note_rendered,
     remember,
+    short_key,
     trim,
 )
 from companion_ws.database import Database
@@ -52,7 +53,7 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.joined import joined_text, recovery_of
 from companion_ws.sessions.line import Line, QueueEntry
 from companion_ws.sessions.outbox import Batch
-from companion_ws.sessions.store import KEPT_REQUESTS, TRIM_RECORDS, PendingWrite, Store, Stored
+from companion_ws.sessions.store import TRIM_RECORDS, PendingWrite, Store, Stored
 
 RELOAD_PAUSE_S: Final = 0.5
 """How long to wait before a session that could not be read is tried again."""
@@ -169,7 +170,7 @@ class LiveSession:
         self.active(at_ms)  # a refused one, too: somebody is there
         sender, request_id = caller.sender, caller.request_id
         if request_id is not None:
-            known = self._requests.get((sender.key, request_id))
+            known = self._requests.get((sender.key, short_key(request_id)))
             if known is not None:
                 self._repeat(self._with_result(known, command), caller)
                 return
@@ -252,15 +253,15 @@ class LiveSession:
         apply(session, event, body, at_ms)
         request: tuple[str | None, str | None] = (None, None)
         if request_id is not None:
-            request = (sender.key, request_id)
-            self._requests[sender.key, request_id] = (session.seq, event.type)
-            remember(session, sender.key, request_id, session.seq)
+            request = key = (sender.key, short_key(request_id))
+            self._requests[key] = (session.seq, event.type)
+            remember(session, *key, session.seq)
         first_seq = session.first_seq
         trimmed = trim(session, self._parts.limits)
         write.record(session, event, body, at_ms, request)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
             forget_rendered(session)
-            oldest = forget_requests(session, session.seq - KEPT_REQUESTS)
+            oldest = forget_requests(session)
             write.trim(session, oldest)
             write.forget_calls(forget_calls(session, self._parts.limits))
             self._forget_requests(oldest)

@@ -22,8 +22,6 @@ KEPT_REFUSED: Final = 100
 PAGE_RECORDS: Final = 256
 PAGE_BYTES: Final = 128 * 1024
 """What is read of a log at once."""
-KEPT_REQUESTS: Final = 10_000
-"""requestIds remembered per session at least. Source: docs/protocol.md."""
 
 _ADVANCE: Final = """
     UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?, locked = ?

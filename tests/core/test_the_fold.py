@@ -15,16 +15,19 @@ from companion_ws.core.commands import AnswerCall, EndSession
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import (
+    KEPT_REQUESTS,
     MAX_CARDS,
     MAX_CARDS_BYTES,
     Entry,
     Event,
     Limits,
+    Sender,
     Session,
     apply,
     forget_requests,
     remember,
     replay,
+    short_key,
     trim,
 )
 
@@ -248,8 +251,36 @@ def test_request_ids_of_records_that_are_gone_count_with_the_log() -> None:
         assert session.requests_bytes <= 2000
         assert session.requests_bytes == sum(size for _, size in session.requests)
     assert len(session.sizes) > 1
-    oldest = forget_requests(session, session.first_seq)
-    assert (oldest, session.requests_bytes, len(session.requests)) == (session.first_seq, 0, 0)
+    oldest = forget_requests(session)
+    assert oldest == session.requests[0][0] < session.first_seq
+
+
+def test_ten_thousand_of_the_longest_request_ids_are_remembered_beside_a_full_log() -> None:
+    talk = Talk(Limits(records=10, log_bytes=8 * 1024 * 1024))
+    session, sender = talk.session, Sender("agent", "\U0001f600" * 200, None, "d" * 32)
+    for number in range(KEPT_REQUESTS * 2):
+        session.seq += 1
+        session.sizes.append(100)
+        session.log_bytes += 100
+        if number % 2:  # Records without a requestId count for none.
+            longest = "\U0001f600" * 123 + f"{number:05}"
+            remember(session, sender.key, short_key(longest), session.seq)
+        trim(session, talk.limits)
+    oldest = forget_requests(session)
+    assert oldest <= session.seq - 2 * (KEPT_REQUESTS - 10)
+    assert session.requests_bytes <= talk.limits.log_bytes // 2
+
+
+def test_no_more_request_ids_than_that_are_remembered() -> None:
+    talk = Talk(Limits(records=1))
+    for number in range(KEPT_REQUESTS + 50):
+        talk.session.seq += 1
+        talk.session.sizes.append(1)
+        talk.session.log_bytes += 1
+        remember(talk.session, "s", str(number), talk.session.seq)
+        trim(talk.session, talk.limits)
+    forget_requests(talk.session)
+    assert len(talk.session.requests) == KEPT_REQUESTS
 
 
 def test_request_ids_leave_the_newest_record_alone() -> None:
