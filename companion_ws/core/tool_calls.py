@@ -30,7 +30,6 @@ EXACT: Final = 2**53
 
 Status = Literal["waiting", "released", "withdrawn", "closed"]
 """`withdrawn`: its own asker has cancelled, and the question stays open for those who joined it."""
-Answerer = Literal["ui", "agent", "server"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,17 @@ class Line:
         if len(queue) == 1 and entry.seq <= self.durable_seq and not self.is_held:
             self._flush()
 
+    def append_answer(self, body: bytes, caller: Caller) -> None:
+        """Tell one caller alone, in its turn."""
+        self.append(QueueEntry(0, body, caller.hear, caller=caller))
+
+    def append_refusal(self, refusal: CompanionError, caller: Caller) -> None:
+        """Tell a caller in its turn what its command was refused for."""
+        now_ms = self._now_ms
+        self.append(
+            QueueEntry(0, b"", lambda _: caller.hear_refusal(refusal, now_ms()), caller=caller)
+        )
+
     def settle(self, seq: int) -> list[QueueEntry]:
         """Everything up to `seq` is durable; return the records that were delivered now."""
         self.durable_seq = seq

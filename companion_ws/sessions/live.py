@@ -172,7 +172,7 @@ class LiveSession:
         if request_id is not None:
             known = self._requests.get((sender.key, short_key(request_id)))
             if known is not None:
-                self._repeat(self._with_result(known, command), caller)
+                self._repeat(_with_result(self.session, known, command), caller)
                 return
         try:
             decision = decide(
@@ -183,7 +183,7 @@ class LiveSession:
                 ),
             )
         except CompanionError as error:
-            self._refuse(error.with_traceback(None), caller)
+            self._line.append_refusal(error.with_traceback(None), caller)
             return
         match decision:
             case Event():
@@ -196,7 +196,8 @@ class LiveSession:
                 seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
                 self._repeat(seqs, caller)
             case Reply():
-                self._answer(self._message(decision.type, decision.fields, request_id), caller)
+                body = self._message(decision.type, decision.fields, request_id)
+                self._line.append_answer(body, caller)
             case Transient():
                 self._pass(decision, caller)
 
@@ -217,15 +218,6 @@ class LiveSession:
             self._line.append(QueueEntry(0, b"", ask, caller=caller))
         else:
             connection.asked.append(ask)
-
-    def _with_result(self, known: tuple[int, str], command: Command) -> dict[int, str]:
-        """Return the seq and type of what a requestId made; of a call also its result."""
-        seqs = {known[0]: known[1]}
-        if isinstance(command, commands.ClientToolCall):
-            call = self.session.calls.get(command.client_tool_call.tool_call_id)
-            if call is not None and call.seq == known[0] and call.result_seq is not None:
-                seqs[call.result_seq] = "client_tool_result"
-        return seqs
 
     def active(self, at_ms: int) -> None:
         """Note activity, by the clock that runs: the session lives on from here."""
@@ -264,19 +256,10 @@ class LiveSession:
             oldest = forget_requests(session)
             write.trim(session, oldest)
             write.forget_calls(forget_calls(session, self._parts.limits))
-            self._forget_requests(oldest)
+            _forget_requests(self._requests, oldest)
         self._database.note_bytes(write, len(body))
         caller.command_accepted()
         self._line.append(QueueEntry(session.seq, body, caller.answer, None, caller, event))
-
-    def _forget_requests(self, before: int) -> None:
-        """Forget requestIds as the disk does, oldest first."""
-        requests = self._requests
-        while requests:
-            oldest = next(iter(requests))
-            if requests[oldest][0] >= before:
-                return
-            del requests[oldest]
 
     def _open_write(self) -> PendingWrite:
         """Return the unit to add to: the one that waits, or a new one."""
@@ -299,14 +282,14 @@ class LiveSession:
             try:
                 for seq, kind in stored.items():
                     body = await self._stored_again(seq, kind, caller.request_id)
-                    self._answer(body, callers[seq])
+                    self._line.append_answer(body, callers[seq])
             except CompanionError as error:
                 caller.hear_refusal(error, self.now_ms())
 
         if stored:
             self._parts.spawn(tell_stored())
         for seq, body in waiting.items():
-            self._answer(protocol.marked(body, duplicate=True), callers[seq])
+            self._line.append_answer(protocol.marked(body, duplicate=True), callers[seq])
 
     async def _stored_again(self, seq: int, kind: str, request_id: str | None) -> bytes:
         """Return a record marked as a repeat, or what is known of one that was trimmed."""
@@ -325,19 +308,6 @@ class LiveSession:
             return body
         rows = await self._store.records(self.session_id, seq - 1, seq, 1)
         return rows[0][1] if rows else None
-
-    def _answer(self, body: bytes, caller: Caller) -> None:
-        """Tell one alone, in its turn."""
-        self._line.append(QueueEntry(0, body, caller.hear, caller=caller))
-
-    def _refuse(self, refusal: CompanionError, caller: Caller) -> None:
-        """Tell a caller in its turn what its command was refused for."""
-        now_ms = self.now_ms
-        self._line.append(
-            QueueEntry(
-                0, b"", lambda _: caller.hear_refusal(refusal, now_ms()), caller=caller
-            )
-        )
 
     async def turn(self) -> None:
         """Wait until all that stands in the line now is durable.
@@ -445,7 +415,7 @@ class LiveSession:
             session,
             at_ms,
             self.clock.shown_ms(at_ms) - at_ms,
-            self.presence(),
+            [member.shown() for member in self.members.values() if member.is_announced],
             {
                 "type": "session_joined",
                 **joined,
@@ -498,10 +468,6 @@ class LiveSession:
         )
         if connection.is_announced:
             self._announce(event, connection)
-
-    def presence(self) -> list[dict[str, Any]]:
-        """Return who is here, as `session_joined` shows it; observers are not announced."""
-        return [member.shown() for member in self.members.values() if member.is_announced]
 
     def screens(self) -> list[Connection]:
         return [member for member in self.members.values() if member.is_screen]
@@ -610,3 +576,22 @@ class LiveSession:
 
 def _turn_away(connection: Connection) -> None:
     connection.close(1013, "The server cannot store anything at the moment; reconnect.")
+
+
+def _with_result(session: Session, known: tuple[int, str], command: Command) -> dict[int, str]:
+    """Return the seq and type of what a requestId made; of a call also its result."""
+    seqs = {known[0]: known[1]}
+    if isinstance(command, commands.ClientToolCall):
+        call = session.calls.get(command.client_tool_call.tool_call_id)
+        if call is not None and call.seq == known[0] and call.result_seq is not None:
+            seqs[call.result_seq] = "client_tool_result"
+    return seqs
+
+
+def _forget_requests(requests: dict[tuple[str, str], tuple[int, str]], before: int) -> None:
+    """Forget requestIds as the disk does, oldest first."""
+    while requests:
+        oldest = next(iter(requests))
+        if requests[oldest][0] >= before:
+            return
+        del requests[oldest]

@@ -71,16 +71,14 @@ class Questions:
         open_live: Open,
         submit: Submit,
         speak: Speak,
-        *,
-        names_places: bool = False,
-        result_bytes: int = 0,
+        runner: ToolRunner,
     ) -> None:
         self._tools = tools
         self._pairing = pairing
         self._open = open_live
         self._submit = submit
         self._speak = speak
-        self._runner = ToolRunner(names_places=names_places, result_bytes=result_bytes)
+        self._runner = runner
         self._asked_with: dict[tuple[str, str], TokenRef] = {}
         """The token each waiting call came with, by session and call; a restart forgets it."""
         self._expectant: set[str] = set()

@@ -38,6 +38,7 @@ from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.people import People
 from companion_ws.sessions.questions import RETURN_S, Questions
 from companion_ws.sessions.reactions import Reactions
+from companion_ws.sessions.runs import ToolRunner
 from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Stored
 from companion_ws.sessions.summaries import Summaries, Summary
 from companion_ws.sessions.waiting import Waiting
@@ -74,7 +75,7 @@ class Sessions:
         self.conversations = Conversations(store, self.live, clock.now_ms, self.rename)
         self.questions = Questions(
             parts.tools, parts.pairing, self.live, self._answer_call, self._speak,
-            names_places=rules.is_development, result_bytes=rules.made_bytes,
+            ToolRunner(names_places=rules.is_development, result_bytes=rules.made_bytes),
         )
         self._scheduler = Scheduler(store, self._do, clock)
         self._reactions = Reactions(
