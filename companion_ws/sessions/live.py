@@ -1,15 +1,27 @@
-"""One session in memory: its tip, its line, its listeners.
+"""One session in memory: its tip, its members, and the commands that change it.
 
-Rules of this file:
+Everything that happens in a session comes through `LiveSession.submit`, whatever entrance it
+came by, so that all members see one order. It never awaits. Between its first line and its last
+nobody else runs, which is why no lock is needed, and why its checks still hold when it acts.
 
-1. Memory runs ahead of the disk: `submit` decides, numbers, encodes, applies
-   and enqueues without an await.
-2. One line per session. A record leaves it once it is durable; what rests on
-   the tip (answers and refusals, by every door) waits behind what stands before it.
-3. The disk has the last word. A refused commit throws memory away: the whole
-   line is answered `unavailable`, the tip is read anew, nothing is undone by hand.
+    command ──► decide ──┬─ Event      seq = tip + 1, encode once, apply to the tip ──► line
+                         ├─ Reply      for the caller alone ─────────────────────────► line
+                         ├─ Repeat     the record that stands already, to the caller ─► line
+                         ├─ Transient  for those who are here now, never stored ──────► line
+                         └─ refusal    for the caller alone ─────────────────────────► line
 
-Source: docs/architecture.md.
+Memory runs ahead of the disk. The tip holds what has been decided; a `PendingWrite` carries the
+records to the writer, which commits many sessions at once and then calls `_settle`. Nothing
+leaves before that: line.py says what leaves when.
+
+The disk has the last word. If a commit is refused, the tip is thrown away, not mended: undoing
+decisions by hand would need an inverse for each of them, and one forgotten inverse would show
+people something that is not stored. So the whole line is answered `unavailable`, the session is
+loaded again, and records that turn out to be stored are delivered. Meanwhile commands that
+would be recorded are refused, and joins and questions wait.
+
+A message must leave no reference cycle behind: garbage collection of a busy server would stop it
+for a tenth of a second. Closures here name the session, so nothing the session keeps may hold one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,23 @@
 """One connection's bytes on their way out: written at once, watched, never waited for.
 
-Nothing here awaits. aiohttp's own drain is never used: a sender cancelled in
-it poisons the socket for all others. What a loop tick produced leaves in one
-write, and whoever does not read is cut off alone.
+A session tells everybody in it, and one receiver may have stopped reading. If delivery waited
+for that one, all would. So nothing here awaits: bytes go straight to the transport, which takes
+as many as it is given, and the outbox watches how many the receiver has not taken yet.
+
+    push ──► pending ──(end of this tick: one write)──► transport's buffer ──► kernel ──► peer
+                                                        └─ watched: size, and whether it moves
+
+Why not aiohttp's drain: a sender that is cancelled in it poisons the socket for all others.
+Why one write per tick: a write per message costs twelve times as much at a hundred receivers.
+
+A receiver is slow if it leaves more than its bound unread, or takes nothing for STALL_S. Two
+things are not slowness. A burst: a commit's records leave in one write, so that a receiver may
+be over the bound for BURST_S, up to BURST_FACTOR times, and is judged by what it took meanwhile.
+A replay: it is paced by its reader, page by page, so its bytes are exempt from the bound (they
+raise the allowance until the buffer is empty), and it may stand still for longer.
+
+A slow receiver is cut off alone, with 4408 if the frame can still be sent. It reconnects and
+resumes from the last record it has, so that being cut off loses nothing.
 """
 
 from __future__ import annotations

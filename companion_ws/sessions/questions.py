@@ -1,5 +1,25 @@
 """Calls on their way to an answer: by a server tool, by a screen, or by saying why not.
 
+An agent that calls a tool stands in the middle of a conversation: silence is the worst answer.
+So each call gets exactly one result, in time, even if nobody looks at a screen, a tool hangs or
+the server restarts. Which one it gets depends on who is here, and that changes while it waits:
+
+    recorded ─┬─ a server tool ──────────────► its result, or what went wrong
+              ├─ a screen answers it ────────► its result (the first answer wins)
+              ├─ screens, none answers it ───► "shown"
+              └─ no screen ─┬─ somebody can still join ─► wait, until the deadline
+                            └─ nobody can ──────────────► "no_screen" and a pairing code
+
+Nothing here decides a race. A result is a command like any other (`AnswerCall`), and the session
+refuses the second one. So `look` may run at any time and any number of times, and it does where
+something may have changed: a screen joined, a screen left, a way in closed, a start.
+
+A screen that reloads is gone for a moment. `look_later` gives it that moment, and meanwhile
+nobody looks, lest another screen's arrival take its question away.
+
+Deadlines are rows of the `due` table, not timers, so that a restart does not lose one. After a
+restart a server tool runs again only if its author said that it may.
+
 Source: docs/protocol.md.
 """
 
