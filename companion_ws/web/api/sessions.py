@@ -344,8 +344,7 @@ class SessionRoutes:
         _role(request, claims)
         command, request_id = protocol.decode(message)
         if isinstance(command, commands.TokenRenew):
-            if claims.kind != "session":
-                raise Forbidden("Only session tokens are renewed here.")
+            permissions.check_renewable(claims)
             token, renewed = await self._devices.renew(claims)
             expires_at_ms = self._sessions.clock.shown_ms(renewed.expires_at_ms)
             answer = {"type": "token_renewed", "token": token, "expires_at": expires_at_ms}

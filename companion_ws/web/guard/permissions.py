@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from aiohttp import web
 
 from companion_ws.access.tokens import Claims
-from companion_ws.core.errors import SessionEnded, SessionForbidden, SessionNotFound
+from companion_ws.core.errors import Forbidden, SessionEnded, SessionForbidden, SessionNotFound
 from companion_ws.logs import audit, shown_path
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
@@ -83,6 +83,16 @@ def role_of(claims: Claims, asked: Role | None, verb: Literal["joins", "acts"] =
     if asked and asked != own:
         raise SessionForbidden(f"This token {verb} as {own} only.")
     return own
+
+
+def check_renewable(claims: Claims) -> None:
+    """Refuse to renew a token that is not for one session.
+
+    Raises:
+        Forbidden: it is of another kind, which is issued again instead.
+    """
+    if claims.kind != "session":
+        raise Forbidden("Only session tokens are renewed here.")
 
 
 # The session that a request is about.

@@ -35,7 +35,7 @@ from companion_ws.sessions.outbox import CLOSE_S, Outbox
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.guard import token_end
 from companion_ws.web.guard.joining import Join, welcome
-from companion_ws.web.guard.permissions import is_owner
+from companion_ws.web.guard.permissions import check_renewable, is_owner
 from companion_ws.web.socket.frames import BINARY, PING, PONG, TEXT, Message
 from companion_ws.web.socket.websocket import WebSocket
 
@@ -311,8 +311,7 @@ class Visit:
         raise TooManyRequests("Too many messages; slow down.", retry_after_ms=retry_after_ms)
 
     async def _renew(self, request_id: str | None) -> None:
-        if self._credential.claims.kind != "session":
-            raise Forbidden("Only session tokens are renewed here.")
+        check_renewable(self._credential.claims)
         token, claims = await self._parts.devices.renew(self._credential.claims)
         self._credential.renewed(token, claims)
         self._live.active(self._sessions.clock.running_ms())
