@@ -325,15 +325,23 @@ class Sessions:
             CompanionError: what the command was refused for.
         """
         if sender.role == "server":
-            self._check_made(message)
+            message = self._as_sent(message)
         command, request_id = protocol.decode(message)
         return await self._submit(session_id, command, sender, request_id)
 
-    def _check_made(self, message: dict[str, Any]) -> None:
-        """Refuse what no outbox could take: it would cut off everybody in the session."""
-        size, limit = len(protocol.encode(message)), self.rules.made_bytes
-        if limit and size > limit:
-            raise InvalidMessage(f"The message has {size} bytes, more than {limit}.")
+    def _as_sent(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message of ours as if it had come over a socket: the same rules hold.
+
+        What no outbox could take is refused: it would cut off everybody in the session.
+        """
+        try:
+            body, limit = protocol.encode(message), self.rules.made_bytes
+        except UnicodeEncodeError:
+            raise InvalidMessage("The text holds a lone surrogate; send valid Unicode.") from None
+        if limit and len(body) > limit:
+            raise InvalidMessage(f"The message has {len(body)} bytes, more than {limit}.")
+        parsed: dict[str, Any] = protocol.parse(body)
+        return parsed
 
     async def _submit(
         self, session_id: str, command: Command, sender: Sender, request_id: str | None

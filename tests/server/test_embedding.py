@@ -29,6 +29,17 @@ async def test_the_three_functions_of_the_guide_reach_everybody(server: Running)
     assert await sessions.get_session_state(agent.session_id) == {"step": {"n": 2}}
 
 
+@pytest.mark.parametrize(
+    "value", [2**53, "\ud800", [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[0]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]], "x" * 300_000]
+)
+async def test_a_program_is_held_to_what_a_socket_may_send(server: Running, value: object) -> None:
+    agent = await server.join()
+    message = {"type": "contextual_update", "text": "x", "data": value}
+    with pytest.raises(InvalidMessage):
+        await server.sessions.broadcast_to_session(agent.session_id, message)
+    assert await agent.quiet() == []
+
+
 async def test_what_the_protocol_refuses_is_raised(server: Running) -> None:
     sessions = server.sessions
     session_id = await server.new_session()
