@@ -28,8 +28,7 @@ hard to spell. Not everybody opens it; everything must also work by voice alone.
 {calls}
 - Say what you put on the screen before you wait: "I have put three rates on your
   screen; tap the one you like, or just tell me."
-- A result with "status": "chosen", "submitted", "confirmed" or "declined" is the
-  caller's answer. Go on as if they had said it; do not ask again.
+{answers}
 - A result that has a "say" field holds a sentence for the caller. Say it, in your own
   words, and go on by voice. Status "no_screen" means that nobody has opened the
   screen: read the pairing code digit by digit in three groups, once, and do not insist.
@@ -42,13 +41,25 @@ hard to spell. Not everybody opens it; everything must also work by voice alone.
 - Never read ids, tokens or links aloud, except the pairing address and code.
 """
 
-PROMPT: Final = _PROMPT.replace(
-    "{calls}",
-    "\n".join(
-        textwrap.fill(f"- Call {tool.name} {tool.when}", 88, subsequent_indent="  ")
-        for tool in COMPANION_TOOLS.values()
-    ),
-)
+
+
+def _bullet(text: str) -> str:
+    return textwrap.fill(f"- {text}", 88, subsequent_indent="  ")
+
+
+def _prompt() -> str:
+    """Return the prompt with what the companion tools are for and what they answer."""
+    tools = COMPANION_TOOLS.values()
+    calls = [_bullet(f"Call {tool.name} {tool.when}") for tool in tools]
+    statuses = [f'"{status}"' for tool in tools if tool.is_question for status in tool.answers]
+    answers = _bullet(
+        f'A result with "status": {", ".join(statuses[:-1])} or {statuses[-1]} is the caller\'s '
+        "answer. Go on as if they had said it; do not ask again."
+    )
+    return _PROMPT.format(calls="\n".join(calls), answers=answers)
+
+
+PROMPT: Final = _prompt()
 
 PHONE_PROMPT: Final = """
 # On the telephone
