@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from aiohttp import Fingerprint
 
 from companion_ws.client import CompanionClient
+from companion_ws.core.commands import COMMANDS, RECORDS
 from companion_ws.core.errors import CompanionError, ToolClosed
 
 RESULT_WAIT_S: Final = 130.0
@@ -20,17 +21,13 @@ RESULT_WAIT_S: Final = 130.0
 
 Record = dict[str, Any]
 
-_KEEPS: Final[dict[str, tuple[str, ...]]] = {
-    "contextual_update": ("text", "data", "ui", "context_id"),
-    "user_message": ("text", "in_reply_to"),
-    "ui_action": ("action_id", "surface_id", "name", "context"),
-    "client_tool_cancel": ("tool_call_id",),
-    "user_transcript": ("user_transcription_event",),
-    "agent_response": ("agent_response_event",),
-    "agent_response_correction": ("agent_response_correction_event",),
-    "interruption": ("interruption_event",),
-    "agent_tool_request": ("agent_tool_request",),
-    "agent_tool_response": ("agent_tool_response",),
+_OTHERWISE: Final = {
+    "client_tool_call", "client_tool_result", "conversation_initiation_metadata",
+}  # fmt: skip
+_KEEPS: Final = {
+    name: kind.__struct_fields__
+    for name, kind in COMMANDS.items()
+    if name in RECORDS and name not in _OTHERWISE
 }
 """What of a record was its command. The conversation's id is not bound a second time."""
 
