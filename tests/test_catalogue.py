@@ -25,6 +25,7 @@ from companion_ws.core.commands import (
     Passed,
     Relayed,
 )
+from companion_ws.sessions.phone_calls import HEARD_IN
 from companion_ws.web.docs import samples
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +112,10 @@ def kinds_of(base: type[Command]) -> list[type[Command]]:
         for kind in kinds
         if kind.__module__ == "companion_ws.core.commands" and isinstance(kind.__dict__.get("type"), str)
     ]
+
+
+def test_what_shows_that_somebody_is_on_the_line_is_recorded() -> None:
+    assert RECORDS.keys() >= HEARD_IN
 
 
 def test_the_golden_catalogue_holds_what_python_says() -> None:

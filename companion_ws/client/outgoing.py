@@ -27,7 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from companion_ws.core import protocol
-from companion_ws.core.commands import COMMANDS, Relayed
+from companion_ws.core.commands import COMMANDS, RELAYED
 from companion_ws.core.errors import (
     ERRORS,
     BodyTooLarge,
@@ -56,11 +56,6 @@ CALL_TIMEOUT_S: Final = 18.0
 _UNANSWERED: Final = frozenset(
     name for name, kind in COMMANDS.items() if kind.fate in ("passed", "unanswered")
 )
-_RELAYED: Final = frozenset(
-    name for name, kind in COMMANDS.items() if issubclass(kind, Relayed)
-)
-"""What a server with `--no-transcripts` passes on, and any other records."""
-
 log = logging.getLogger(__name__)
 
 
@@ -282,7 +277,7 @@ class Outgoing:
         """Take note that a command is on its way."""
         if command.type in _UNANSWERED:
             self._settle(command, None)
-        elif command.type in _RELAYED:
+        elif command.type in RELAYED:
             if self._records_relayed is None:
                 # What is answered after whatever was recorded before it tells.
                 self._wants_mark = True
@@ -304,7 +299,7 @@ class Outgoing:
         if self._mark is not None and request_id == self._mark.request_id:
             self._take_mark()
             return
-        if message["type"] in _RELAYED and "seq" in message:
+        if message["type"] in RELAYED and "seq" in message:
             self._records_relayed = True
         command = self._commands.get(request_id)
         if command is not None:
@@ -431,7 +426,7 @@ class Outgoing:
         request_id = uuid.uuid4().hex
         ping = {"type": "ping", "requestId": request_id, "resume": self._is_held}
         self._mark = _command(json_text(ping), ping, request_id)
-        self._marked = [c for c in self._in_flight.values() if c.type in _RELAYED]
+        self._marked = [c for c in self._in_flight.values() if c.type in RELAYED]
         self._does_mark_resume = self._is_held
         return self._mark
 

@@ -367,6 +367,10 @@ COMMANDS: Final[dict[str, type[Command]]] = {
     )
 }
 """Every command by its `type`."""
+RELAYED: Final = {
+    name: command.nest for name, command in COMMANDS.items() if issubclass(command, Relayed)
+}
+"""What ElevenLabs tells its client, with the key that holds its fields."""
 
 
 # Commands of the server itself; no client can send them.

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Final
 
+from companion_ws.core.commands import RELAYED
 from companion_ws.core.companion_tools import COMPANION_TOOLS, Schema, object_schema
 from companion_ws.sessions.tools import ServerTool
 
@@ -74,18 +75,7 @@ PHONE_PROMPT: Final = """
   offer to go on by voice.
 """
 
-CLIENT_EVENTS: Final = [
-    "audio",
-    "interruption",
-    "agent_response",
-    "agent_response_correction",
-    "user_transcript",
-    "conversation_initiation_metadata",
-    "client_tool_call",
-    "agent_tool_request",
-    "agent_tool_response",
-    "ping",
-]
+CLIENT_EVENTS: Final = ["audio", "client_tool_call", "ping", *RELAYED]
 """What the agent's client must be sent for the screen to show it."""
 
 DYNAMIC_VARIABLES: Final = {

@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from companion_ws.client import CompanionClient, CompanionClosed
+from companion_ws.core.commands import RELAYED
 from companion_ws.core.errors import CompanionError, SlowConsumer, Unavailable
 from companion_ws.core.phrases import phrase
 from companion_ws.core.tool_calls import RELEASES, choice_of, status_of
@@ -50,17 +51,6 @@ SETTLE_S: Final = 0.15
 """An update waits this long for a newer one of its `context_id`: bursts confuse the model."""
 RETRY_S: Final = 0.5
 """Between two tries at a conversation that cannot be told anything just now."""
-
-_NESTS: Final = {
-    "conversation_initiation_metadata": "conversation_initiation_metadata_event",
-    "user_transcript": "user_transcription_event",
-    "agent_response": "agent_response_event",
-    "agent_response_correction": "agent_response_correction_event",
-    "interruption": "interruption_event",
-    "agent_tool_request": "agent_tool_request",
-    "agent_tool_response": "agent_tool_response",
-}
-"""What of a conversation the session is told, and under which key each carries its matter."""
 
 _NO_NEWS: Final = RELEASES | {"shown", "cancelled", "interrupted"}
 """Results that are nobody's answer: the question is open still, or was none."""
@@ -158,7 +148,7 @@ class Attachment:
     # From the conversation, on whatever thread it has.
 
     def _take_heard(self, message: dict[str, Any], loop: asyncio.AbstractEventLoop | None) -> None:
-        nest = _NESTS.get(message.get("type", ""))
+        nest = RELAYED.get(message.get("type", ""))
         if nest is None:
             return
         told = {"type": message["type"], nest: message.get(nest) or {}}
@@ -253,7 +243,7 @@ class Attachment:
         limit_bytes = (self._companion.joined.get("limits") or {}).get("message_bytes")
         if not limit_bytes:
             return told
-        nest = _NESTS[told["type"]]
+        nest = RELAYED[told["type"]]
         return {**told, nest: cut(told[nest], limit_bytes - _ENVELOPE_BYTES)}
 
     async def _speak(self, language: str | None) -> None:
