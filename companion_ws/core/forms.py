@@ -74,9 +74,11 @@ def _is_null_allowed(field: dict[str, Any]) -> bool:
     return "null" in _types(field) and len(_types(field)) > 1
 
 
-def _types(field: dict[str, Any]) -> list[Any]:
+def _types(field: dict[str, Any]) -> list[str]:
+    """Return the types of a field; what an agent wrote there that is no text names none."""
     kind = field.get("type")
-    return kind if isinstance(kind, list) else [] if kind is None else [kind]
+    kinds = kind if isinstance(kind, list) else [kind]
+    return [each for each in kinds if isinstance(each, str)]
 
 
 def _fault(field: dict[str, Any], value: Any, where: str, *, is_inner: bool) -> str | None:

@@ -126,6 +126,11 @@ def test_what_is_required_has_to_be_there_and_what_is_not_may_be_missing_or_null
     assert fault_in(closed, '{"status": "submitted", "values": {"x": 1}}') is None
 
 
+@pytest.mark.parametrize("kind", [{}, [], [{}], [[]], 1, None])
+def test_a_type_that_is_no_text_asks_for_none(kind: Any) -> None:
+    assert fault({"type": kind}, "anything") is None
+
+
 @pytest.mark.parametrize("result", ['{"status": "declined"}', "{}"])
 def test_what_brings_no_values_is_the_screens_own_word(result: str) -> None:
     assert fault_in({"properties": {"x": {}}, "required": ["x"]}, result) is None
