@@ -133,3 +133,17 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md"])
+def test_every_file_that_a_page_about_the_code_names_is_there(page: str) -> None:
+    named = re.findall(r"`((?:[a-z_.-]+/)*[a-z_-]+\.(?:py|js|json|md|cfg))`", text_of(page))
+    places = (ROOT, ROOT / "companion_ws")
+
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def test_the_glossary_has_at_most_25_words() -> None:
+    _, glossary = text_of("docs/architecture.md").split("## Glossary")
+
+    assert len(re.findall(r"^\| (?!word )[a-z]", glossary, re.MULTILINE)) <= 25
