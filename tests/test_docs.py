@@ -135,7 +135,7 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md"])
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_every_file_that_a_page_about_the_code_names_is_there(page: str) -> None:
     named = re.findall(r"`((?:[a-z_.-]+/)*[a-z_-]+\.(?:py|js|json|md|cfg))`", text_of(page))
     places = (ROOT, ROOT / "companion_ws")
