@@ -44,6 +44,13 @@ export class Surfaces {
     return this.#taken.get(seq)
   }
 
+  /** The same in the order of the log: `cards` are the session's, whose earlier designs it may change. */
+  takeAfter(cards, seq, ui) {
+    const earlier = cards.map((card) => card.record).filter((record) => record.ui && record.seq < seq)
+    for (const record of earlier.sort((a, b) => a.seq - b.seq)) this.take(record.seq, record.ui)
+    return this.take(seq, ui)
+  }
+
   #fold(seq, messages) {
     const before = this.#surfaces
     const problems = new Set()

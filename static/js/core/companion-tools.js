@@ -14,11 +14,6 @@ export const COMPANION_TOOLS = {
   },
 }
 
-/** What is read of a tool's parameters; nothing of a tool of the agent's author. */
-export function parametersOf(toolName) {
-  return lookUp(COMPANION_TOOLS, toolName)?.parameters ?? []
-}
-
 /** Whether this companion tool only shows something, so that nobody waits for an answer. */
 export function isCard(toolName) {
   return lookUp(COMPANION_TOOLS, toolName)?.isQuestion === false

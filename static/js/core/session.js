@@ -101,11 +101,6 @@ export function isOpen(call, nowMs) {
   return call.status === "open" && nowMs < call.openUntil
 }
 
-/** The ids of calls whose question is open at `nowMs`, oldest first. */
-export function openCalls(session, nowMs) {
-  return [...session.calls.values()].filter((call) => isOpen(call, nowMs)).map((call) => call.id)
-}
-
 /** Whether anybody with `role` is connected. */
 export function isPresent(session, role) {
   return [...session.presence.values()].some((who) => who.role === role)

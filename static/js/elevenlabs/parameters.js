@@ -1,7 +1,7 @@
 // Parameters as an agent writes them, read the way the screens read them.
 // The twin of companion_ws/voice/parameters.py; tests/wire/parameters holds both to the same cases.
 
-import { parametersOf } from "../core/companion-tools.js"
+import { COMPANION_TOOLS } from "../core/companion-tools.js"
 import { lookUp } from "../core/protocol.js"
 import { mended, NotUnderstood, readJson } from "./json-text.js"
 
@@ -32,7 +32,7 @@ export function understood(toolName, parameters) {
   if (title !== null) {
     given = { title: textOf(lookUp(given, title)), ...without(given, [title, "title"]) }
   }
-  for (const name of parametersOf(toolName)) {
+  for (const name of lookUp(COMPANION_TOOLS, toolName)?.parameters ?? []) {
     if (!Object.hasOwn(given, name)) {
       if (MISSING.has(name)) throw new NotUnderstood(MISSING.get(name))
     } else if (READINGS.has(name)) given = { ...given, [name]: READINGS.get(name)(lookUp(given, name)) }

@@ -161,7 +161,7 @@ export class Connection {
   /** Take back what was not acknowledged; what is on its way may be stored all the same. */
   forget(requestId) {
     this.#options.outbox.drop(requestId)
-    this.#arrived(requestId)
+    this.#inFlight.delete(requestId)
     this.#pump()
   }
 
@@ -259,17 +259,13 @@ export class Connection {
     this.#isJoined = true
     this.#lostAt = null
     this.#limitBytes = limits?.message_bytes || 0
-    this.#begin()
-    this.#tell({ phase: "open" })
-    this.#options.outbox.reread()
-    for (const entry of this.#options.outbox.entries) this.#refuseTooLarge(entry)
-  }
-
-  #begin() {
     this.#inFlight.clear()
     this.#mark = null
     this.#isHeld = false
     this.#notBefore = this.#spacing = 0
+    this.#tell({ phase: "open" })
+    this.#options.outbox.reread()
+    for (const entry of this.#options.outbox.entries) this.#refuseTooLarge(entry)
   }
 
   /** Write what waits, oldest first, as far as the server keeps up. */
@@ -347,10 +343,6 @@ export class Connection {
 
   acknowledge(requestId) {
     this.#options.outbox.acknowledge(requestId)
-    this.#arrived(requestId)
-  }
-
-  #arrived(requestId) {
     this.#inFlight.delete(requestId)
   }
 
@@ -364,7 +356,7 @@ export class Connection {
 
   #drop(entry, error) {
     this.#options.outbox.drop(entry.command.requestId)
-    this.#arrived(entry.command.requestId)
+    this.#inFlight.delete(entry.command.requestId)
     this.#options.onRefused?.(entry, error)
   }
 

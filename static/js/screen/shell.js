@@ -1,0 +1,229 @@
+// What stands around the cards: the bar, the dock, banners, what fills the page where no card is,
+// and what draws a person's attention: one spoken sentence, a pill, a toast, where the agent points.
+
+import { cleanText, cut, listText } from "../core/cards.js"
+import { lookUp } from "../core/protocol.js"
+import { isPresent } from "../core/session.js"
+import { fillIn, h, icon } from "../elements/dom.js"
+
+/** A pause shorter than this is nobody's business. */
+const BANNER_AFTER_MS = 1500
+const ANNOUNCE_MS = 400
+const TOAST_MS = 6000
+const MAX_TOAST = 300
+/** Further down than this a person reads; nothing moves under their eyes. */
+const READING_PX = 120
+const AT_TOP_PX = 40
+/** The way to the top takes no longer, however long it is. */
+const RISE_MS = 1000
+
+/**
+ * The frame of `page` ({root, main}) in one language, `{words, locale}`. It shows what `screen`, a
+ * ScreenSession, says of itself; `list` is where the cards go.
+ * `onSay(event)` hears typed text, `find(target)` gives the element an agent means.
+ */
+export class Shell {
+  #screen
+  #words
+  #locale
+  #isEmbedded
+  #title
+  #lights
+  #banner = h("div", { class: "banner", hidden: true })
+  #alarm = h("div", { role: "alert" })
+  #waiting = null
+  #waitingFor = ""
+
+  constructor(page, { screen, language: { words, locale }, isEmbedded, onSay, find }) {
+    this.#screen = screen
+    this.#words = words
+    this.#locale = locale
+    this.#isEmbedded = isEmbedded
+    this.list = h("div", { class: "feed" })
+    this.captions = h("companion-captions", { on: { say: onSay } })
+    this.announcer = new Announcer({ words, list: this.list, find })
+    this.#lights = h("connection-lights")
+    this.#title = h("h1", { class: "bar-title" }, words("companion"))
+    fillIn(page.main, this.#alarm, this.list)
+    fillIn(page.root,
+      h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), this.#title, this.#lights),
+      page.main, ...this.announcer.parts,
+      h("footer", { class: "dock" }, this.#banner, this.captions),
+    )
+  }
+
+  paint() {
+    const { session, status } = this.#screen
+    const words = this.#words
+    const parts = [
+      () => (this.#title.textContent = cleanText(session.title) || words("companion")),
+      () => this.#lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words }),
+      () => this.captions.show({ lines: session.lines, words }),
+      () => (this.captions.parentElement.hidden = status.phase === "ended"),
+      () => this.#paintBanner(),
+      () => this.#paintAlarm(),
+    ]
+    for (const paint of parts) attempt(paint)
+  }
+
+  /** What stands in the place of cards while there is none. */
+  waiting() {
+    const { session, status } = this.#screen
+    const words = this.#words
+    const agent = isPresent(session, "agent")
+    const joined = status.phase === "open"
+    const key = `${agent} ${joined} ${[...session.presence.keys()].join()}`
+    if (this.#waiting && this.#waitingFor === key) return this.#waiting
+    const others = [...session.presence.values()]
+      .filter((who) => who.role === "ui" && who.connection_id !== session.connectionId)
+      .map((who) => cleanText(who.device) || words("another_screen"))
+    this.#waitingFor = key
+    this.#waiting = h("section", { class: "waiting" },
+      h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
+      h("h2", {}, words(joined ? "waiting_title" : "connecting_title")),
+      joined ? h("p", {}, words(agent ? "waiting_agent" : "waiting_nobody")) : null,
+      others.length ? h("p", { class: "muted" }, words("also_here", { names: listText(others, this.#locale) })) : null,
+      joined && !isSecureContext ? h("p", { class: "muted fine" }, words("plain_http")) : null)
+    return this.#waiting
+  }
+
+  /** "14:05", as people here write it. */
+  clock(ms) {
+    return new Intl.DateTimeFormat(this.#locale, { hour: "2-digit", minute: "2-digit" }).format(ms)
+  }
+
+  #paintBanner() {
+    const { status, offlineForMs, session, asOf } = this.#screen
+    const banner = this.#banner
+    const isLost = status.phase !== "ended" && offlineForMs > BANNER_AFTER_MS
+    const isExpiring = status.phase === "open" && session.expiringAt
+    const key = isLost ? `lost ${asOf}` : isExpiring ? "expiring" : ""
+    if (banner.dataset.key === key) return
+    banner.dataset.key = key
+    banner.hidden = key === ""
+    if (isLost) {
+      const time = this.clock(asOf ?? this.#screen.nowMs)
+      const old = session.seq > 0 ? h("span", { class: "banner-detail" }, this.#words("as_of", { time })) : null
+      fillIn(banner, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, this.#words("reconnecting")), old)
+    } else if (isExpiring) {
+      fillIn(banner, h("span", {}, this.#words("expiring")),
+        h("button", { type: "button", class: "quiet", on: { click: () => this.#screen.keepOpen() } }, this.#words("keep_open")))
+    }
+  }
+
+  #paintAlarm() {
+    const { status, session, hasTaps } = this.#screen
+    if (status.phase !== "ended" || this.#alarm.firstChild) return
+    fillIn(this.#alarm, terminal(status.code, session, this.#words, { isEmbedded: this.#isEmbedded, hasTaps }))
+    scrollTo({ top: 0 })
+  }
+}
+
+/** Do one thing; what goes wrong in it costs nothing else. */
+export function attempt(act) {
+  try {
+    act()
+  } catch (error) {
+    console.warn("a part of the page could not be shown", error)
+  }
+}
+
+const ENDS = { 4501: "revoked", 4401: "away", 4510: "expired", 4504: "expired" }
+
+function terminal(code, session, words, { isEmbedded, hasTaps }) {
+  const kind = session.ended ? "ended" : (lookUp(ENDS, code) ?? "refused")
+  const text = lookUp({ ended: "ended_text", revoked: "revoked_text", expired: "expired_text", away: "away_text", refused: "scan_again_text" }, kind)
+  return h("section", { class: "terminal" },
+    h("h2", {}, words(`${kind}_title`)),
+    h("p", {}, words(text)),
+    kind === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
+    isEmbedded || kind === "refused" ? null : h("p", { class: "muted" }, words("scan_again_text")),
+    isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
+}
+
+/**
+ * The parts of the page that tell of news; `parts` are its elements.
+ * `find(target)` gives the element an agent means, or null; `list` holds the cards.
+ */
+class Announcer {
+  #words
+  #list
+  #find
+  #unseen = 0
+  #sentences = []
+  #announcing = null
+  #toasting = null
+  #risingUntil = 0
+
+  constructor({ words, list, find }) {
+    this.#words = words
+    this.#list = list
+    this.#find = find
+    this.pill = h("button", { type: "button", class: "pill", hidden: true, on: { click: () => this.toTop() } })
+    this.toastBox = h("p", { class: "toast", role: "status", hidden: true })
+    this.spoken = h("p", { class: "unseen", "aria-live": "polite" })
+    addEventListener("scroll", () => this.#scrolled(), { passive: true })
+  }
+
+  get parts() {
+    return [this.pill, this.toastBox, this.spoken]
+  }
+
+  /** Something new is shown; `sentence` is what a screen reader says of it. */
+  tell(sentence) {
+    this.#sentences.push(sentence)
+    this.#announcing ??= setTimeout(() => this.#announce(), ANNOUNCE_MS)
+    if (scrollY <= READING_PX) return
+    this.#unseen += 1
+    this.pill.hidden = false
+    fillIn(this.pill, icon("up"), this.#words("n_new", { n: this.#unseen }))
+  }
+
+  toast(text) {
+    this.toastBox.textContent = cut(text, MAX_TOAST)
+    this.toastBox.hidden = false
+    clearTimeout(this.#toasting)
+    this.#toasting = setTimeout(() => (this.toastBox.hidden = true), TOAST_MS)
+  }
+
+  /** Go to what the agent means; `isLit` makes it glow for a moment. */
+  pointAt(target, isLit) {
+    const node = this.#find(target)
+    if (!node) return
+    node.scrollIntoView({ block: "center", behavior: calm() ? "auto" : "smooth" })
+    if (!isLit) return
+    node.classList.remove("is-lit")
+    // Reading the layout restarts the animation.
+    void node.offsetWidth
+    node.classList.add("is-lit")
+  }
+
+  /** Whether the page is on its way to the top, where nothing may hold it back. */
+  get isRising() {
+    return performance.now() < this.#risingUntil
+  }
+
+  toTop() {
+    this.#risingUntil = performance.now() + RISE_MS
+    scrollTo({ top: 0, behavior: calm() ? "auto" : "smooth" })
+    this.#list.querySelector("article")?.focus({ preventScroll: true })
+  }
+
+  /** Many at once are one sentence: nobody can follow ten. */
+  #announce() {
+    const [first, ...others] = this.#sentences
+    this.spoken.textContent = others.length ? this.#words("n_updates", { n: others.length + 1 }) : first
+    this.#sentences = []
+    this.#announcing = null
+  }
+
+  #scrolled() {
+    if (scrollY > AT_TOP_PX || this.#unseen === 0) return
+    this.#unseen = 0
+    this.pill.hidden = true
+  }
+}
+
+function calm() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches
+}
