@@ -602,10 +602,12 @@ class World:
                 tasks.create_task(self._knock_often())
             tasks.create_task(self._disturb())
         self.mood = self.database.mood = 0.0
-        async with asyncio.TaskGroup() as tasks:
-            for client in self.clients:
-                tasks.create_task(client.insist())
-        await asyncio.sleep(5)
+        # Twice: a reload may send somebody away who had everything acknowledged by then.
+        for _ in range(2):
+            async with asyncio.TaskGroup() as tasks:
+                for client in self.clients:
+                    tasks.create_task(client.insist())
+            await asyncio.sleep(5)
         await self.check()
         for client in self.clients:
             client.leave()
