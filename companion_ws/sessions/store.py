@@ -153,11 +153,7 @@ class Stored:
 
 
 class PendingWrite(Unit):
-    """A unit that records of one session are added to until the writer takes it.
-
-    Units of a batch are merged, and SQL texts run in the order in which they
-    come up first. So whoever adds what removes names what makes before it.
-    """
+    """A unit that records of one session are added to until the writer takes it."""
 
     __slots__ = ("_advance", "_first", "_id", "_records", "_told", "last_seq", "session")
 
@@ -217,8 +213,7 @@ class PendingWrite(Unit):
                 if call.deadline_ms is not None:
                     add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
-                self.rows.setdefault(_DUE, [])
-                add(_DONE, (self._id, "deadline", event.fields["tool_call_id"]))
+                self._add_after(_DUE, _DONE, (self._id, "deadline", event.fields["tool_call_id"]))
             case "conversation_initiation_metadata":
                 event_of = event.fields["conversation_initiation_metadata_event"]
                 for sql, params in _binding(
@@ -241,9 +236,18 @@ class PendingWrite(Unit):
 
     def forget_calls(self, calls: Iterable[Call]) -> None:
         """Remove closed calls; one of the same id that was made since then stays."""
-        self.rows.setdefault(_CALL, [])
         for call in calls:
-            self.add(_FORGET_CALL, (self._id, call.tool_call_id, call.seq))
+            self._add_after(_CALL, _FORGET_CALL, (self._id, call.tool_call_id, call.seq))
+
+    def _add_after(self, makes: str, removes: str, params: Params) -> None:
+        """Add a statement that removes what another one, `makes`, may add later to this batch.
+
+        Units of a batch are merged, and each SQL text runs once for all of its parameters, in
+        the order in which the texts first came up. A removal that came up first would run
+        before the row is made.
+        """
+        self.rows.setdefault(makes, [])
+        self.add(removes, params)
 
     def _call(self, call: Call) -> None:
         self.add(
