@@ -233,7 +233,7 @@ export class CompanionClient {
     return pending.promise
   }
 
-  /** Answer a call, as a screen does; what is no text is sent as its JSON. */
+  /** Answer a call, as a screen does; anything but text is sent as JSON. */
   answerTool(toolCallId, result, { isError = false } = {}) {
     const text = typeof result === "string" ? result : JSON.stringify(result)
     return this.#ask({ type: "client_tool_result", tool_call_id: toolCallId, result: text, is_error: isError })

@@ -359,7 +359,7 @@ export class CompanionBridge {
     if (!call) return
     this.#calls.delete(id)
     clearTimeout(call.timer)
-    // A fault of whoever defined the tool is an error; of the rest the model should know.
+    // A fault in a tool's definition is an error; of the rest the model should know.
     const isAuthors = error.code === "invalid_message" && !entry.command.client_tool_call.tool_name.startsWith("companion_")
     if (isAuthors) call.reject(new Error(error.message))
     else call.resolve(this.#refused(error.message))
@@ -422,7 +422,7 @@ export function companion(options) {
   return new CompanionBridge(options)
 }
 
-/** The id of an agent's call: platforms number theirs anew in each conversation. */
+/** The id of an agent's call: platforms restart their numbers in each conversation. */
 function callId(conversation, platformCallId) {
   return `${conversation}:${platformCallId}`.slice(-MAX_CALL_ID)
 }

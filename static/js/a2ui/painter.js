@@ -18,7 +18,7 @@ const SVG = "http://www.w3.org/2000/svg"
 let serial = 0
 
 /**
- * One painted surface. `node` is its element; `show(surface, budget)` paints it anew within
+ * One painted surface. `node` is its element; `show(surface, budget)` repaints it within
  * its budget, `refresh(surface)` only what the data changes.
  * `problems` are the sentences that say what of it could not be shown, `unchecked` those that
  * say which patterns nobody checks; `used` is how many elements it took.

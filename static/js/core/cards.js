@@ -115,7 +115,7 @@ export function blocksOf(value, key, about, depth, currency) {
   if (isPlain(value)) return objectBlocks(value, about, depth, currency)
   if (isEmpty(value)) return []
   const cell = cellOf(value, key, about, currency)
-  // What cannot be seen is no text.
+  // Text that cannot be seen does not count.
   if (cell.text.trim() === "") return []
   return cell.kind === "text" ? [{ kind: "text", text: cell.text }] : [{ kind: "chips", cells: [cell], more: 0 }]
 }
@@ -285,7 +285,7 @@ function numberCell(value, key, about, currency) {
   return { kind: "number", text: intl(about.locale, options).format(value) }
 }
 
-/** A number format for `locale`, or for the engine's own where the tag is no language. */
+/** A number format for `locale`, or for the engine's own where the tag is not a language. */
 function intl(locale, options) {
   try {
     return new Intl.NumberFormat(locale, options)

@@ -15,7 +15,7 @@ const MAX_DEPTH = 50
 /** Repeating nothing makes no step and still takes time to write. */
 const MAX_WRITTEN = 20_000
 
-/** The pattern is no regular expression, or one that cannot be matched in linear time here. */
+/** The pattern is not a regular expression, or one that cannot be matched in linear time here. */
 export class Unsupported extends Error {}
 
 /**

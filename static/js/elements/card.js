@@ -45,7 +45,7 @@ class CompanionCard extends HTMLElement {
         chosen: model.chosen?.id === option.id,
         disabled: Boolean(model.pending) || model.closed,
         act: () => {
-          // A list that was replaced meanwhile shows what is no longer so.
+          // A list that has been replaced shows what no longer holds.
           if (!list.isConnected) return
           this.#reopened = false
           this.dispatchEvent(new CustomEvent("choose", { detail: option }))

@@ -41,7 +41,7 @@ export class Refusal extends Error {
 /**
  * Ask a route: `{status, body}` with the JSON of the answer.
  * Raises a Refusal for anything but success. What others answer in the server's place (a proxy's
- * 502, the page of a hotel's network) is no answer of the server: it could not be reached.
+ * 502, the page of a hotel's network) is not an answer of the server: it could not be reached.
  * `withinMs` is how long an answer may take.
  */
 export async function ask(method, path, { token = null, body, headers = {}, as = "json", withinMs = 0 } = {}) {

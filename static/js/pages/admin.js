@@ -249,7 +249,7 @@ class Watch {
     try {
       const { body } = await ask("GET", `sessions/${this.id}/trail`, { token })
       const entries = body.trail.map((entry) => ({ ...entry, type: "trail", timestamp: entry.at }))
-      // One's own looking is no part of what happened.
+      // This page's own joining does not belong to what happened.
       this.timeline.add(entries.filter((entry) => entry.device !== INSPECTOR))
     } catch {
       // The timeline is complete without it.

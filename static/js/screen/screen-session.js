@@ -221,7 +221,7 @@ export class ScreenSession {
     this.status = status
     if (status.phase === "ended") {
       this.asOf ??= this.nowMs
-      // Whose token ran out may come back with a new code, and finds all as it was.
+      // A device whose token has expired may rejoin with a new code, and finds all as it was.
       if (this.session.id && (OVER.has(status.code) || this.session.ended)) paired.forget(this.session.id)
       clearTimeout(this.#saving)
       this.#saving = -1
