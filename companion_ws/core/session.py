@@ -605,18 +605,17 @@ def _title_of(call: Call) -> str:
 # Events folded in.
 
 
-def apply(session: Session, event: Event, body: bytes, at_ms: int) -> tuple[int, ...]:
+def apply(session: Session, event: Event, body: bytes, at_ms: int) -> None:
     """Fold the next record into the session; `body` is its stored text.
 
     `at_ms` is when, by the clock that runs.
-
-    Returns the seqs of cards that are no longer shown.
     """
     session.seq += 1
     session.log_bytes += len(body)
     session.sizes.append(len(body))
     fold = _FOLDS.get(event.type)
-    return fold(session, event.fields, body, at_ms) if fold is not None else ()
+    if fold is not None:
+        fold(session, event.fields, body, at_ms)
 
 
 def remember(session: Session, sender_key: str, request_id: str, seq: int) -> None:
@@ -719,7 +718,7 @@ def replay(session: Session, bodies: list[bytes]) -> Session:
     return session
 
 
-def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
+def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> None:
     context_id = fields.get("context_id")
     same = []
     if context_id is not None:
@@ -729,9 +728,8 @@ def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
         # It replaces nothing: the card stays, and its choice is closed.
         for seq in same:
             _lock(session, seq, select_of(msgspec.json.decode(session.cards[seq][1])))
-        return ()
-    dropped = same
-    for seq in dropped:
+        return
+    for seq in same:
         # What takes its place closes the choice that it offered, too.
         if is_locked:
             _lock(session, seq, select_of(msgspec.json.decode(session.cards[seq][1])))
@@ -744,10 +742,7 @@ def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
     elif key is not None:
         session.locked_keys.pop(key, None)
     while len(session.cards) > MAX_CARDS or session.cards_bytes > MAX_CARDS_BYTES:
-        oldest = next(iter(session.cards))
-        dropped.append(oldest)
-        _drop_card(session, oldest)
-    return tuple(dropped)
+        _drop_card(session, next(iter(session.cards)))
 
 
 def _lock(session: Session, seq: int, key: str | None) -> None:
@@ -767,20 +762,18 @@ def _drop_card(session: Session, seq: int) -> None:
 
 def _fold_state(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     key = fields["key"]
     _forget_key(session, key)
     entry = Entry(bytes(fields["value"]), session.seq)
     session.state[key] = entry
     session.state_bytes += _entry_bytes(key, entry.value)
-    return ()
 
 
 def _fold_delete(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     _forget_key(session, fields["key"])
-    return ()
 
 
 def _forget_key(session: Session, key: str) -> None:
@@ -789,7 +782,7 @@ def _forget_key(session: Session, key: str) -> None:
         session.state_bytes -= _entry_bytes(key, entry.value)
 
 
-def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
+def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> None:
     _close_overdue(session, at_ms)
     asked: commands.ToolCall = fields["client_tool_call"]
     status: Status = "waiting"
@@ -815,7 +808,6 @@ def _fold_call(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
     if joins is not None:
         # It stays open for ten minutes from whoever asked last.
         session.put_call(replace(session.calls[joins], asked_at_ms=at_ms))
-    return ()
 
 
 def _close_overdue(session: Session, at_ms: int) -> None:
@@ -827,7 +819,7 @@ def _close_overdue(session: Session, at_ms: int) -> None:
 
 def _fold_result(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     call = replace(session.calls[fields["tool_call_id"]], result_seq=session.seq)
     if is_release(call, fields["result"], fields["answered_by"]):
         session.put_call(replace(call, status="released"))
@@ -836,28 +828,25 @@ def _fold_result(
     else:
         session.put_call(replace(call, status="closed", body=b""))
         _close_question(session, session.question_of(call))
-    return ()
 
 
 def _fold_message(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     # Only a late answer has a result; other messages may refer to a call and leave it open.
     if "result" in fields:
         _close_question(session, session.question_of(session.calls[fields["in_reply_to"]]))
-    return ()
 
 
 def _fold_cancel(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     call = session.calls[fields["tool_call_id"]]
     if fields.get("question_open"):
         _leave(session, call)
     else:
         _close(session, call)
         _close_question(session, session.question_of(call))
-    return ()
 
 
 def _leave(session: Session, call: Call) -> None:
@@ -881,17 +870,15 @@ def _close(session: Session, call: Call) -> None:
 
 def _fold_conversation(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
-) -> tuple[int, ...]:
+) -> None:
     session.conversation_id = fields["conversation_initiation_metadata_event"]["conversation_id"]
-    return ()
 
 
-def _fold_end(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> tuple[int, ...]:
+def _fold_end(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> None:
     session.ended = fields["reason"]
-    return ()
 
 
-_FOLDS: Final[dict[str, Callable[[Session, dict[str, Any], bytes, int], tuple[int, ...]]]] = {
+_FOLDS: Final[dict[str, Callable[[Session, dict[str, Any], bytes, int], None]]] = {
     "contextual_update": _fold_card,
     "state_updated": _fold_state,
     "state_deleted": _fold_delete,

@@ -35,7 +35,6 @@ class Talk:
         self.server_tools = server_tools
         self.now_ms = START_MS
         self.bodies: list[bytes] = []
-        self.dropped: tuple[int, ...] = ()
 
     def decide(self, message: dict[str, Any] | commands.Command, role: Any = "agent") -> Decision:
         """Return the decision, having seen that deciding changed nothing."""
@@ -74,7 +73,7 @@ class Talk:
             }
         )
         self.bodies.append(body)
-        self.dropped = apply(self.session, event, body, self.now_ms)
+        apply(self.session, event, body, self.now_ms)
         trim(self.session, self.limits)
 
     def record(self, message: dict[str, Any] | commands.Command, role: Any = "agent") -> Any:

@@ -153,7 +153,7 @@ def test_a_card_of_the_same_context_replaces_the_one_before() -> None:
     talk = Talk()
     for number in range(3):
         talk.say({"type": "contextual_update", "text": str(number), "context_id": "c"})
-        assert talk.dropped == ((number,) if number else ())
+        assert list(talk.session.cards) == [number + 1]
     talk.say({"type": "contextual_update", "text": "other"})
     talk.say({"type": "contextual_update", "text": "other"})
 
@@ -165,10 +165,8 @@ def test_twenty_cards_are_kept_and_the_twenty_first_drops_the_oldest() -> None:
     for _ in range(MAX_CARDS):
         talk.say({"type": "contextual_update", "text": "x"})
     assert len(talk.session.cards) == 20
-    assert talk.dropped == ()
 
     talk.say({"type": "contextual_update", "text": "x"})
-    assert talk.dropped == (1,)
     assert list(talk.session.cards) == list(range(2, 22))
 
 
@@ -177,11 +175,12 @@ def test_cards_are_kept_up_to_128_kib_and_not_a_byte_more() -> None:
     half = MAX_CARDS_BYTES // 2
     event = Event("contextual_update", {"text": "x"})
 
-    assert apply(session, event, b"x" * half, 0) == ()
-    assert apply(session, event, b"x" * half, 0) == ()
+    apply(session, event, b"x" * half, 0)
+    apply(session, event, b"x" * half, 0)
     assert session.cards_bytes == MAX_CARDS_BYTES
-    assert apply(session, event, b"x", 0) == (1,)
-    assert apply(session, event, b"x" * (MAX_CARDS_BYTES + 1), 0) == (2, 3, 4)
+    apply(session, event, b"x", 0)
+    assert list(session.cards) == [2, 3]
+    apply(session, event, b"x" * (MAX_CARDS_BYTES + 1), 0)
     assert (session.cards, session.cards_bytes) == ({}, 0)
 
 
