@@ -102,6 +102,7 @@ def refuse_foreign(path: Path, found: os.stat_result) -> None:
 
 
 def refuse_mode(path: Path, mode: int) -> None:
+    """Refuse a file that other accounts can read or write."""
     if mode & OTHERS:
         raise NotOurs(
             f"{path} can be read or written by other accounts (mode {stat.S_IMODE(mode):04o}). "

@@ -16,6 +16,8 @@ _TAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
 class Headers(Protocol):
+    """The headers of a request."""
+
     def getall(self, name: str, default: Iterable[str], /) -> Iterable[str]: ...
 
 
