@@ -269,35 +269,6 @@ def test_a_server_on_the_network_still_has_a_door_for_this_machine(
     assert program.run("token", "list").returncode == 0
 
 
-def test_behind_a_tunnel_links_carry_its_url_and_admin_has_its_own_port(
-    start: Start, program: Program, tmp_path: Path
-) -> None:
-    script = tmp_path / "tunnel.sh"
-    script.write_text(
-        "echo $$ > pid; echo starting $1; echo 'at https://blue-fox.tunnel.example |'\n"
-        "while :; do echo noise; sleep 0.05; done\n"
-    )
-    pid = tmp_path / "pid"
-    script.write_text(script.read_text().replace("> pid", f"> {pid}"))
-    served = start(
-        *("--admin-port", "0", "--tunnel", f"sh {script} {{url}}", "--trust-proxy", "127.0.0.1")
-    )
-
-    assert served.until(r"Phones open (\S+)")[1] == "https://blue-fox.tunnel.example/c"
-    admin = json.loads((program.data / "server.json").read_text())["admin_url"]
-    assert admin != served.url
-    assert served.sign_in.startswith(admin)
-    assert program.run("token", "list").returncode == 0
-    asking = urllib.request.Request(
-        f"{served.url}/healthz", headers={"X-Forwarded-For": "203.0.113.9"}
-    )
-    urllib.request.urlopen(asking).close()
-    assert "path=/healthz" in served.complains(r"peer=203\.0\.113\.9").string
-    assert served.stop() == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
-
-
 def self_signed(folder: Path) -> list[str]:
     """Return the flags of a certificate no authority knows."""
     cert, key = folder / "cert.pem", folder / "key.pem"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import ssl
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +122,26 @@ async def test_links_carry_the_address_that_leads_here_and_no_advertisement(
     for pid in tunnel.pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_behind_a_tunnel_admin_has_its_own_port_and_callers_their_own_addresses(
+    tunnel: Tunnelling, start: Callable[..., Served], program: Program
+) -> None:
+    served = start(
+        "--tunnel", tunnel.command, "--admin-port", "0", "--trust-proxy", "127.0.0.1",
+        **tunnel.trust,
+    )  # fmt: skip
+    assert served.until(r"Phones open (\S+)")[1] == f"{tunnel.url}/c"
+    admin = json.loads((program.data / "server.json").read_text())["admin_url"]
+    assert admin != served.url
+    assert served.sign_in.startswith(admin)
+    assert program.run("token", "list").returncode == 0
+    asking = urllib.request.Request(
+        f"{served.url}/healthz", headers={"X-Forwarded-For": "203.0.113.9"}
+    )
+    urllib.request.urlopen(asking).close()
+    assert "path=/healthz" in served.complains(r"peer=203\.0\.113\.9").string
+    assert served.stop() == 0
 
 
 def test_who_stops_a_server_that_waits_for_its_tunnel_leaves_nothing_behind(
