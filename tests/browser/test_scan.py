@@ -112,7 +112,7 @@ async def test_fetching_the_link_uses_nothing_up_but_the_second_browser_is_told(
     late = await world.page(**PIXEL)
     await late.goto(opened["url"])
 
-    await expect(late.get_by_role("heading", name="already used")).to_be_visible()
+    await expect(late.get_by_role("heading", name="already been used")).to_be_visible()
     await expect(late.get_by_role("link", name="Type a code")).to_be_visible()
 
 

@@ -61,7 +61,7 @@ async def test_an_answer_that_is_not_ours_uses_nothing_up_and_is_tried_again(
     again = phone.get_by_role("button", name="Try again")
     await expect(phone.get_by_text("The server cannot be reached")).to_be_visible()
     await expect(phone.get_by_text("Trying again…")).to_be_visible()
-    assert await phone.get_by_text("already used").count() == 0
+    assert await phone.get_by_text("already been used").count() == 0
     while waiting:
         left = len(waiting)
         if await again.is_visible():
@@ -77,7 +77,7 @@ async def test_only_our_own_404_means_used_and_a_minute_is_enough(world: World) 
     await world.phone(agent, url=pairing["url"])
     other = await world.page(**PIXEL)
     await other.goto(pairing["url"])
-    await expect(other.get_by_text("already used or has expired")).to_be_visible()
+    await expect(other.get_by_text("already been used or has expired")).to_be_visible()
 
     # A virtual minute: nobody answers, it stops by itself, and the button begins anew.
     lost = await world.page(**PIXEL)
@@ -209,7 +209,7 @@ async def test_who_slept_too_long_reads_what_is_true_and_keeps_the_tap(world: Wo
     await late.goto(f"{world.server.url}/ui?session_id={agent.session_id}")
     alert = late.get_by_role("alert")
     await expect(alert.get_by_role("heading")).to_have_text("This screen’s access has expired")
-    await expect(alert).to_contain_text("What you tapped is kept")
+    await expect(alert).to_contain_text("What you tapped will be sent then")
     assert await late.get_by_text("not been used for a while").count() == 0
     way = alert.get_by_role("link")
     await expect(way).to_have_count(1)
