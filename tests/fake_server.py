@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 Message = dict[str, Any]
 
 
-class Peer:
+class FakeServer:
     """Keeps one session's log in memory and breaks connections when told to.
 
     `on_command` may return True to swallow a command, or call `drop` to break off.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from fake_server import Peer
+from fake_server import FakeServer
 
 from companion_ws.client import (
     CompanionClient,
@@ -32,12 +32,12 @@ Connect = Callable[..., CompanionClient]
 
 
 @pytest.fixture
-async def peer() -> Peer:
-    return Peer()
+async def peer() -> FakeServer:
+    return FakeServer()
 
 
 @pytest.fixture
-async def connect(peer: Peer) -> AsyncIterator[Connect]:
+async def connect(peer: FakeServer) -> AsyncIterator[Connect]:
     server = TestServer(peer.app)
     await server.start_server()
 
@@ -63,7 +63,7 @@ async def test_an_update_answers_with_its_record(connect: Connect) -> None:
 
 
 async def test_what_was_not_acknowledged_is_sent_again_with_the_same_request_id(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     def store_but_do_not_tell(message: dict[str, Any], ws: Any) -> bool:
         peer.by_request[message["requestId"]] = peer.append(message)
@@ -84,7 +84,7 @@ async def test_what_was_not_acknowledged_is_sent_again_with_the_same_request_id(
 
 
 async def test_a_hundred_updates_over_a_line_that_keeps_breaking_arrive_once_and_in_order(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     count = 0
 
@@ -115,7 +115,7 @@ async def test_a_hundred_updates_over_a_line_that_keeps_breaking_arrive_once_and
 
 
 async def test_records_begin_at_the_join_however_late_they_are_read(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     for n in range(3):
         peer.append({"type": "contextual_update", "text": f"before {n}"})
@@ -130,7 +130,7 @@ async def test_records_begin_at_the_join_however_late_they_are_read(
 
 
 async def test_a_slow_reader_fetches_what_the_client_no_longer_keeps(
-    peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    peer: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incoming, "MAX_KEPT", 5)
     async with connect() as companion:
@@ -146,7 +146,7 @@ async def test_a_slow_reader_fetches_what_the_client_no_longer_keeps(
             await anext(behind)
 
 
-async def test_a_missing_record_is_asked_for_again(peer: Peer, connect: Connect) -> None:
+async def test_a_missing_record_is_asked_for_again(peer: FakeServer, connect: Connect) -> None:
     async with connect() as companion:
         records = companion.records()
         peer.append({"type": "contextual_update", "text": "lost on the way"})
@@ -156,7 +156,7 @@ async def test_a_missing_record_is_asked_for_again(peer: Peer, connect: Connect)
 
 
 async def test_a_tool_call_across_a_restart_is_one_call_with_one_result(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     async with connect() as companion:
         asking = asyncio.create_task(companion.call_tool("companion_choose", title="Which?"))
@@ -179,7 +179,7 @@ async def test_a_tool_call_across_a_restart_is_one_call_with_one_result(
 
 
 async def test_a_result_older_than_the_log_comes_as_the_answer_to_the_repeated_call(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     async with connect() as companion:
         asking = asyncio.create_task(companion.call_tool("weigh", timeout_ms=1000))
@@ -202,7 +202,7 @@ async def test_a_result_older_than_the_log_comes_as_the_answer_to_the_repeated_c
         assert companion.seq == 500
 
 
-async def test_a_failing_tool_raises_and_keeps_what_it_said(peer: Peer, connect: Connect) -> None:
+async def test_a_failing_tool_raises_and_keeps_what_it_said(peer: FakeServer, connect: Connect) -> None:
     async with connect() as companion:
         asking = asyncio.create_task(companion.call_tool("weigh", name="a parameter"))
         await companion.wait_until(lambda c: c.seq == 1, 5)
@@ -216,7 +216,7 @@ async def test_a_failing_tool_raises_and_keeps_what_it_said(peer: Peer, connect:
         assert failure.value.result == "no scales"
 
 
-async def test_refusals_become_exceptions_by_their_code(peer: Peer, connect: Connect) -> None:
+async def test_refusals_become_exceptions_by_their_code(peer: FakeServer, connect: Connect) -> None:
     def refuse(message: dict[str, Any], ws: Any) -> bool:
         errors = {
             "state_update": {"code": "revision_conflict", "value": 7, "revision": 3},
@@ -236,7 +236,7 @@ async def test_refusals_become_exceptions_by_their_code(peer: Peer, connect: Con
         assert json.loads(peer.received[-1]["result"]) == {"status": "shown"}
 
 
-async def test_the_client_slows_down_when_the_server_says_so(peer: Peer, connect: Connect) -> None:
+async def test_the_client_slows_down_when_the_server_says_so(peer: FakeServer, connect: Connect) -> None:
     refusals = 0
 
     def refuse_twice(message: dict[str, Any], ws: Any) -> bool:
@@ -256,7 +256,7 @@ async def test_the_client_slows_down_when_the_server_says_so(peer: Peer, connect
     assert len({message["requestId"] for message in peer.received}) == 1
 
 
-async def test_a_command_too_large_for_the_server_fails_alone(peer: Peer, connect: Connect) -> None:
+async def test_a_command_too_large_for_the_server_fails_alone(peer: FakeServer, connect: Connect) -> None:
     def too_large(message: dict[str, Any], ws: Any) -> bool:
         if len(message["text"]) > 1000:
             peer.soon(ws.close(code=1009))
@@ -277,7 +277,7 @@ async def test_a_command_too_large_for_the_server_fails_alone(peer: Peer, connec
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", object(), 2**60])
 async def test_what_cannot_be_sent_is_refused_before_it_is_sent(
-    value: Any, peer: Peer, connect: Connect
+    value: Any, peer: FakeServer, connect: Connect
 ) -> None:
     async with connect() as companion:
         with pytest.raises(InvalidMessage):
@@ -287,7 +287,7 @@ async def test_what_cannot_be_sent_is_refused_before_it_is_sent(
     assert [message["value"] for message in peer.received] == [None]
 
 
-async def test_a_refusal_at_the_first_join_is_raised_at_once(peer: Peer, connect: Connect) -> None:
+async def test_a_refusal_at_the_first_join_is_raised_at_once(peer: FakeServer, connect: Connect) -> None:
     peer.on_join = lambda _: 4501
     with pytest.raises(CompanionClosed) as closed:
         async with connect():
@@ -297,7 +297,7 @@ async def test_a_refusal_at_the_first_join_is_raised_at_once(peer: Peer, connect
     assert len(peer.joins) == 1
 
 
-async def test_an_ended_session_ends_everything_that_waits(peer: Peer, connect: Connect) -> None:
+async def test_an_ended_session_ends_everything_that_waits(peer: FakeServer, connect: Connect) -> None:
     async with connect() as companion:
         records = companion.records()
         await companion.contextual_update("last words")
@@ -317,7 +317,7 @@ async def test_an_ended_session_ends_everything_that_waits(peer: Peer, connect: 
         assert len(peer.joins) == 1
 
 
-async def test_an_expired_token_is_fetched_anew(peer: Peer, connect: Connect) -> None:
+async def test_an_expired_token_is_fetched_anew(peer: FakeServer, connect: Connect) -> None:
     tokens = iter(["old", "new"])
     peer.on_join = lambda _: 4401 if len(peer.joins) == 1 else None
 
@@ -333,7 +333,7 @@ async def test_an_expired_token_is_fetched_anew(peer: Peer, connect: Connect) ->
         await connect(token="old").__aenter__()
 
 
-async def test_a_session_token_is_renewed_before_it_ends(peer: Peer, connect: Connect) -> None:
+async def test_a_session_token_is_renewed_before_it_ends(peer: FakeServer, connect: Connect) -> None:
     async with connect() as companion:
         await peer.tell({"type": "token_expiring", "expires_at": 1})
         await peer.tell({"type": "token_renewed", "token": "t2", "expires_at": 2})
@@ -346,7 +346,7 @@ async def test_a_session_token_is_renewed_before_it_ends(peer: Peer, connect: Co
 
 
 async def test_a_reader_of_messages_sees_what_is_no_record_too(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     async with connect() as companion:
         messages = companion.messages()
@@ -399,7 +399,7 @@ async def test_a_token_function_that_fails_is_asked_again(connect: Connect) -> N
 
 
 async def test_a_token_function_is_asked_when_the_token_has_expired_and_not_before(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     tokens = iter(["first", "second"])
     async with connect(token=lambda: next(tokens)) as companion:
@@ -422,7 +422,7 @@ async def test_another_thread_may_use_the_clients_loop(connect: Connect) -> None
 
 
 async def test_transcripts_are_no_riddle_where_the_server_only_passes_them_on(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     def pass_on(message: dict[str, Any], ws: Any) -> bool:
         return True
@@ -441,7 +441,7 @@ async def test_transcripts_are_no_riddle_where_the_server_only_passes_them_on(
 
 
 async def test_a_refusal_that_does_not_say_of_what_repeats_what_is_on_its_way(
-    peer: Peer, connect: Connect
+    peer: FakeServer, connect: Connect
 ) -> None:
     def refuse_one(message: dict[str, Any], ws: Any) -> bool:
         peer.on_command = lambda *_: False
@@ -458,7 +458,7 @@ async def test_a_refusal_that_does_not_say_of_what_repeats_what_is_on_its_way(
 
 
 async def test_a_server_that_cannot_store_is_asked_again(
-    peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    peer: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(message: dict[str, Any], ws: Any) -> bool:
         error = {"type": "error", "code": "unavailable", "message": "The disk is full."}
@@ -478,7 +478,7 @@ async def test_a_server_that_cannot_store_is_asked_again(
             await companion.contextual_update("given up")
 
 
-async def test_two_who_make_the_same_call_share_its_result(peer: Peer, connect: Connect) -> None:
+async def test_two_who_make_the_same_call_share_its_result(peer: FakeServer, connect: Connect) -> None:
     async with connect() as companion:
         first, second, gone = (
             asyncio.create_task(companion.call("weigh", {}, tool_call_id="c1")) for _ in range(3)
@@ -493,7 +493,7 @@ async def test_two_who_make_the_same_call_share_its_result(peer: Peer, connect: 
 
 
 async def test_a_reader_who_forgets_to_read_is_told_so(
-    peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    peer: FakeServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incoming, "MAX_UNREAD", 3)
     async with connect() as companion:
@@ -507,7 +507,7 @@ async def test_a_reader_who_forgets_to_read_is_told_so(
             _ = [message async for message in messages]
 
 
-async def test_what_is_no_message_is_no_end(peer: Peer, connect: Connect) -> None:
+async def test_what_is_no_message_is_no_end(peer: FakeServer, connect: Connect) -> None:
     async with connect(url_scheme="ws") as companion:
         for ws in list(peer.sockets):
             await ws.send_str("not JSON")
@@ -515,7 +515,7 @@ async def test_what_is_no_message_is_no_end(peer: Peer, connect: Connect) -> Non
         assert len(peer.joins) == 2
 
 
-async def test_leaving_ends_everything_that_waits(peer: Peer, connect: Connect) -> None:
+async def test_leaving_ends_everything_that_waits(peer: FakeServer, connect: Connect) -> None:
     peer.on_command = lambda *_: True
     async with connect() as companion:
         waiting = asyncio.create_task(companion.contextual_update("never answered"))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 import click
 
-from companion_ws.cli.drain import Ending
+from companion_ws.cli.drain import Drain
 from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.run_verb import run, sentences
@@ -75,13 +75,13 @@ async def _connect(
             timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
             ssl=certificate or True,
         )
-        ending = Ending()
-        sending = asyncio.create_task(_send_stdin(ws, ending))
+        drain = Drain()
+        sending = asyncio.create_task(_send_stdin(ws, drain))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ending.now, ws)
+            loop.add_signal_handler(number, drain.now, ws)
         try:
-            trouble = await _print_messages(ws, ending) or ending.complaint
+            trouble = await _print_messages(ws, drain) or drain.complaint
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -92,30 +92,30 @@ async def _connect(
     return 0
 
 
-async def _print_messages(ws: aiohttp.ClientWebSocketResponse, ending: Ending) -> str | None:
+async def _print_messages(ws: aiohttp.ClientWebSocketResponse, drain: Drain) -> str | None:
     """Print what comes until the end; return why it ended, None where we have left."""
     while True:
         frame = await ws.receive()
         if frame.type is aiohttp.WSMsgType.TEXT:
             message = json.loads(frame.data)
-            if not ending.hears(message):
+            if not drain.hears(message):
                 print_json(message)
         elif frame.type is aiohttp.WSMsgType.CLOSE:
             return f"closed by the server: {frame.data} {frame.extra or ''}".rstrip()
         elif frame.type is not aiohttp.WSMsgType.BINARY:
-            return None if ending.is_ours else "the connection to the server broke off"
+            return None if drain.is_ours else "the connection to the server broke off"
 
 
-async def _send_stdin(ws: aiohttp.ClientWebSocketResponse, ending: Ending) -> None:
+async def _send_stdin(ws: aiohttp.ClientWebSocketResponse, drain: Drain) -> None:
     has_sent = False
     async for line in _stdin_lines():
         has_sent = True
         with suppress(ConnectionError, aiohttp.ClientError):
-            ending.sends(line)
+            drain.sends(line)
             await ws.send_str(line)
     if has_sent:
         with suppress(ConnectionError, aiohttp.ClientError):
-            await ending.after_answers(ws)
+            await drain.after_answers(ws)
 
 
 async def _stdin_lines() -> AsyncIterator[str]:

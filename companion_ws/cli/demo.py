@@ -19,7 +19,7 @@ from companion_ws.cli.demo_agent import DemoAgent
 from companion_ws.cli.options import config_of
 from companion_ws.cli.run_verb import run
 from companion_ws.cli.serve import Stop
-from companion_ws.cli.server import Listening, listening
+from companion_ws.cli.server import ReadyServer, run_server
 from companion_ws.cli.startup import why_no_phone
 from companion_ws.cli.terminal import grouped, print_qr, say
 from companion_ws.client import CompanionClient, Invitation
@@ -63,7 +63,7 @@ def demo(
 async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) -> int:
     stop = Stop()
     stop.watch_signals()
-    async with _listening(config, any_port=any_port) as server:
+    async with _demo_server(config, any_port=any_port) as server:
         playing = asyncio.create_task(_play(server, pace_s))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,15 +80,15 @@ async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) ->
 
 
 @asynccontextmanager
-async def _listening(config: Config, *, any_port: bool) -> AsyncIterator[Listening]:
+async def _demo_server(config: Config, *, any_port: bool) -> AsyncIterator[ReadyServer]:
     """Listen on the usual port; where that is taken and nobody asked for it, on any."""
-    server = listening(config)
+    server = run_server(config)
     try:
         listens = await server.__aenter__()
     except StartRefused:
         if not any_port:
             raise
-        server = listening(replace(config, port=0))
+        server = run_server(replace(config, port=0))
         listens = await server.__aenter__()
     try:
         yield listens
@@ -96,7 +96,7 @@ async def _listening(config: Config, *, any_port: bool) -> AsyncIterator[Listeni
         await server.__aexit__(None, None, None)
 
 
-async def _play(server: Listening, pace_s: float) -> None:
+async def _play(server: ReadyServer, pace_s: float) -> None:
     async with reach(server.config) as reached:
         say(f"The demo runs at {server.addresses.public_url}")
         say(f"Your side, on this computer: {await reached.sign_in_link()}")
@@ -111,7 +111,7 @@ async def _play(server: Listening, pace_s: float) -> None:
             ).play()
 
 
-def _invite(server: Listening, link: Invitation, code: Invitation) -> None:
+def _invite(server: ReadyServer, link: Invitation, code: Invitation) -> None:
     if server.addresses.is_reachable_by_phone:
         say()
         say("Scan this with a phone:")

@@ -19,7 +19,7 @@ REPEAT_S: Final = 1.0
 """How long the answers to repeats may take, which are read from the log beside the others."""
 
 
-class Ending:
+class Drain:
     """Knows what was sent and what of it is answered; leaves when that is all.
 
     `is_ours`: we have left. `complaint`: what stayed without its answer, None where nothing did.

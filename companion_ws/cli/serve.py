@@ -20,7 +20,7 @@ from companion_ws import logs
 from companion_ws.app import SESSIONS
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.run_verb import find_modules_here, finish
-from companion_ws.cli.server import listening
+from companion_ws.cli.server import run_server
 from companion_ws.cli.startup import print_start
 from companion_ws.cli.tunnel import StoppedEarly
 from companion_ws.collector import collect_when_empty, spare_the_loop
@@ -122,7 +122,7 @@ async def _serve(config: Config, stop: Stop) -> int:
     stop.watch_signals()
     files = Files(config.tools) if config.reload else None
     with suppress(StoppedEarly):
-        async with listening(config, stop.wait) as server:
+        async with run_server(config, stop.wait) as server:
             await print_start(server)
             connections = server.app[SESSIONS].connections
             watching = [asyncio.create_task(collect_when_empty(connections.__len__))]

@@ -1,4 +1,4 @@
-"""A server that listens: lock, sockets, tunnel, application, and all of it taken down again."""
+"""A server that runs: lock, sockets, tunnel and application, and their shutdown."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from companion_ws.web.runner import Runner
 SHUTDOWN_S: Final = 2.0
 """How long requests under way may take when the server stops."""
 BACKLOG: Final = 1024
-"""After a restart everybody comes back at once."""
+"""After a restart all clients reconnect at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ReadyServer:
     """A server that answers. `config` has the real ports, `addresses` the tunnel's URL."""
 
     config: Config
@@ -40,9 +40,9 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(
+async def run_server(
     config: Config, stopped: Callable[[], Awaitable[None]] | None = None
-) -> AsyncIterator[Listening]:
+) -> AsyncIterator[ReadyServer]:
     """Start a server for the time of the block; `stopped` ends the wait for a tunnel.
 
     Raises:
@@ -88,18 +88,18 @@ async def listening(
             fingerprint=_fingerprint(config) if tls and not admin else None,
         )
         await stack.enter_async_context(server.shown(config.data))
-        listens = Listening(config, runner.app[ADDRESSES], server.admin_url, runner.app)
+        ready = ReadyServer(config, runner.app[ADDRESSES], server.admin_url, runner.app)
         if config.tunnel is not None:
-            await stack.enter_async_context(_tunnelled(listens, config.tunnel, stopped))
-        yield listens
+            await stack.enter_async_context(_tunnelled(ready, config.tunnel, stopped))
+        yield ready
 
 
 @asynccontextmanager
 async def _tunnelled(
-    listens: Listening, command: str, stopped: Callable[[], Awaitable[None]] | None
+    ready: ReadyServer, command: str, stopped: Callable[[], Awaitable[None]] | None
 ) -> AsyncIterator[None]:
     """Run the tunnel for the time of the block; links carry its address from then on."""
-    addresses, is_ready = listens.addresses, False
+    addresses, is_ready = ready.addresses, False
 
     def tell(url: str | None) -> None:
         addresses.tunnel_url = url
@@ -111,13 +111,13 @@ async def _tunnelled(
             else:
                 say(f"Phones now open {url}/c and type a session's code")
 
-    local = f"{'https' if listens.config.tls_cert else 'http'}://127.0.0.1:{listens.config.port}"
+    local = f"{'https' if ready.config.tls_cert else 'http'}://127.0.0.1:{ready.config.port}"
     async with tunnel(
         command,
         local,
-        listens.app[INSTANCE],
+        ready.app[INSTANCE],
         tell,
-        is_sought=listens.config.public_url is None,
+        is_sought=ready.config.public_url is None,
         stopped=stopped,
     ):
         is_ready = True

@@ -15,7 +15,7 @@ from companion_ws.cli.headless import HeadlessScreen
 from companion_ws.cli.local import certificate_at
 from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
 from companion_ws.cli.run_verb import run
-from companion_ws.cli.stay_connected import staying
+from companion_ws.cli.stay_connected import stay_connected
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.cli.tokens import quoted
 from companion_ws.client import CompanionClient
@@ -151,7 +151,7 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
                 after=0,
                 ssl=certificate_at(server.url, config),
             )
-            async with staying(observer) as watching:
+            async with stay_connected(observer) as watching:
                 async for record in watching.records():
                     if as_json:
                         print_json(record)
@@ -187,7 +187,7 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
                 device="Terminal",
                 ssl=certificate_at(server.url, config),
             )
-            async with staying(joining) as companion:
+            async with stay_connected(joining) as companion:
                 screen = HeadlessScreen(companion, choice, lambda words: say(words, err=True))
                 async for answered in screen.answers():
                     print_json(answered)

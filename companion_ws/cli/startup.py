@@ -9,14 +9,14 @@ from pathlib import Path
 
 import aiohttp
 
-from companion_ws.cli.server import Listening
+from companion_ws.cli.server import ReadyServer
 from companion_ws.cli.terminal import print_qr, say
 from companion_ws.control import reach
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.data_folder import DataInUse, RunningServer, StartRefused
 
 
-async def print_start(server: Listening) -> None:
+async def print_start(server: ReadyServer) -> None:
     """Print everything a person needs to go on."""
     say(f"Companion is ready at {server.addresses.local_url}")
     say(f"Data is stored in {server.config.data.resolve()}")
@@ -29,7 +29,7 @@ async def print_start(server: Listening) -> None:
     sys.stdout.flush()
 
 
-async def _print_sign_in_link(server: Listening) -> None:
+async def _print_sign_in_link(server: ReadyServer) -> None:
     """Print the link, or why there is none; the server works all the same."""
     try:
         if RunningServer.read(server.config.data) is None:
@@ -45,7 +45,7 @@ async def _print_sign_in_link(server: Listening) -> None:
         say(f"Sign in here, once, within 10 minutes: {link}")
 
 
-def print_way_for_phones(server: Listening) -> None:
+def print_way_for_phones(server: ReadyServer) -> None:
     """Print the QR of the page where a code is typed, or what makes a phone reach it."""
     addresses = server.addresses
     if addresses.is_reachable_by_phone:
@@ -59,7 +59,7 @@ def print_way_for_phones(server: Listening) -> None:
         say(why_no_phone(server), lines=True)
 
 
-def why_no_phone(server: Listening) -> str:
+def why_no_phone(server: ReadyServer) -> str:
     """Return why the links of a server lead no phone to it, and what changes that."""
     if server.config.public_url is not None:
         return (

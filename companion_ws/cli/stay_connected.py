@@ -1,4 +1,4 @@
-"""For verbs that stay in a session: what keeps them from it is said, and that it is over."""
+"""For verbs that stay in a session: they reconnect, and say once why they have no connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINK: Final = logging.getLogger("companion_ws.client.link")
 
 
 @asynccontextmanager
-async def staying(companion: CompanionClient) -> AsyncIterator[CompanionClient]:
+async def stay_connected(companion: CompanionClient) -> AsyncIterator[CompanionClient]:
     """Be in a session for the time of the block; say on stderr why it cannot be reached.
 
     A reason is said once, until there is another one or the connection is back.

@@ -21,7 +21,7 @@ from companion_ws.core.session import (
 START_MS = 1_650_000_000_000
 
 
-class Talk:
+class SessionWithoutServer:
     """Says commands in a session and keeps the text of every record they made."""
 
     def __init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from session_without_server import START_MS, Talk
+from session_without_server import START_MS, SessionWithoutServer
 
 from companion_ws.core.commands import (
     AGENTS,
@@ -53,7 +53,7 @@ BY_THE_ENTRANCE = CATALOGUE.keys() - EXAMPLES.keys()
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_command_becomes_what_the_catalogue_says(name: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("open")
     kind = COMMANDS[name]
 
@@ -65,7 +65,7 @@ def test_each_command_becomes_what_the_catalogue_says(name: str) -> None:
 @pytest.mark.parametrize("role", ["agent", "ui", "observer"])
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_role_says_what_the_contract_lets_it_say(name: str, role: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("open")
     fields, roles = EXAMPLES[name]
 
@@ -78,7 +78,7 @@ def test_each_role_says_what_the_contract_lets_it_say(name: str, role: str) -> N
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_server_itself_may_say_everything(name: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("open")
 
     talk.say({"type": name, **EXAMPLES[name][0]}, "server")
@@ -87,12 +87,12 @@ def test_the_server_itself_may_say_everything(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(BY_THE_ENTRANCE))
 def test_what_belongs_to_a_connection_changes_no_session(name: str) -> None:
     with pytest.raises(Forbidden):
-        Talk().say({"type": name, "pairing_id": "p", "allow": True}, "ui")
+        SessionWithoutServer().say({"type": name, "pairing_id": "p", "allow": True}, "ui")
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_nothing_is_accepted_after_the_end(name: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("open")
     assert talk.record(EndSession(reason="expired"), "server")["reason"] == "expired"
 
@@ -102,7 +102,7 @@ def test_nothing_is_accepted_after_the_end(name: str) -> None:
 
 
 def test_an_update_is_recorded_as_it_was_said() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
 
     assert talk.say({"type": "contextual_update", "text": "x"}) == Event(
         "contextual_update", {"text": "x"}
@@ -112,7 +112,7 @@ def test_an_update_is_recorded_as_it_was_said() -> None:
 
 
 def test_words_of_the_person_are_recorded_with_what_they_refer_to() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call()
 
     message = talk.record({"type": "user_message", "text": "air", "in_reply_to": "t1"}, "ui")
@@ -125,7 +125,7 @@ def test_words_of_the_person_are_recorded_with_what_they_refer_to() -> None:
 
 
 def test_what_is_passed_reaches_the_side_it_is_for() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
 
     assert talk.say({"type": "screen", "text": "x"}, "ui") == Transient("screen", {"text": "x"}, AGENTS)
     assert talk.say({"type": "rendered", "of_seq": 7}, "ui") == Transient(
@@ -150,14 +150,14 @@ def test_what_is_spoken_is_recorded_unless_transcripts_are_off() -> None:
     said = {"type": "user_transcript", "user_transcription_event": {"user_transcript": "hi"}}
     fields = {"user_transcription_event": {"user_transcript": "hi"}}
 
-    assert Talk().say(said) == Event("user_transcript", fields)
-    assert Talk(Limits(transcripts=False)).say(said) == Transient(
+    assert SessionWithoutServer().say(said) == Event("user_transcript", fields)
+    assert SessionWithoutServer(Limits(transcripts=False)).say(said) == Transient(
         "user_transcript", fields, EVERYBODY
     )
 
 
 def test_the_conversations_id_is_bound_to_the_session() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.record({"type": "conversation_initiation_metadata", "conversation_id": "conv_1"})
 
     assert talk.session.conversation_id == "conv_1"
@@ -167,7 +167,7 @@ def test_the_conversations_id_is_bound_to_the_session() -> None:
 
 
 def test_a_state_key_has_the_revision_of_its_record() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.say({"type": "contextual_update", "text": "x"})
     record = talk.record({"type": "state_update", "key": "k", "value": {"a": [1, None]}})
 
@@ -181,7 +181,7 @@ def test_a_state_key_has_the_revision_of_its_record() -> None:
 
 
 def test_if_revision_holds_or_tells_what_is_there() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     with pytest.raises(RevisionConflict) as absent:
         talk.say({"type": "state_update", "key": "k", "value": 1, "if_revision": 5})
     assert absent.value.details == {"key": "k", "value": None, "revision": 0}
@@ -201,7 +201,7 @@ def test_if_revision_holds_or_tells_what_is_there() -> None:
 
 
 def test_a_value_may_be_as_large_as_its_limit_and_no_larger() -> None:
-    talk = Talk(Limits(value_bytes=10))
+    talk = SessionWithoutServer(Limits(value_bytes=10))
 
     talk.say({"type": "state_update", "key": "k", "value": "12345678"})
     with pytest.raises(StateTooLarge):
@@ -212,7 +212,7 @@ def test_a_value_may_be_as_large_as_its_limit_and_no_larger() -> None:
 
 
 def test_the_whole_state_may_be_as_large_as_its_limit_and_no_larger() -> None:
-    talk = Talk(Limits(state_bytes=20))  # "a" and its quotes are 3, 1234567 are 7: 10 a key
+    talk = SessionWithoutServer(Limits(state_bytes=20))  # "a" and its quotes are 3, 1234567 are 7: 10 a key
 
     talk.say({"type": "state_update", "key": "a", "value": 1234567})
     talk.say({"type": "state_update", "key": "b", "value": 1234567})
@@ -225,7 +225,7 @@ def test_the_whole_state_may_be_as_large_as_its_limit_and_no_larger() -> None:
 
 
 def test_there_may_be_as_many_keys_as_the_limit_says_and_no_more() -> None:
-    talk = Talk(Limits(state_keys=2))
+    talk = SessionWithoutServer(Limits(state_keys=2))
 
     talk.say({"type": "state_update", "key": "a", "value": 1})
     talk.say({"type": "state_update", "key": "b", "value": 1})
@@ -235,7 +235,7 @@ def test_there_may_be_as_many_keys_as_the_limit_says_and_no_more() -> None:
 
 
 def test_zero_means_no_limit() -> None:
-    talk = Talk(Limits(state_bytes=0, value_bytes=0, state_keys=0, records=0, log_bytes=0))
+    talk = SessionWithoutServer(Limits(state_bytes=0, value_bytes=0, state_keys=0, records=0, log_bytes=0))
 
     for number in range(1100):
         talk.say({"type": "state_update", "key": f"k{number}", "value": "x" * 400})
@@ -247,7 +247,7 @@ def test_zero_means_no_limit() -> None:
 
 
 def test_a_call_is_recorded_with_its_deadline_and_who_answers_it() -> None:
-    talk = Talk(server_tools=("quotes",))
+    talk = SessionWithoutServer(server_tools=("quotes",))
 
     asked = talk.call("t1", "companion_choose", timeout_ms=1000)
     assert (asked["handled_by"], asked["deadline_at"]) == ("screens", START_MS + 1000)
@@ -259,7 +259,7 @@ def test_a_call_is_recorded_with_its_deadline_and_who_answers_it() -> None:
 
 
 def test_the_first_answer_wins() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call()
 
     result = talk.answer(result='{"status":"chosen","id":"air"}')
@@ -273,7 +273,7 @@ def test_the_first_answer_wins() -> None:
 
 
 def test_a_call_that_comes_again_answers_what_stands() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call()
     again = {
         "type": "client_tool_call", "tool_name": "companion_choose", "tool_call_id": "t1",
@@ -294,7 +294,7 @@ def test_a_call_that_comes_again_answers_what_stands() -> None:
     ],
 )
 def test_parameters_are_compared_as_json_values(first: Any, second: Any) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call(parameters=first)
     again = {"tool_name": "companion_choose", "tool_call_id": "t1", "parameters": second}
 
@@ -316,7 +316,7 @@ def test_parameters_are_compared_as_json_values(first: Any, second: Any) -> None
 def test_an_id_that_comes_again_with_another_question_is_refused(
     tool_name: str, parameters: Any
 ) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call(parameters={"n": 1})
     other = {"tool_name": tool_name, "tool_call_id": "t1", "parameters": parameters}
 
@@ -335,7 +335,7 @@ def test_an_id_that_comes_again_with_another_question_is_refused(
 def test_the_same_question_is_open_once_and_both_calls_get_the_answer(
     name: str, answered: str
 ) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     assert "joins" not in talk.call("t1", name, parameters={"n": 1})
     assert talk.call("t2", name, parameters={"n": 1.0})["joins"] == "t1"
     assert talk.open_ids() == ["t1"]
@@ -353,7 +353,7 @@ def test_the_same_question_is_open_once_and_both_calls_get_the_answer(
 
 
 def test_other_tools_other_questions_and_closed_ones_are_never_joined() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     for call_id, name in (("t1", "companion_show"), ("t2", "companion_show"), ("t3", "mine"), ("t4", "mine")):
         assert "joins" not in talk.call(call_id, name)
     talk.call("t5", parameters={"n": 1})
@@ -366,7 +366,7 @@ def test_other_tools_other_questions_and_closed_ones_are_never_joined() -> None:
 
 @pytest.mark.parametrize("order", [("t1", "t2"), ("t2", "t1")])
 def test_the_last_cancel_withdraws_the_question(order: tuple[str, str]) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     first, last = order
@@ -385,7 +385,7 @@ def test_the_last_cancel_withdraws_the_question(order: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("answered", ["t1", "t2"])
 def test_who_has_not_cancelled_gets_the_answer_alone(answered: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     talk.say({"type": "client_tool_cancel", "tool_call_id": "t1"})
@@ -396,7 +396,7 @@ def test_who_has_not_cancelled_gets_the_answer_alone(answered: str) -> None:
 
 
 def test_a_late_answer_to_a_question_asked_twice_is_told_once() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     for call_id in ("t1", "t2"):
@@ -409,7 +409,7 @@ def test_a_late_answer_to_a_question_asked_twice_is_told_once() -> None:
 
 
 def test_an_answer_that_comes_while_one_of_two_waits_is_its_result_and_no_message() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.say(AnswerCall(tool_call_id="t1", result='{"status":"no_answer"}'), "server")
     talk.now_ms += QUESTION_MS - 1
@@ -422,7 +422,7 @@ def test_an_answer_that_comes_while_one_of_two_waits_is_its_result_and_no_messag
 
 
 def test_a_question_goes_on_without_a_call_that_was_cancelled_and_forgotten() -> None:
-    talk = Talk(Limits(log_bytes=4))
+    talk = SessionWithoutServer(Limits(log_bytes=4))
     talk.call("t1")
     talk.call("t2")
     talk.say({"type": "client_tool_cancel", "tool_call_id": "t2"})
@@ -438,7 +438,7 @@ def test_a_question_goes_on_without_a_call_that_was_cancelled_and_forgotten() ->
 
 
 def test_sixty_four_calls_are_open_and_one_more_is_refused() -> None:
-    talk = Talk(server_tools=("quotes",))
+    talk = SessionWithoutServer(server_tools=("quotes",))
     for number in range(64):
         talk.call(f"t{number}", "quotes" if number % 2 else "ask", parameters={"n": number})
     with pytest.raises(TooManyRequests) as refused:
@@ -452,7 +452,7 @@ def test_sixty_four_calls_are_open_and_one_more_is_refused() -> None:
 
 
 def test_joining_counts_too() -> None:
-    talk = Talk(Limits(open_calls=2))
+    talk = SessionWithoutServer(Limits(open_calls=2))
     talk.call("t1")
     talk.call("t2")
     with pytest.raises(TooManyRequests):
@@ -460,20 +460,20 @@ def test_joining_counts_too() -> None:
 
 
 def test_open_calls_have_so_many_bytes_and_no_more() -> None:
-    talk = Talk(Limits(open_calls_bytes=10_000, open_calls=0))
+    talk = SessionWithoutServer(Limits(open_calls_bytes=10_000, open_calls=0))
     talk.call("t1", "ask", parameters={"x": "x" * 9000})
     with pytest.raises(TooManyRequests):
         talk.call("t2", "ask", parameters={"x": "x" * 2000})
     talk.answer("t1")
     talk.call("t2", "ask", parameters={"x": "x" * 2000})
 
-    free = Talk(Limits(open_calls_bytes=0, open_calls=0))
+    free = SessionWithoutServer(Limits(open_calls_bytes=0, open_calls=0))
     for number in range(100):
         free.call(f"t{number}", "ask", parameters={"x": "x" * 9000})
 
 
 def test_a_question_that_is_over_counts_no_more_and_its_text_is_let_go() -> None:
-    talk = Talk(Limits(open_calls=1))
+    talk = SessionWithoutServer(Limits(open_calls=1))
     talk.call("t1", "ask", expects_response=False)
     with pytest.raises(TooManyRequests):
         talk.call("t2", "ask")
@@ -485,7 +485,7 @@ def test_a_question_that_is_over_counts_no_more_and_its_text_is_let_go() -> None
 
 
 def test_screens_do_not_answer_server_tools() -> None:
-    talk = Talk(server_tools=("quotes",))
+    talk = SessionWithoutServer(server_tools=("quotes",))
     talk.call("t1", "quotes")
 
     with pytest.raises(ToolClosed):
@@ -498,7 +498,7 @@ def test_screens_do_not_answer_server_tools() -> None:
 
 @pytest.mark.parametrize("status", ["no_screen", "no_answer"])
 def test_a_late_answer_is_a_message_and_closes_the_question(status: str) -> None:
-    talk = Talk(language="de")
+    talk = SessionWithoutServer(language="de")
     talk.call(parameters={"title": "Versand"})
     talk.record(AnswerCall(tool_call_id="t1", result=f'{{"status":"{status}"}}'), "server")
     assert talk.open_ids() == ["t1"]
@@ -514,7 +514,7 @@ def test_a_late_answer_is_a_message_and_closes_the_question(status: str) -> None
 
 
 def test_a_screens_no_answer_is_an_answer() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call()
     talk.answer(result='{"status":"no_answer"}')
 
@@ -522,14 +522,14 @@ def test_a_screens_no_answer_is_an_answer() -> None:
 
 
 def test_a_question_without_title_is_named_by_its_tool() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", "pick_a_colour", expects_response=False, parameters={"title": 7})
 
     assert talk.answer(result="blue")["text"] == "About “pick a colour”: blue."
 
 
 def test_a_question_ends_ten_minutes_after_its_record() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", expects_response=False)
     talk.call("t2", "companion_form")
 
@@ -542,7 +542,7 @@ def test_a_question_ends_ten_minutes_after_its_record() -> None:
 
 
 def test_a_server_tool_nobody_waits_for_is_no_question() -> None:
-    talk = Talk(server_tools=("quotes",))
+    talk = SessionWithoutServer(server_tools=("quotes",))
     talk.call("t1", "quotes", expects_response=False)
 
     assert talk.open_ids() == []
@@ -551,7 +551,7 @@ def test_a_server_tool_nobody_waits_for_is_no_question() -> None:
 
 
 def test_an_agent_withdraws_a_call_in_every_phase() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     cancel = {"type": "client_tool_cancel", "tool_call_id": "t1"}
     with pytest.raises(ToolUnknown):
         talk.say(cancel)

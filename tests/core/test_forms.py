@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from session_without_server import Talk
+from session_without_server import SessionWithoutServer
 
 from companion_ws.core.commands import AnswerCall
 from companion_ws.core.errors import InvalidMessage
@@ -152,7 +152,7 @@ WRONG = '{"status":"submitted","values":{"zip":"x"}}'
 
 @pytest.mark.parametrize("released", [False, True])
 def test_wrong_values_leave_the_question_open(released: bool) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", "companion_form", parameters=FORM)
     if released:
         talk.say(AnswerCall(tool_call_id="t1", result='{"status":"no_answer"}'), "server")
@@ -166,7 +166,7 @@ def test_wrong_values_leave_the_question_open(released: bool) -> None:
 
 @pytest.mark.parametrize("result", ["", "x", "[]", "null", '"submitted"', "{"])
 def test_what_is_no_object_is_no_filled_in_form(result: str) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", "companion_form", parameters=FORM)
     with pytest.raises(InvalidMessage, match="submitted"):
         talk.answer(result=result)
@@ -174,7 +174,7 @@ def test_what_is_no_object_is_no_filled_in_form(result: str) -> None:
 
 
 def test_an_error_of_the_screen_is_no_values() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", "companion_form", parameters=FORM)
     failed = {"type": "client_tool_result", "tool_call_id": "t1", "result": WRONG, "is_error": True}
     assert talk.record(failed, "ui")["is_error"] is True

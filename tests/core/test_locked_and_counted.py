@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from session_without_server import Talk
+from session_without_server import SessionWithoutServer
 
 from companion_ws.core.errors import Forbidden
 from companion_ws.core.session import (
@@ -28,18 +28,18 @@ def card(**fields: Any) -> dict[str, Any]:
     return {"type": "contextual_update", "text": "quote_ready", **fields}
 
 
-def no_answer(talk: Talk, *call_ids: str) -> None:
+def no_answer(talk: SessionWithoutServer, *call_ids: str) -> None:
     for call_id in call_ids:
         talk.say(AnswerCall(tool_call_id=call_id, result='{"status":"no_answer"}'), "server")
 
 
 def test_a_card_is_recorded_with_the_words_for_its_keys() -> None:
     labels = {"eta": "Arrives in"}
-    assert Talk().record(card(data={"eta": "2 days"}, labels=labels))["labels"] == labels
+    assert SessionWithoutServer().record(card(data={"eta": "2 days"}, labels=labels))["labels"] == labels
 
 
 def test_a_locked_choice_is_closed_to_screens_and_open_to_agents() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.say(card(data=QUOTES, context_id="q"))
     update = {"type": "state_update", "key": "selected", "value": "air"}
     talk.say(update, "ui")
@@ -54,11 +54,11 @@ def test_a_locked_choice_is_closed_to_screens_and_open_to_agents() -> None:
 
 
 def test_a_screen_says_nothing_of_locks_with_a_card_of_its_own() -> None:
-    assert Talk().record(card(locked=False), "ui")["locked"] is False
+    assert SessionWithoutServer().record(card(locked=False), "ui")["locked"] is False
 
 
 def test_the_choice_locked_first_is_let_go_when_there_are_too_many() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     for number in range(MAX_LOCKED_KEYS + 1):
         talk.say(card(data={"select": f"key-{number}"}, locked=True))
 
@@ -68,7 +68,7 @@ def test_the_choice_locked_first_is_let_go_when_there_are_too_many() -> None:
 
 
 def test_a_late_answer_goes_to_the_one_who_still_asks() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     no_answer(talk, "t1", "t2")
@@ -81,7 +81,7 @@ def test_a_late_answer_goes_to_the_one_who_still_asks() -> None:
 
 
 def test_of_two_late_askers_the_second_may_leave_too() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     no_answer(talk, "t1", "t2")
@@ -93,7 +93,7 @@ def test_of_two_late_askers_the_second_may_leave_too() -> None:
 
 
 def test_an_answer_of_the_server_is_the_result_of_all_who_wait() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1")
     talk.call("t2")
     talk.say(AnswerCall(tool_call_id="t2", result='{"status":"cancelled"}'), "server")
@@ -104,7 +104,7 @@ def test_an_answer_of_the_server_is_the_result_of_all_who_wait() -> None:
 
 
 def test_as_many_closed_calls_are_remembered_as_fit_and_all_where_there_is_no_limit() -> None:
-    talk = Talk(Limits(log_bytes=0))
+    talk = SessionWithoutServer(Limits(log_bytes=0))
     talk.call("open")
     for number in range(10, 30):
         talk.call(f"t{number}", expects_response=True, parameters={"number": number})
@@ -120,7 +120,7 @@ def test_as_many_closed_calls_are_remembered_as_fit_and_all_where_there_is_no_li
 
 
 def test_who_has_shown_a_record_is_counted_once_and_goes_with_it() -> None:
-    talk = Talk(Limits(records=1))
+    talk = SessionWithoutServer(Limits(records=1))
     session = talk.session
     talk.say(card())
     assert note_rendered(session, 1, "phone", None)
@@ -139,7 +139,7 @@ def test_who_has_shown_a_record_is_counted_once_and_goes_with_it() -> None:
 
 
 def test_a_request_of_a_record_that_is_gone_already_is_counted_as_such() -> None:
-    talk = Talk(Limits(records=1))
+    talk = SessionWithoutServer(Limits(records=1))
     talk.say(card())
     remember(talk.session, "sender", "first", 1)
     talk.say(card())

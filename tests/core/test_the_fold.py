@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from session_without_server import Talk
+from session_without_server import SessionWithoutServer
 
 from companion_ws.core.commands import AnswerCall, EndSession
 from companion_ws.core.errors import CompanionError
@@ -88,7 +88,7 @@ LIMITS = Limits(state_keys=3, value_bytes=200, state_bytes=400)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(commands, max_size=30))
 def test_replaying_the_records_gives_the_session_that_made_them(said: list[Any]) -> None:
-    talk = Talk(LIMITS, server_tools=("quotes",))
+    talk = SessionWithoutServer(LIMITS, server_tools=("quotes",))
     for message, role in said:
         talk.now_ms += 1000
         try:
@@ -102,7 +102,7 @@ def test_replaying_the_records_gives_the_session_that_made_them(said: list[Any])
 @settings(max_examples=200, deadline=None)
 @given(st.lists(commands, max_size=30))
 def test_what_the_session_counts_is_what_it_holds(said: list[Any]) -> None:
-    talk = Talk(Limits(records=7, log_bytes=900, state_keys=3), server_tools=("quotes",))
+    talk = SessionWithoutServer(Limits(records=7, log_bytes=900, state_keys=3), server_tools=("quotes",))
     results: dict[str, int] = {}
     for message, role in said:
         try:
@@ -133,7 +133,7 @@ def test_what_the_session_counts_is_what_it_holds(said: list[Any]) -> None:
 
 
 def test_the_log_keeps_its_newest_records() -> None:
-    talk = Talk(Limits(records=3))
+    talk = SessionWithoutServer(Limits(records=3))
     assert talk.session.oldest is None
     for _ in range(3):
         talk.say({"type": "user_message", "text": "x"})
@@ -141,7 +141,7 @@ def test_the_log_keeps_its_newest_records() -> None:
     talk.say({"type": "user_message", "text": "x"})
     assert talk.session.oldest == 2
 
-    narrow = Talk(Limits(log_bytes=10))
+    narrow = SessionWithoutServer(Limits(log_bytes=10))
     narrow.say({"type": "user_message", "text": "x"})
     assert narrow.session.oldest == 1, "the newest stays even where it is too large alone"
 
@@ -150,7 +150,7 @@ def test_the_log_keeps_its_newest_records() -> None:
 
 
 def test_a_card_of_the_same_context_replaces_the_one_before() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     for number in range(3):
         talk.say({"type": "contextual_update", "text": str(number), "context_id": "c"})
         assert list(talk.session.cards) == [number + 1]
@@ -161,7 +161,7 @@ def test_a_card_of_the_same_context_replaces_the_one_before() -> None:
 
 
 def test_twenty_cards_are_kept_and_the_twenty_first_drops_the_oldest() -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     for _ in range(MAX_CARDS):
         talk.say({"type": "contextual_update", "text": "x"})
     assert len(talk.session.cards) == 20
@@ -239,7 +239,7 @@ def test_the_golden_files_fold_to_what_they_say(path: Path) -> None:
 
 
 def test_request_ids_of_records_that_are_gone_count_with_the_log() -> None:
-    talk = Talk(Limits(log_bytes=4000))
+    talk = SessionWithoutServer(Limits(log_bytes=4000))
     session = talk.session
     for number in range(200):
         talk.say({"type": "user_message", "text": "x"})
@@ -255,7 +255,7 @@ def test_request_ids_of_records_that_are_gone_count_with_the_log() -> None:
 
 
 def test_ten_thousand_of_the_longest_request_ids_are_remembered_beside_a_full_log() -> None:
-    talk = Talk(Limits(records=10, log_bytes=8 * 1024 * 1024))
+    talk = SessionWithoutServer(Limits(records=10, log_bytes=8 * 1024 * 1024))
     session, sender = talk.session, Sender("agent", "\U0001f600" * 200, None, "d" * 32)
     for number in range(KEPT_REQUESTS * 2):
         session.seq += 1
@@ -271,7 +271,7 @@ def test_ten_thousand_of_the_longest_request_ids_are_remembered_beside_a_full_lo
 
 
 def test_no_more_request_ids_than_that_are_remembered() -> None:
-    talk = Talk(Limits(records=1))
+    talk = SessionWithoutServer(Limits(records=1))
     for number in range(KEPT_REQUESTS + 50):
         talk.session.seq += 1
         talk.session.sizes.append(1)
@@ -283,7 +283,7 @@ def test_no_more_request_ids_than_that_are_remembered() -> None:
 
 
 def test_request_ids_leave_the_newest_record_alone() -> None:
-    talk = Talk(Limits(log_bytes=200))
+    talk = SessionWithoutServer(Limits(log_bytes=200))
     for number in range(5):
         talk.say({"type": "user_message", "text": "x" * 300})
         remember(talk.session, "sender", "r" * 100 + str(number), talk.session.seq)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from session_without_server import Talk
+from session_without_server import SessionWithoutServer
 
 from companion_ws.core.phrases import LANGUAGES, phrase, spoken_code
 from companion_ws.core.tool_calls import choice_of, status_of, unanswerable
@@ -115,7 +115,7 @@ FIELD = {"type": "string"}
 def test_a_question_somebody_can_tap_is_left_to_the_screens(
     name: str, parameters: dict[str, Any]
 ) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", name, parameters=parameters)
     assert unanswerable(talk.session.calls["t1"]) is None
 
@@ -140,7 +140,7 @@ def test_a_question_somebody_can_tap_is_left_to_the_screens(
 def test_a_question_with_nothing_to_tap_is_the_agents_mistake(
     name: str, parameters: dict[str, Any]
 ) -> None:
-    talk = Talk()
+    talk = SessionWithoutServer()
     talk.call("t1", name, parameters=parameters)
     wrong = unanswerable(talk.session.calls["t1"])
     assert wrong is not None

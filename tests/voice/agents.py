@@ -18,7 +18,7 @@ from elevenlabs.conversational_ai.conversation import (
 from companion_ws.client import CompanionClient
 from companion_ws.testing.fake_elevenlabs import FakeConversation, FakeElevenLabs
 from companion_ws.voice.elevenlabs import Attachment, attach, companion_tools
-from tests.voice.silent_audio import AsyncSilence, Silence
+from tests.voice.silent_audio import AsyncSilentAudio, SilentAudio
 
 
 class Agent:
@@ -45,7 +45,7 @@ class Agent:
             sdk,
             "agent",
             requires_auth=False,
-            audio_interface=AsyncSilence() if self.is_async else Silence(),
+            audio_interface=AsyncSilentAudio() if self.is_async else SilentAudio(),
             config=ConversationInitiationData(dynamic_variables={"name": "Ada"}),
             client_tools=tools or companion_tools(companion),
             **callbacks,

@@ -7,7 +7,7 @@ from typing import Any
 from elevenlabs.conversational_ai.conversation import AsyncAudioInterface, AudioInterface
 
 
-class Silence(AudioInterface):
+class SilentAudio(AudioInterface):
     """Hears and says nothing."""
 
     def start(self, input_callback: Any) -> None: ...
@@ -16,7 +16,7 @@ class Silence(AudioInterface):
     def interrupt(self) -> None: ...
 
 
-class AsyncSilence(AsyncAudioInterface):
+class AsyncSilentAudio(AsyncAudioInterface):
     """Hears and says nothing."""
 
     async def start(self, input_callback: Any) -> None: ...

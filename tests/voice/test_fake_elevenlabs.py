@@ -17,7 +17,7 @@ from elevenlabs.conversational_ai.conversation import (
 )
 
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
-from tests.voice.silent_audio import AsyncSilence, Silence
+from tests.voice.silent_audio import AsyncSilentAudio, SilentAudio
 
 
 async def opened(fake: FakeElevenLabs, first: Any, query: str = "?agent_id=a") -> Any:
@@ -39,7 +39,7 @@ async def test_the_synchronous_sdk_holds_a_conversation(
     conversation = Conversation(
         sdk,
         "agent",
-        audio_interface=Silence(),
+        audio_interface=SilentAudio(),
         requires_auth=requires_auth,
         client_tools=tools,
         config=ConversationInitiationData(dynamic_variables={"name": "Ada"}),
@@ -68,7 +68,7 @@ async def test_the_asynchronous_sdk_holds_a_conversation(
     conversation = AsyncConversation(
         sdk,
         "agent",
-        audio_interface=AsyncSilence(),
+        audio_interface=AsyncSilentAudio(),
         requires_auth=False,
         callback_agent_response=on_agent_response,
     )
@@ -89,7 +89,7 @@ async def test_an_sdk_that_sends_an_object_as_result_is_closed_as_by_the_real_se
     conversation = AsyncConversation(
         sdk,
         "agent",
-        audio_interface=AsyncSilence(),
+        audio_interface=AsyncSilentAudio(),
         requires_auth=False,
         client_tools=tools,
     )

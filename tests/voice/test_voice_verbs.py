@@ -19,7 +19,7 @@ from companion_ws.client import CompanionClient
 from companion_ws.core.companion_tools import COMPANION_TOOLS
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
-from tests.voice.silent_audio import AsyncSilence
+from tests.voice.silent_audio import AsyncSilentAudio
 
 ROOT = Path(__file__).parents[2]
 CHOICE = {"title": "Which?", "options": [{"id": "a", "label": "A"}, {"id": "b", "label": "B"}]}
@@ -91,7 +91,7 @@ async def test_the_fake_can_be_run_and_told_what_to_do(
         ElevenLabs(api_key="any", base_url=url),
         "agent",
         requires_auth=False,
-        audio_interface=AsyncSilence(),
+        audio_interface=AsyncSilentAudio(),
         config=ConversationInitiationData(dynamic_variables={"name": "Ada"}),
         client_tools=tools,
     )
