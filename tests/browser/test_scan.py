@@ -274,7 +274,7 @@ async def test_the_whole_scan_works_on_plain_http(new_world: NewWorld) -> None:
     await phone.goto(link)
 
     assert await phone.evaluate("() => isSecureContext") is False
-    await expect(phone.get_by_text("Over HTTPS this screen could")).to_be_visible()
+    await expect(phone.get_by_text("With HTTPS this page can")).to_be_visible()
     await agent.update("quote_ready", QUOTES)
     await phone.get_by_role("button", name="FedEx Ground").tap()
     await expect(phone.get_by_text("Selected: FedEx Ground")).to_be_visible()
