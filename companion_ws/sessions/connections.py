@@ -222,6 +222,7 @@ class Connections:
         """Forget it; a second time is nothing."""
         if self._all.pop(connection.connection_id, None) is None:
             return
+        connection.outbox.let_go()
         self._turns[hash(connection.connection_id) % TURNS].pop(connection.connection_id, None)
         self._one_less.set()
         members = self._by_session[connection.session_id]

@@ -227,6 +227,10 @@ class Outbox:
         self._pending.clear()
         self._transport.abort()
 
+    def let_go(self) -> None:
+        """Tell nobody any more: who was told knows this outbox, and a circle would be left."""
+        self._on_slow = _tell_nobody
+
     def check(self, now_s: float) -> None:
         """Notice a receiver that takes nothing; called every half second or so."""
         if self.is_closed or self._transport.is_closing():
@@ -289,3 +293,7 @@ class Outbox:
             self._on_slow(f"left {size} bytes unread")
         else:
             self._check_bound(size)
+
+
+def _tell_nobody(why: str) -> None:
+    """Hear of a slow receiver that has left already."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from companion_ws import collector
+from companion_ws.sessions.outbox import CLOSE_S
 from tests.running import Running, Socket
 
 
@@ -88,7 +89,8 @@ async def test_people_who_come_and_go_leave_nothing_for_the_collector(
 
         for _ in range(50):
             await visit()
-        await agent.say("ping")
+        # Timers that would cut them off hold them for as long.
+        await asyncio.sleep(CLOSE_S + 0.2)
         gc.collect()
 
         assert ours(collected) == {}
