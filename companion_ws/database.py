@@ -126,8 +126,7 @@ class Database:
         self._waiting_bytes = 0
         self._reopening: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._files: dict[str, tuple[int, int]] = {}
-        """Device and inode of each file as it was opened."""
+        self._files = _OpenFiles(path)
         self._is_writable = False
         self._is_closing = False
         self._refusal = _Episode("database_refuses", "database_writes_again")
@@ -334,20 +333,15 @@ class Database:
             await asyncio.sleep(LOOK_S)
             try:
                 if self._is_writable:
-                    await asyncio.to_thread(self._check_files)
+                    await asyncio.to_thread(self._files.check)
                     self._refusal.end_if_calm()
             except OSError as error:
                 # The writer finds the same, and waits until they are back.
                 self._refusal.begin(error)
                 self._is_writable = False
-                with contextlib.suppress(Unavailable):
-                    self._write_nothing()
+                self._queue(Unit())
             if self._broken_read is not None:
                 await self._read_again(*self._broken_read)
-
-    def _write_nothing(self) -> None:
-        """Let the writer notice what is wrong."""
-        self._queue(Unit())
 
     async def _read_again(self, sql: str, params: Params) -> None:
         """See whether what could not be read can be."""
@@ -365,7 +359,7 @@ class Database:
     async def _reopen_reader(self) -> None:
         """Read through a connection of its own from now on, if the files are the same."""
         with contextlib.suppress(sqlite3.Error, OSError, ValueError):
-            await asyncio.to_thread(self._check_files)
+            await asyncio.to_thread(self._files.check)
             reader, self._reader = self._reader, await self._opened_reader()
             if reader is not None:
                 await reader.close()
@@ -421,8 +415,7 @@ class Database:
         return f"{self._path}: {words}"
 
     def _connect(self) -> None:
-        if self._files:
-            self._check_files()
+        self._files.check()
         # Nothing but SQLite opens these files: closing any descriptor of them gives up the
         # locks of every connection this process has.
         for suffix in ("", "-wal", "-shm"):
@@ -443,28 +436,10 @@ class Database:
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         self._connection = connection
-        if not self._files:
+        if not self._files.are_known:
             # Read once: the log beside the file is made when it is first looked into.
             connection.execute("PRAGMA user_version").fetchone()
-            self._files = self._found()
-
-    def _found(self) -> dict[str, tuple[int, int]]:
-        """Return device and inode of the files that hold what is stored."""
-        found = {}
-        for suffix in ("", "-wal"):
-            with contextlib.suppress(FileNotFoundError):
-                state = os.stat(f"{self._path}{suffix}")
-                found[suffix] = (state.st_dev, state.st_ino)
-        return found
-
-    def _check_files(self) -> None:
-        """Raise FilesGone unless what was opened is what stands in the folder."""
-        found = self._found()
-        for suffix, opened in self._files.items():
-            if found.get(suffix) != opened:
-                name = f"{self._path.name}{suffix}"
-                how = "replaced" if suffix in found else "removed"
-                raise FilesGone(f"{name} was {how} while the server works on it")
+            self._files.note()
 
     def _raw(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -472,7 +447,7 @@ class Database:
         return self._connection
 
     def _reopen(self) -> None:
-        self._check_files()
+        self._files.check()
         if self._connection is not None:
             try:
                 self._connection.close()
@@ -503,7 +478,7 @@ class Database:
 
     def _commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
-        self._check_files()
+        self._files.check()
         try:
             self._commit_together(batch)
         except _UNIT_ERRORS:
@@ -555,6 +530,39 @@ def outlive(future: asyncio.Future[Any]) -> None:
     """Let nobody be told of a fault that whoever waited for it did not wait for."""
     if not future.cancelled():
         future.exception()
+
+
+class _OpenFiles:
+    """The files of the database as they were opened: device and inode of each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: dict[str, tuple[int, int]] = {}
+
+    @property
+    def are_known(self) -> bool:
+        return bool(self._opened)
+
+    def note(self) -> None:
+        """These are the ones."""
+        self._opened = self._found()
+
+    def check(self) -> None:
+        """Raise FilesGone unless what was opened is what stands in the folder."""
+        found = self._found()
+        for suffix, opened in self._opened.items():
+            if found.get(suffix) != opened:
+                name = f"{self._path.name}{suffix}"
+                how = "replaced" if suffix in found else "removed"
+                raise FilesGone(f"{name} was {how} while the server works on it")
+
+    def _found(self) -> dict[str, tuple[int, int]]:
+        found = {}
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                state = os.stat(f"{self._path}{suffix}")
+                found[suffix] = (state.st_dev, state.st_ino)
+        return found
 
 
 class _Episode:

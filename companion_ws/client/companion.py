@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from ssl import SSLContext
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 
 from companion_ws.client.incoming import Incoming
+from companion_ws.client.known import KnownSession
 from companion_ws.client.link import Link, Token
 from companion_ws.client.outgoing import (
     ANSWER_WITHIN_S,
@@ -58,7 +59,7 @@ class Invitation:
     code_url: str
 
 
-class CompanionClient:
+class CompanionClient(KnownSession):
     """One member of a session, as agent, screen or observer.
 
     `url` is the server's (`http://localhost:8000`); `token` a token, or a function
@@ -108,7 +109,7 @@ class CompanionClient:
         self._ssl = ssl
         self._incoming = Incoming(after, self._log_after)
         self._outgoing = Outgoing(answer_within_s)
-        self._view = self._incoming.view
+        super().__init__(self._incoming.view)
         self._first: Message = {}
         self._is_left = False
         self._company: set[asyncio.Task[None]] = set()
@@ -190,11 +191,6 @@ class CompanionClient:
     # What it knows.
 
     @property
-    def session_id(self) -> str:
-        """The session this client is in; not always the one that was asked for."""
-        return self._view.session_id or ""
-
-    @property
     def created(self) -> bool:
         """Whether the first join made a new session."""
         return bool(self._first["created"])
@@ -204,45 +200,6 @@ class CompanionClient:
         """Why it is another session than the one asked for: `session_unavailable`, or None."""
         reason: str | None = self._first["reason"]
         return reason
-
-    @property
-    def joined(self) -> Message:
-        """The newest `session_joined`, as the server sent it."""
-        return self._view.joined
-
-    @property
-    def epoch(self) -> str | None:
-        """Names the server's log; it changes when a backup is restored."""
-        return self._view.epoch
-
-    @property
-    def seq(self) -> int:
-        """Of the last record received."""
-        return self._view.seq
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """The session's state as this client last heard it: key to value."""
-        return {key: entry["value"] for key, entry in self._view.state.items()}
-
-    def revision(self, key: str) -> int:
-        """Return the revision of a key as last heard, 0 where it is absent; for `if_revision`."""
-        return int(self._view.state.get(key, {"revision": 0})["revision"])
-
-    @property
-    def presence(self) -> list[Message]:
-        """Who is connected, this client included."""
-        return list(self._view.presence.values())
-
-    @property
-    def connected(self) -> Collection[str]:
-        """The `connection_id` of everybody in `presence`."""
-        return self._view.presence.keys()
-
-    @property
-    def screens(self) -> list[Message]:
-        """Those in `presence` that are screens."""
-        return [entry for entry in self.presence if entry["role"] == "ui"]
 
     # What it can say.
 
@@ -330,10 +287,6 @@ class CompanionClient:
     def was_claimed(self, tool_call_id: str) -> bool:
         """Whether a call's result went to somebody who waited for it by `call` or `call_tool`."""
         return self._outgoing.was_claimed(tool_call_id)
-
-    def call_record(self, tool_call_id: str) -> Message | None:
-        """Return the record of a call, if it is among the newest that were heard of."""
-        return self._view.calls.get(tool_call_id)
 
     async def answer_tool(self, tool_call_id: str, result: Any, is_error: bool = False) -> Message:
         """Answer a call, as a screen does; what is not a string is sent as its JSON text.

@@ -1,0 +1,63 @@
+"""What a client knows of its session without asking: folded from all it has heard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from companion_ws.core.view import Message, View
+
+
+class KnownSession:
+    """A session as its client last heard of it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    @property
+    def session_id(self) -> str:
+        """The session this client is in; not always the one that was asked for."""
+        return self._view.session_id or ""
+
+    @property
+    def joined(self) -> Message:
+        """The newest `session_joined`, as the server sent it."""
+        return self._view.joined
+
+    @property
+    def epoch(self) -> str | None:
+        """Names the server's log; it changes when a backup is restored."""
+        return self._view.epoch
+
+    @property
+    def seq(self) -> int:
+        """Of the last record received."""
+        return self._view.seq
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The session's state as this client last heard it: key to value."""
+        return {key: entry["value"] for key, entry in self._view.state.items()}
+
+    def revision(self, key: str) -> int:
+        """Return the revision of a key as last heard, 0 where it is absent; for `if_revision`."""
+        return int(self._view.state.get(key, {"revision": 0})["revision"])
+
+    @property
+    def presence(self) -> list[Message]:
+        """Who is connected, this client included."""
+        return list(self._view.presence.values())
+
+    @property
+    def connected(self) -> Collection[str]:
+        """The `connection_id` of everybody in `presence`."""
+        return self._view.presence.keys()
+
+    @property
+    def screens(self) -> list[Message]:
+        """Those in `presence` that are screens."""
+        return [entry for entry in self.presence if entry["role"] == "ui"]
+
+    def call_record(self, tool_call_id: str) -> Message | None:
+        """Return the record of a call, if it is among the newest that were heard of."""
+        return self._view.calls.get(tool_call_id)
