@@ -47,7 +47,12 @@ class Wire {
     return this.sockets.at(-1)
   }
 
+  /** As in a browser, a socket opens before it brings anything. */
   tell(message) {
+    if (this.socket.readyState === 0) {
+      this.socket.readyState = 1
+      this.socket.onopen()
+    }
     this.socket.onmessage({ data: JSON.stringify(message) })
   }
 

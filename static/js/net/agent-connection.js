@@ -12,7 +12,8 @@ export class AgentConnection extends Connection {
   #outbox
   /** Whether this server records what ElevenLabs tells; null until one of them has shown it. */
   #recordsRelayed = null
-  /** Ids of those on their way when the newest mark was sent. */
+  /** The newest mark's id, and the ids of those on their way when it was sent. */
+  #mark = null
   #marked = []
 
   constructor(options) {
@@ -31,14 +32,22 @@ export class AgentConnection extends Connection {
 
   sendMark(resume = false) {
     this.#marked = this.#relayedUnderWay
-    super.sendMark(resume)
+    this.#mark = super.sendMark(resume)
+    return this.#mark
   }
 
   get #relayedUnderWay() {
     return this.underWay.filter(({ type }) => RELAYED.has(type)).map(({ requestId }) => requestId)
   }
 
-  hasPassedMark() {
+  settle(message) {
+    if (message.requestId === this.#mark) this.#passMark()
+    super.settle(message)
+    if (message.type !== "error") this.#learn(message)
+  }
+
+  /** All that was written before the newest mark is dealt with: what is left is not recorded. */
+  #passMark() {
     const left = new Set(this.underWay.map(({ requestId }) => requestId))
     for (const requestId of this.#marked) {
       if (!left.has(requestId)) continue
@@ -47,7 +56,7 @@ export class AgentConnection extends Connection {
     }
   }
 
-  hasHeard(message) {
+  #learn(message) {
     // It may have been restarted with other settings.
     if (message.type === "session_joined" && !this.#recordsRelayed) this.#recordsRelayed = null
     if (RELAYED.has(message.type) && typeof message.seq === "number") this.#recordsRelayed = true

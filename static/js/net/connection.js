@@ -113,7 +113,14 @@ export class Connection {
 
   /** Leave for good. */
   stop() {
-    this.#finish()
+    this.#isOver = true
+    this.#isJoined = false
+    this.#environment.clearTimeout(this.#retry)
+    this.#environment.clearTimeout(this.#watch)
+    this.#environment.clearTimeout(this.#pause)
+    globalThis.window?.removeEventListener("online", this.#wake)
+    globalThis.window?.removeEventListener("pageshow", this.#wake)
+    globalThis.document?.removeEventListener("visibilitychange", this.#show)
     this.#socket?.close(1000)
     this.#socket = null
   }
@@ -143,7 +150,7 @@ export class Connection {
   /** Send now if joined, without promise: for what is worthless later. Returns whether it left. */
   pass(command) {
     const text = JSON.stringify(command)
-    if (!this.#isJoined || this.#isTooLarge(text)) return false
+    if (!this.#isJoined || isTooLarge(text, this.#limitBytes)) return false
     this.#socket.send(text)
     return true
   }
@@ -180,15 +187,10 @@ export class Connection {
   /** As much was written as may be on its way, and no mark is out. */
   hasWritten() {}
 
-  /** All that was written before the newest mark is dealt with. */
-  hasPassedMark() {}
-
-  /** A message that is no refusal; what it answers by its `requestId` is settled. */
-  hasHeard() {}
-
   // Opening and losing the socket, and in between what goes over it.
 
   #open() {
+    this.#retry = null
     this.#tell({ phase: "connecting" })
     this.#asked = false
     this.#heardAt = this.#openedAt = this.#environment.now()
@@ -224,18 +226,15 @@ export class Connection {
     const socket = new Socket(url.href, protocols, ...(this.#isByEvents ? [this.#environment] : []))
     this.#socket = socket
     this.#wasOpen = false
-    socket.onopen = () => socket === this.#socket && this.#opened()
+    socket.onopen = () => {
+      if (socket !== this.#socket || this.#isByEvents) return
+      this.#wasOpen = this.#hasOpened = true
+      this.#blocked = 0
+    }
     socket.onmessage = (event) => socket === this.#socket && this.#hear(event.data)
     // Node's sockets end the program over an error nobody listens to; its close follows anyway.
     socket.onerror = () => {}
     socket.onclose = (event) => socket === this.#socket && this.#lose(event.code, event.reason)
-  }
-
-  #opened() {
-    this.#wasOpen = true
-    if (this.#isByEvents) return
-    this.#hasOpened = true
-    this.#blocked = 0
   }
 
   #hear(text) {
@@ -249,13 +248,12 @@ export class Connection {
       this.#token = message.token
       this.#options.onToken?.(message.token, message.expires_at)
     }
-    this.#settle(message)
+    this.settle(message)
     this.#options.onMessage(message)
     this.#pump()
   }
 
   #joined({ limits }) {
-    this.#opened()
     this.#isJoined = true
     this.#lostAt = null
     this.#limitBytes = limits?.message_bytes || 0
@@ -296,25 +294,20 @@ export class Connection {
     }, waitMs)
   }
 
-  /** Ask for a sign that all written so far is dealt with; `resume` ends the refusing, too. */
+  /** Ask for a sign that all written so far is dealt with; `resume` ends the refusing, too. Returns its id. */
   sendMark(resume = false) {
-    this.#mark = { requestId: newId(), resume }
-    this.pass({ type: "ping", requestId: this.#mark.requestId, resume })
+    const requestId = newId()
+    this.#mark = { requestId, resume }
+    this.pass({ type: "ping", requestId, resume })
+    return requestId
   }
 
   #takeMark(message) {
     const { resume } = this.#mark
     this.#mark = null
-    this.hasPassedMark()
     if (message.type === "error") this.#hold(message)
-    else if (resume) this.#sayAgain()
+    else if (resume) this.#goBack(true)
     else if (this.#isHeld && this.#pause === null) this.#goBack()
-  }
-
-  #sayAgain() {
-    this.#inFlight.clear()
-    this.#isHeld = false
-    this.#pump()
   }
 
   /** Say nothing more until all that is on its way is answered; then from the oldest on. */
@@ -326,32 +319,30 @@ export class Connection {
     this.#rest(waitMs, () => this.#goBack())
   }
 
-  #goBack() {
+  /** Say all again from the oldest on, once a server that refuses what follows has resumed. */
+  #goBack(hasResumed = !this.#options.query.ordered) {
     if (!this.#isJoined || this.#mark !== null) return
-    if (this.#options.query.ordered) this.sendMark(true)
-    else this.#sayAgain()
+    if (!hasResumed) {
+      this.sendMark(true)
+      return
+    }
+    this.#inFlight.clear()
+    this.#isHeld = false
+    this.#pump()
   }
 
   /** Take what a message answers out of the outbox. */
-  #settle(message) {
-    if (this.#mark !== null && message.requestId === this.#mark.requestId) return this.#takeMark(message)
+  settle(message) {
     const entry = message.requestId ? this.#options.outbox.find(message.requestId) : null
-    if (message.type === "error") return this.#refuse(entry, message)
-    if (entry) this.acknowledge(message.requestId)
-    return this.hasHeard(message)
+    if (this.#mark !== null && message.requestId === this.#mark.requestId) this.#takeMark(message)
+    else if (message.type === "error" && isPassing(message)) this.#hold(message)
+    else if (entry && message.type === "error") this.#drop(entry, message)
+    else if (entry) this.acknowledge(message.requestId)
   }
 
   acknowledge(requestId) {
     this.#options.outbox.acknowledge(requestId)
     this.#inFlight.delete(requestId)
-  }
-
-  #refuse(entry, error) {
-    // A quota names no time after which it would be otherwise; that is an answer.
-    const passes = error.code === "unavailable" || (error.code === "too_many_requests" && "retry_after_ms" in error)
-    if (passes) return this.#hold(error)
-    if (entry) this.#drop(entry, error)
-    return undefined
   }
 
   #drop(entry, error) {
@@ -360,25 +351,12 @@ export class Connection {
     this.#options.onRefused?.(entry, error)
   }
 
-  #isTooLarge(text) {
-    return this.#limitBytes > 0 && sizeOf(text) > this.#limitBytes
-  }
-
   #refuseTooLarge(entry) {
     const text = JSON.stringify(entry.command)
-    if (!this.#isTooLarge(text)) return false
+    if (!isTooLarge(text, this.#limitBytes)) return false
     const message = `This message is ${sizeOf(text)} bytes; the server accepts at most ${this.#limitBytes}.`
     this.#drop(entry, { type: "error", code: "body_too_large", message, requestId: entry.command.requestId })
     return true
-  }
-
-  /** The server refused one of those on their way for its size, and did not say which. */
-  #dropLargest() {
-    let largest = null
-    for (const { entry } of this.#inFlight.values()) {
-      if (!largest || sizeOf(JSON.stringify(entry.command)) > sizeOf(JSON.stringify(largest.command))) largest = entry
-    }
-    if (largest) this.#drop(largest, { type: "error", code: "body_too_large", message: "The server refuses messages this large." })
   }
 
   /** Ask a silent peer; leave one that does not answer. Browsers show no ping of the protocol. */
@@ -408,8 +386,13 @@ export class Connection {
     this.#pause = null
     if (socket && socket.readyState < 2) socket.close()
     if (this.#isOver) return
-    if (code === TOO_LARGE) this.#dropLargest()
-    if (socket && this.#isBlocked(code)) this.#goByEvents(code, reason)
+    // The server refused one of those on their way for its size, and did not say which.
+    const largest = code === TOO_LARGE && largestOf(this.#inFlight)
+    if (largest) this.#drop(largest, { type: "error", code: "body_too_large", message: "The server refuses messages this large." })
+    // A network that lets no WebSocket through never opens one.
+    const isBlocked = socket && !this.#isByEvents && !this.#wasOpen && code === ABNORMAL
+    if (isBlocked) this.#blocked += 1
+    if (isBlocked && this.#blocked >= (this.#hasOpened ? MAX_BLOCKED : 1)) this.#goByEvents(code, reason)
     else this.#endOrWait(code, reason)
   }
 
@@ -431,35 +414,17 @@ export class Connection {
     const mayAskAgain = typeof this.#options.token === "function"
     if (code === TOKEN_EXPIRED && mayAskAgain) this.#token = null
     if (!mayReturn(code) || (code === TOKEN_EXPIRED && !mayAskAgain)) {
-      this.#finish()
+      this.stop()
       this.#tell({ phase: "ended", code, reason })
       return
     }
     if (this.#environment.now() - this.#openedAt > STEADY_MS) this.#attempt = 0
     this.#lostAt ??= this.#environment.now()
-    const wait = delayMs(this.#patience, this.#environment.random())
+    const attempt = patience(this.#attempt, this.#environment.now() - this.#lostAt)
+    const wait = delayMs(attempt, this.#environment.random())
     this.#attempt += 1
     this.#tell({ phase: "waiting", code, reason, attempt: this.#attempt })
-    this.#retry = this.#environment.setTimeout(() => this.#again(), wait)
-  }
-
-  /** Whether a network seems to let no WebSocket through. */
-  #isBlocked(code) {
-    if (this.#isByEvents || this.#wasOpen || code !== ABNORMAL) return false
-    this.#blocked += 1
-    return this.#blocked >= (this.#hasOpened ? MAX_BLOCKED : 1)
-  }
-
-  get #patience() {
-    if (globalThis.document?.visibilityState !== "visible") return this.#attempt
-    const lostForMs = this.#environment.now() - this.#lostAt
-    const limit = LOOKED_AT.find(({ forMs }) => lostForMs < forMs)
-    return Math.min(this.#attempt, limit?.attempts ?? this.#attempt)
-  }
-
-  #again() {
-    this.#retry = null
-    this.#open()
+    this.#retry = this.#environment.setTimeout(() => this.#open(), wait)
   }
 
   /** The network or the page is back: try at once, or make sure a sleeping socket still lives. */
@@ -468,24 +433,13 @@ export class Connection {
     if (this.#retry !== null) {
       this.#environment.clearTimeout(this.#retry)
       this.#attempt = 0
-      this.#again()
+      this.#open()
     } else if (this.#isJoined && !this.#asked) {
       // Timers slept as well: give the peer its time to answer from now.
       this.#asked = true
       this.#heardAt = this.#environment.now() - QUIET_MS
       this.pass({ type: "ping" })
     }
-  }
-
-  #finish() {
-    this.#isOver = true
-    this.#isJoined = false
-    this.#environment.clearTimeout(this.#retry)
-    this.#environment.clearTimeout(this.#watch)
-    this.#environment.clearTimeout(this.#pause)
-    globalThis.window?.removeEventListener("online", this.#wake)
-    globalThis.window?.removeEventListener("pageshow", this.#wake)
-    globalThis.document?.removeEventListener("visibilitychange", this.#show)
   }
 
   #tell(status) {
@@ -509,6 +463,28 @@ export function mayReturn(code) {
  */
 export function delayMs(attempt, chance) {
   return Math.floor(chance * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)))
+}
+
+/** The attempt whose ceiling counts: while somebody looks at the page, an earlier one. */
+function patience(attempt, lostForMs) {
+  if (globalThis.document?.visibilityState !== "visible") return attempt
+  const limit = LOOKED_AT.find(({ forMs }) => lostForMs < forMs)
+  return Math.min(attempt, limit?.attempts ?? attempt)
+}
+
+/** A quota names no time after which it would be otherwise; that is an answer. */
+function isPassing(error) {
+  return error.code === "unavailable" || (error.code === "too_many_requests" && "retry_after_ms" in error)
+}
+
+function isTooLarge(text, limitBytes) {
+  return limitBytes > 0 && sizeOf(text) > limitBytes
+}
+
+/** The largest of those on their way, the oldest of equal ones; undefined where there is none. */
+function largestOf(inFlight) {
+  const size = ({ command }) => sizeOf(JSON.stringify(command))
+  return [...inFlight.values()].map(({ entry }) => entry).sort((one, other) => size(other) - size(one))[0]
 }
 
 function sizeOf(text) {
