@@ -28,11 +28,21 @@ def companion_settings() -> dict[str, Any]:
     }
 
 
+async def asked(server: CompanionServer, session_id: str) -> list[dict[str, Any]]:
+    records = await server.sessions.records(session_id, 0, 1000)
+    return [record for record in records if record["type"] == "client_tool_call"]
+
+
 async def count_asked(server: CompanionServer, session_id: str) -> int:
     """How many questions a screen has been shown: one that joins another is none of its own."""
-    records = await server.sessions.records(session_id, 0, 1000)
-    asked = [record for record in records if record["type"] == "client_tool_call"]
-    return len([record for record in asked if not record.get("joins")])
+    return len([call for call in await asked(server, session_id) if not call.get("joins")])
+
+
+async def until_both_asked(server: CompanionServer, session_id: str) -> None:
+    """Wait until the second one has come while the first is open: nobody answers before."""
+    async with asyncio.timeout(20):
+        while len(await asked(server, session_id)) < 2:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -66,6 +76,7 @@ async def test_the_same_question_after_an_interruption_is_asked_once_in_python(
             )
             for number in range(2)
         ]
+        await until_both_asked(companion_server, companion.session_id)
         await here.choose("air")
         results = [(await one).json["id"] for one in asking]
         assert results == ["air", "air"]
@@ -93,6 +104,7 @@ async def test_the_same_question_after_an_interruption_is_asked_once_in_a_page(
         asyncio.create_task(said.call_tool("companion_choose", CHOICE, tool_call_id=f"call_{one}"))
         for one in range(2)
     ]
+    await until_both_asked(companion_server, companion.session_id)
     await here.choose("air")
     assert [(await one).json["id"] for one in asking] == ["air", "air"]
     assert await count_asked(companion_server, companion.session_id) == 1
@@ -120,6 +132,7 @@ async def test_the_same_question_under_another_id_is_asked_once_on_the_telephone
                 asyncio.create_task(call.tool("companion_choose", CHOICE, tool_call_id=f"call_{n}"))
                 for n in range(2)
             ]
+            await until_both_asked(companion_server, phone.client.session_id)
             await phone.choose("air")
             assert [(await one)["id"] for one in asking] == ["air", "air"]
             assert await count_asked(companion_server, phone.client.session_id) == 1
