@@ -23,12 +23,16 @@ TICKET = "kSx1Wq9fT0mA3vZ7yB2cDg"
 def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
+    was_configured = structlog.is_configured()
     out = io.StringIO()
     set_up(request.param, out)
     yield out
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.configure(**config)
+    # What nobody had configured must not count as configured afterwards.
+    structlog.reset_defaults()
+    if was_configured:
+        structlog.configure(**config)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,12 @@ async def test_a_session_that_ended_leaves_nothing_of_its_caller(
         assert call.variables["companion_session_id"] != session_id
 
 
+def all_wait(server: CompanionServer, session_id: str, count: int) -> bool:
+    """Whether so many requests wait for a result: nobody may answer before the last has come."""
+    waiting = server.sessions.waiting._results
+    return sum(len(each) for key, each in waiting.items() if key[0] == session_id) == count
+
+
 async def test_the_same_request_again_joins_the_open_one(
     companion_server: CompanionServer,
 ) -> None:
@@ -203,6 +209,9 @@ async def test_the_same_request_again_joins_the_open_one(
         async with screen_of(companion_server, call) as phone:
             asking = [asyncio.create_task(call.tool("companion_choose", CHOICE)) for _ in range(3)]
             await phone.question()
+            async with asyncio.timeout(20):
+                while not all_wait(companion_server, phone.client.session_id, len(asking)):
+                    await asyncio.sleep(0.01)
             await phone.choose("ground")
             replies = await asyncio.gather(*asking)
             assert {reply["id"] for reply in replies} == {"ground"}

@@ -27,6 +27,7 @@ CANARY = "canary-3fA9x7Qw2Lm8"
 @pytest.fixture(params=["text", "json"])
 def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     root, config = logging.getLogger(), structlog.get_config()
+    was_configured = structlog.is_configured()
     handlers, level = root.handlers[:], root.level
     out = io.StringIO()
     logs.set_up(request.param, out)
@@ -34,7 +35,10 @@ def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     yield out
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.configure(**config)
+    # What nobody had configured must not count as configured afterwards.
+    structlog.reset_defaults()
+    if was_configured:
+        structlog.configure(**config)
 
 
 @pytest.fixture
