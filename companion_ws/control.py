@@ -42,7 +42,7 @@ from companion_ws.data_folder import (
 LOCAL_USER: Final = "local"
 """Who works on the server's own machine."""
 TOKEN_TTL_S: Final = 60.0
-"""A verb is done within a minute, or it is no verb."""
+"""A verb is done within a minute."""
 STAY_S: Final = 12 * 3600.0
 """For those that stay: a watcher, a screen, the demo's agent."""
 REACH_WAIT_S: Final = 10.0

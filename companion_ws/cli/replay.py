@@ -177,7 +177,7 @@ class Replay:
         return self._screen if record.get("sender", {}).get("role") == "ui" else self._agent
 
     def _id(self, call_id: str) -> str:
-        """A call is one call for ever; played again it is another."""
+        """A call stays one call; played again it is another."""
         return f"{call_id[:240]}~{self._run}"
 
 

@@ -142,7 +142,7 @@ class _Tunnel:
         )
 
     async def keep(self, *, is_sought: bool) -> None:
-        """Notice when the command ends or its address changes; start it again, for ever."""
+        """Notice when the command ends or its address changes; start it again, until cancelled."""
         loop = asyncio.get_running_loop()
         failures, began_s = 0, loop.time()
         while True:

@@ -123,7 +123,7 @@ class Unauthenticated(CompanionError):
 
 
 class TokenExpired(CompanionError):
-    """The token was good once; fetch another and come back."""
+    """The token was good once; fetch another and reconnect."""
 
     code = "token_expired"
     http_status = 401

@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 
 def call_id_of(conversation: str, platform_call_id: str) -> str:
-    """Return the id of an agent's call: platforms number theirs anew in each conversation.
+    """Return the id of an agent's call: platforms number theirs from the start in each conversation.
 
     >>> call_id_of("conv_7", "call_0")
     'conv_7:call_0'

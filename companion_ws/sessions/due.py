@@ -32,7 +32,7 @@ class Scheduler:
         self._wake.set()
 
     async def run(self) -> None:
-        """Do what is due, for ever; rows that stand since before the start come first."""
+        """Do what is due, until cancelled; rows that stand since before the start come first."""
         while True:
             self._wake.clear()
             try:

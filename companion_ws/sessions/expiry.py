@@ -74,7 +74,7 @@ class Expiry:
         return now_ms
 
     async def watch(self) -> None:
-        """Look at the clock, for ever, however long a sweep takes."""
+        """Look at the clock, until cancelled, however long a sweep takes."""
         while True:
             await asyncio.sleep(self._pause_s)
             self._now_ms()
