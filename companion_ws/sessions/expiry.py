@@ -93,7 +93,7 @@ class Expiry:
         return now_ms >= self.expires_ms(live)
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep until cancelled."""
         while True:
             await asyncio.sleep(self._pause_s)
             try:

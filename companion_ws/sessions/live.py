@@ -503,7 +503,7 @@ class LiveSession:
         self._line.append(QueueEntry(0, body, deliver, lambda _: deliver(body)))
 
     def tell_message(self, kind: str, **fields: Any) -> None:
-        """Tell everybody a message of ours that is no record."""
+        """Tell everybody a message of ours that is not recorded."""
         self.tell(self._message(kind, fields))
 
     def _announce(self, event: str, connection: Connection) -> None:

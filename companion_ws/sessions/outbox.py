@@ -82,7 +82,7 @@ def bound_send_buffer(transport: asyncio.Transport) -> None:
 class Batch:
     """Messages that leave together, encoded once for everybody.
 
-    Each is `(seq, body)`; seq is None for what is no record.
+    Each is `(seq, body)`; seq is None for what is not recorded.
     """
 
     __slots__ = ("_events", "_frames", "messages")
@@ -180,7 +180,7 @@ class Outbox:
             self._exempt += len(data)
 
     def push_text(self, body: bytes, *, is_exempt: bool = False) -> None:
-        """Queue one message that is no record."""
+        """Queue one message that is not recorded."""
         self.push(Batch([(None, body)]), is_exempt=is_exempt)
 
     def push_pong(self, payload: bytes) -> None:
@@ -239,7 +239,7 @@ class Outbox:
         drained = self._written - size
         patience_s = REPLAY_STALL_S if self.is_replaying else STALL_S
         has_changed = self.is_replaying != self._was_replaying
-        # While a replay waits for the disk, nothing is left to take: that is no stalling.
+        # While a replay waits for the disk, nothing is left to take: it has not stalled.
         if size == 0 or drained > self._drained or has_changed:
             self._moved_at = now_s
             self._was_replaying = self.is_replaying

@@ -51,7 +51,7 @@ from companion_ws.sessions.tools import ServerTool, ToolCall
 RELOAD_S: Final = 0.6
 """After a screen left: time for it to come back (a reload), and still an answer within a second."""
 RETURN_S: Final = 5.0
-"""After a start: time for screens to come back. A client that has tried in vain for a while
+"""After a start: time for screens to reconnect. A client that has tried in vain for a while
 waits up to some seconds before it tries again; the default deadline is over three times this."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is seen whether somebody who may come still may: ways in close by themselves."""
@@ -132,7 +132,7 @@ class Questions:
         self._asked_with.pop((session_id, tool_call_id), None)
 
     async def look_later(self, session_id: str, return_s: float) -> None:
-        """Look once a screen that went has had `return_s` to come back.
+        """Look once a screen that went has had `return_s` to reconnect.
 
         Nobody looks before that: who comes meanwhile must not take its question away.
         """
