@@ -13,7 +13,7 @@ from companion_ws.core.companion_tools import COMPANION_TOOLS, is_card
 
 from .json_text import UNREAD, NotUnderstood, mended, read_json
 
-__all__ = ["NotUnderstood", "patience_ms", "understood"]
+__all__ = ["NotUnderstood", "arguments_in", "patience_ms", "understood"]
 
 SHOW_MS: Final = 3_000
 """Showing asks nothing, so the agent need not wait until somebody opens the screen."""
@@ -63,6 +63,24 @@ def understood(tool_name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         elif name in _MISSING:
             raise NotUnderstood(_MISSING[name])
     return dict(mended(given))  # Texts that were read may nest it deeper than it came.
+
+
+def arguments_in(value: Any) -> dict[str, Any]:
+    """Return the arguments of a call, which come as an object, its JSON text, or not at all.
+
+    >>> arguments_in('{"title": "Which?"}'), arguments_in(None), arguments_in("")
+    ({'title': 'Which?'}, {}, {})
+
+    Raises:
+        NotUnderstood: they are something else.
+    """
+    if isinstance(value, str) and value.strip() not in ("", "null"):
+        value = read_json(value)
+    elif value is None or isinstance(value, str):
+        value = {}
+    if not isinstance(value, Mapping):
+        raise NotUnderstood("The arguments of a tool are one JSON object.")
+    return dict(value)
 
 
 _NO_OPTIONS: Final = "`options` is a list of {id, label}, one at least."

@@ -11,7 +11,7 @@ import pytest
 
 from companion_ws.core.phrases import phrase
 from companion_ws.voice import mcp, parameters, wording
-from companion_ws.voice.elevenlabs.bridge import letter_of, letter_of_passed
+from companion_ws.voice.attachment import letter_of, letter_of_passed
 from companion_ws.voice.mailbox import Letter, Mailbox
 from companion_ws.voice.polling import event_of
 

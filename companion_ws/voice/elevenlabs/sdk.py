@@ -11,10 +11,12 @@ from typing import Any
 from elevenlabs.conversational_ai.conversation import ClientTools
 from websockets.exceptions import WebSocketException
 
-from companion_ws.voice.elevenlabs.calls import SessionCalls
+from companion_ws.core.commands import RELAYED
+from companion_ws.voice.attachment import Attachment, Undelivered
+from companion_ws.voice.calls import SessionCalls
 from companion_ws.voice.mailbox import Letter
 
-UNDELIVERED = (RuntimeError, OSError, WebSocketException)
+_UNSENT = (RuntimeError, OSError, WebSocketException)
 """What the SDK raises when it cannot send: not begun, over, or the connection lost."""
 
 
@@ -44,15 +46,19 @@ class CompanionTools(ClientTools):
 
     def _answer_to(self, name: str) -> Callable[[dict[str, Any]], Awaitable[str]]:
         async def handler(parameters: dict[str, Any]) -> str:
-            return await self.calls.answer(name, parameters)
+            return await self._answer(name, parameters)
 
         return handler
 
     async def handle(self, tool_name: str, parameters: dict[str, Any]) -> Any:
         """Answer one call. Raises what the SDK turns into an error result."""
         if self._answers_any and tool_name not in self.tools:
-            return await self.calls.answer(tool_name, parameters)
+            return await self._answer(tool_name, parameters)
         return await super().handle(tool_name, parameters)
+
+    async def _answer(self, tool_name: str, parameters: dict[str, Any]) -> str:
+        given = {key: value for key, value in parameters.items() if key != "tool_call_id"}
+        return await self.calls.answer(tool_name, given, parameters.get("tool_call_id"))
 
     def execute_tool(
         self,
@@ -90,60 +96,80 @@ class CompanionTools(ClientTools):
         )
 
 
-def tap(
-    conversation: Any,
-    heard: Callable[[dict[str, Any], asyncio.AbstractEventLoop | None], None],
-    ended: Callable[[], None],
-) -> None:
-    """Have `heard(message, loop)` called for all ElevenLabs sends, and `ended()` at the end.
+class Line:
+    """A conversation as its attachment sees it: what it says, and a way to tell it something."""
 
-    `loop` is that of an AsyncConversation, else None. `_handle_message` is private, but
-    the one place where everything passes, and the same in every version from 1.57 to 2.78.
-    The conversation's own callbacks are called as ever.
-    """
-    take, end = conversation._handle_message, conversation.callback_end_session
+    def __init__(self, conversation: Any) -> None:
+        self._conversation = conversation
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The AsyncConversation's, None for a Conversation, which has threads."""
 
-    async def take_async(message: dict[str, Any], ws: Any) -> None:
-        heard(message, asyncio.get_running_loop())
-        await take(message, ws)
+    def tap(self, attachment: Attachment) -> None:
+        """Have the attachment hear all ElevenLabs sends, and the end.
 
-    async def end_async() -> None:
-        ended()
-        if end is not None:
-            await end()
+        `_handle_message` is private, but the one place where everything passes, and the same
+        in every version from 1.57 to 2.78. The conversation's own callbacks are called as ever.
+        """
+        conversation = self._conversation
+        take, end = conversation._handle_message, conversation.callback_end_session
 
-    def take_sync(message: dict[str, Any], ws: Any) -> None:
-        heard(message, None)
-        take(message, ws)
+        async def take_async(message: dict[str, Any], ws: Any) -> None:
+            self._loop = asyncio.get_running_loop()
+            self._hear(message, attachment)
+            await take(message, ws)
 
-    def end_sync() -> None:
-        ended()
-        if end is not None:
-            end()
+        async def end_async() -> None:
+            attachment.end()
+            if end is not None:
+                await end()
 
-    is_async = inspect.iscoroutinefunction(take)
-    conversation._handle_message = take_async if is_async else take_sync
-    conversation.callback_end_session = end_async if is_async else end_sync
+        def take_sync(message: dict[str, Any], ws: Any) -> None:
+            self._hear(message, attachment)
+            take(message, ws)
 
+        def end_sync() -> None:
+            attachment.end()
+            if end is not None:
+                end()
 
-async def tell(conversation: Any, letter: Letter, loop: asyncio.AbstractEventLoop | None) -> None:
-    """Send one letter; `loop` is the AsyncConversation's, None for a Conversation.
+        is_async = inspect.iscoroutinefunction(take)
+        conversation._handle_message = take_async if is_async else take_sync
+        conversation.callback_end_session = end_async if is_async else end_sync
 
-    Raises:
-        one of UNDELIVERED: it has not been sent.
-    """
-    if loop is None:
-        await asyncio.to_thread(_sending(conversation, letter))
-        return
-    sending = _sending(conversation, letter)
-    if loop is asyncio.get_running_loop():
-        await sending()
-        return
+    def _hear(self, message: dict[str, Any], attachment: Attachment) -> None:
+        kind = message.get("type", "")
+        nest = RELAYED.get(kind)
+        if nest is None:
+            return
+        told = message.get(nest) or {}
+        attachment.hear({"type": kind, nest: told})
+        if kind == "conversation_initiation_metadata":
+            language = _language_of(self._conversation)
+            attachment.begin(told.get("conversation_id"), language)
 
-    async def send_there() -> None:
-        await sending()
+    async def tell(self, letter: Letter) -> None:
+        """Send one letter.
 
-    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(send_there(), loop))
+        Raises:
+            Undelivered: it has not been sent.
+        """
+        try:
+            await self._send(_sending(self._conversation, letter))
+        except _UNSENT as trouble:
+            raise Undelivered(str(trouble)) from trouble
+
+    async def _send(self, sending: Callable[[], Any]) -> None:
+        if self._loop is None:
+            await asyncio.to_thread(sending)
+            return
+        if self._loop is asyncio.get_running_loop():
+            await sending()
+            return
+
+        async def send_there() -> None:
+            await sending()
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(send_there(), self._loop))
 
 
 def _sending(conversation: Any, letter: Letter) -> Callable[[], Any]:
@@ -167,3 +193,11 @@ def _send_in_context(conversation: Any, letter: Letter) -> Any:
             {"type": "contextual_update", "text": letter.text, "context_id": letter.context_id}
         )
     )
+
+
+def _language_of(conversation: Any) -> str | None:
+    """Return the language the conversation was begun in, where its initiation names one."""
+    override = conversation.config.conversation_config_override
+    agent = override.get("agent") if isinstance(override, dict) else None
+    language = agent.get("language") if isinstance(agent, dict) else None
+    return language if isinstance(language, str) else None

@@ -6,19 +6,18 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
 from companion_ws.client import CompanionClient, CompanionClosed
-from companion_ws.core.errors import CompanionError, InvalidMessage
+from companion_ws.core.errors import CompanionError, InvalidMessage, ToolCallReused
 from companion_ws.core.phrases import phrase
 from companion_ws.core.tool_calls import call_id_of
-from companion_ws.voice.parameters import NotUnderstood, patience_ms, understood
+from companion_ws.voice.parameters import NotUnderstood, arguments_in, patience_ms, understood
 from companion_ws.voice.wording import refused_result
 
 ANSWER_WITHIN_S: Final = 19.0
-"""The session answers after 18 s at the latest, ElevenLabs gives up after 20 s."""
+"""The session answers after 18 s at the latest; the most impatient platform gives up after 20 s."""
 _MARGIN_S: Final = 1.0
 _MIN_TIMEOUT_MS: Final = 1_000
 
@@ -35,29 +34,54 @@ class SessionCalls:
     What comes later is nobody's here; whoever is attached to the session tells it the agent.
     """
 
-    def __init__(self, companion: CompanionClient, answer_within_s: float) -> None:
+    def __init__(
+        self, companion: CompanionClient, answer_within_s: float = ANSWER_WITHIN_S
+    ) -> None:
         self.conversation = uuid.uuid4().hex
-        """Whose call ids these are: ElevenLabs' conversation id, once it is known."""
+        """Whose call ids these are: the platform's conversation id, once it is known."""
         self._open: set[str] = set()
         self._companion = companion
         self._within_s = answer_within_s
         self._timeout_ms = max(_MIN_TIMEOUT_MS, int((answer_within_s - _MARGIN_S) * 1000))
 
-    async def answer(self, tool_name: str, parameters: Mapping[str, Any]) -> str:
+    async def text(self, tool_name: str, arguments: Any, platform_call_id: Any = None) -> str:
+        """Call a tool and return what its model reads: the result, or why there is none."""
+        try:
+            return await self.answer(tool_name, arguments, platform_call_id)
+        except ToolError as error:
+            return str(error)
+
+    async def answer(self, tool_name: str, arguments: Any, platform_call_id: Any = None) -> str:
         """Call a tool and return its result, which is a string, in time.
 
-        `parameters` carry ElevenLabs' `tool_call_id` among them: the same id is one call
-        within its conversation.
+        `arguments` are an object or its JSON text, as models write it. The same
+        `platform_call_id` is one call within its conversation. An answer that comes after
+        whoever asked was cancelled is somebody else's to tell.
 
         Raises:
             ToolError: the result is an error.
         """
-        given = {key: value for key, value in parameters.items() if key != "tool_call_id"}
         try:
-            given = understood(tool_name, given)
+            given = understood(tool_name, arguments_in(arguments))
         except NotUnderstood as why:
             return self._refused(str(why))
-        call_id = self._id_of(parameters.get("tool_call_id"))
+        try:
+            return await self._result(tool_name, given, self._id_of(platform_call_id))
+        except ToolCallReused:
+            # Some models number the calls of every turn alike: it is another question.
+            return await self._result(tool_name, given, self._id_of(None))
+
+    def begin(self) -> None:
+        """Another conversation begins; its id is not known yet."""
+        self.release()
+        self.conversation = uuid.uuid4().hex
+
+    def release(self) -> None:
+        """The conversation is over: what is still asked will be answered to the next one."""
+        for call_id in tuple(self._open):
+            self._companion.let_go(call_id)
+
+    async def _result(self, tool_name: str, given: dict[str, Any], call_id: str) -> str:
         call = self._companion.call(
             tool_name,
             given,
@@ -77,8 +101,15 @@ class SessionCalls:
             self._companion.let_go(call_id)
             asked.add_done_callback(_note_end)
             return self._unreachable()
+        except asyncio.CancelledError:
+            # The model was interrupted and goes on; the question stays on the screen.
+            self._companion.let_go(call_id)
+            asked.add_done_callback(_note_end)
+            raise
         except CompanionClosed as closed:
             raise ToolError(f"The companion session is over ({closed.reason}).") from closed
+        except ToolCallReused:
+            raise
         except CompanionError as error:
             if isinstance(error, InvalidMessage) and not tool_name.startswith("companion_"):
                 raise ToolError(error.message) from error  # a fault of whoever defined the tool
@@ -88,16 +119,6 @@ class SessionCalls:
         if record["is_error"]:
             raise ToolError(record["result"])
         return str(record["result"])
-
-    def begin(self) -> None:
-        """Another conversation begins; its id is not known yet."""
-        self.release()
-        self.conversation = uuid.uuid4().hex
-
-    def release(self) -> None:
-        """The conversation is over: what is still asked will be answered to the next one."""
-        for call_id in tuple(self._open):
-            self._companion.let_go(call_id)
 
     def _id_of(self, platform_call_id: Any) -> str:
         call_id = str(platform_call_id) if platform_call_id else uuid.uuid4().hex
