@@ -59,6 +59,7 @@ from companion_ws.core.session import (
     short_key,
     trim,
 )
+from companion_ws.core.trouble import of_rendering
 from companion_ws.database import Database
 from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.connections import Connection
@@ -360,10 +361,20 @@ class LiveSession:
             message["requestId"] = request_id
         return encode(message)
 
-    def note_rendered(self, seq: int, device: str, at_ms: int, problem: str | None) -> None:
-        """Note, once, that a device has shown a record; nobody waits for it."""
+    def note_rendered(
+        self, seq: int, device: str, at_ms: int, problem: str | None, late_ms: int | None
+    ) -> None:
+        """Note, once, that a device has shown a record; nobody waits for it.
+
+        `late_ms` is how long after a question that was, None for anything else.
+        """
+        is_first = all(shown != seq for shown, _ in self.session.rendered)
         if not self._line.is_held and note_rendered(self.session, seq, device, problem):
-            self._store.note_rendered(self.session_id, seq, device, at_ms, problem)
+            found = of_rendering(
+                problem,
+                is_question=late_ms is not None, is_first=is_first, after_ms=late_ms or 0,
+            )  # fmt: skip
+            self._store.note_rendered(self.session_id, seq, device, at_ms, problem, found)
 
     def tell_error(
         self, connection: Connection, error: CompanionError, request_id: str | None

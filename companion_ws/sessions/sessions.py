@@ -26,6 +26,7 @@ from companion_ws.core.session import (
     Session,
 )
 from companion_ws.core.text import label
+from companion_ws.core.trouble import Trouble
 from companion_ws.database import Conflict, outlive
 from companion_ws.sessions.background import Background
 from companion_ws.sessions.caller import Caller
@@ -41,6 +42,7 @@ from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.runs import ToolRunner
 from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Stored
 from companion_ws.sessions.summaries import Summaries, Summary
+from companion_ws.sessions.troubles import Troubles
 from companion_ws.sessions.waiting import Waiting
 
 MOST_KEPT: Final = 200
@@ -59,6 +61,7 @@ class Sessions:
         self.connections = parts.connections
         self.calls = parts.calls
         self.store = store
+        self.troubles = Troubles(parts.database)
         self.rules = rules
         self.clock = clock
         self.now_ms = clock.now_ms
@@ -243,13 +246,19 @@ class Sessions:
         *,
         user: str | None = None,
         conversation_id: str | None = None,
+        find: str | None = None,
+        trouble: Trouble | None = None,
         before: tuple[int, str] | None = None,
         limit: int = 50,
     ) -> list[Summary]:
-        """Return sessions, newest first, from before `(created_at_ms, session_id)`."""
+        """Return sessions, newest first, from before `(created_at_ms, session_id)`.
+
+        `find` and `trouble` narrow them as `Store.listed` has it.
+        """
         return await self._summaries.listed(
-            user=user, conversation_id=conversation_id, before=before, limit=limit
-        )
+            user=user, conversation_id=conversation_id, find=find, trouble=trouble,
+            before=before, limit=limit,
+        )  # fmt: skip
 
     async def find(
         self, *, conversation_id: str | None = None, call_sid: str | None = None

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final, Literal
 
+from companion_ws.core import trouble
 from companion_ws.core.errors import Unavailable
 from companion_ws.core.session import Entry, Event, Session, note_rendered, remember
-from companion_ws.core.tool_calls import Call, content_hash
+from companion_ws.core.tool_calls import Call, content_hash, status_of
+from companion_ws.core.trouble import Trouble
 from companion_ws.database import Database, Params, Statement, Unit
+from companion_ws.sessions import troubles
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
@@ -105,12 +108,32 @@ _ANSWERS_BYTES: Final = (
 
 _GUARDS: Final = frozenset({_ADVANCE})
 _TABLES: Final = (
-    "records", "requests", "rendered", "state", "calls", "due", "trail", "sessions"
+    "records", "requests", "rendered", "troubles", "tool_times", "state", "calls", "due", "trail",
+    "sessions",
 )
 
 _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
     last_active_at_ms, ended_at_ms, seq, conversation_id, is_call"""
 
+_LISTED: Final = f"""
+    SELECT {_SUMMARY} FROM sessions
+    WHERE (:user IS NULL OR user = :user)
+    AND (:conversation_id IS NULL OR session_id IN (
+        SELECT session_id FROM bindings
+        WHERE kind IN ('conversation', 'call') AND ref = :conversation_id))
+    AND (:trouble IS NULL OR session_id IN (SELECT session_id FROM troubles WHERE kind = :trouble))
+    AND NOT EXISTS (SELECT 1 FROM json_each(:words) AS word WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(word.value) AS form
+        WHERE title LIKE form.value ESCAPE '!' OR user LIKE form.value ESCAPE '!'
+        OR session_id LIKE form.value ESCAPE '!'
+        OR EXISTS (SELECT 1 FROM bindings WHERE bindings.session_id = sessions.session_id
+            AND ref LIKE form.value ESCAPE '!')
+        OR EXISTS (SELECT 1 FROM callers WHERE callers.session_id = sessions.session_id
+            AND caller LIKE form.value ESCAPE '!')))
+    AND (created_at_ms, session_id) < (:at_ms, :session_id)
+    ORDER BY created_at_ms DESC, session_id DESC LIMIT :limit"""  # noqa: S608 - a constant
+MOST_WORDS: Final = 8
+"""Words of a search that count."""
 
 MAX_BOUND: Final = 1000
 MAX_BOUND_CHARS: Final = 256
@@ -214,6 +237,11 @@ class PendingWrite(Unit):
                     add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
                 self._add_after(_DUE, _DONE, (self._id, "deadline", event.fields["tool_call_id"]))
+                if kind == "client_tool_result":
+                    self._ended(session, event, at_ms)
+            case "agent_tool_response":
+                if event.fields["agent_tool_response"].get("is_error") is True:
+                    add(troubles.NOTE_TROUBLE, (self._id, seq, "failed"))
             case "conversation_initiation_metadata":
                 event_of = event.fields["conversation_initiation_metadata_event"]
                 for sql, params in _binding(
@@ -226,11 +254,31 @@ class PendingWrite(Unit):
             self._call(call)
         session.changed.clear()
 
+    def _ended(self, session: Session, event: Event, at_ms: int) -> None:
+        """Sum up a call that has its result."""
+        call = session.calls.get(event.fields["tool_call_id"])
+        if call is None:
+            return
+        result, took_ms = event.fields["result"], at_ms - call.asked_at_ms
+        for kind in trouble.of_result(
+            result,
+            is_error=event.fields["is_error"],
+            is_server_tool=call.handled_by == "server",
+            took_ms=took_ms,
+        ):
+            self.add(troubles.NOTE_TROUBLE, (self._id, call.seq, kind))
+        is_answered = status_of(result) not in trouble.UNANSWERED
+        self.add(
+            troubles.NOTE_TIME,
+            (self._id, call.seq, call.tool_name, took_ms if is_answered else None),
+        )
+
     def trim(self, session: Session, oldest_request: int) -> None:
         """Remove the records before the first one kept, but for cards, and older requestIds."""
         self.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
         self.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
-        self.rows[_TRIM_RENDERED] = [(self._id, session.first_seq)]
+        for trims in (_TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES):
+            self.rows[trims] = [(self._id, session.first_seq)]
         if oldest_request > 1:
             self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
 
@@ -269,6 +317,25 @@ def _binding(session_id: str, kind: Kind, ref: str, at_ms: int) -> list[tuple[st
     if kind == "conversation":
         bound.append((_NAME_CONVERSATION, (ref, session_id, ref)))
     return bound
+
+
+def _patterns(text: str) -> str:
+    """Return the patterns of `LIKE` for each word of a search, as JSON lists in a list.
+
+    SQLite lets case not count for ASCII alone; the other letters come in the forms they may have.
+    """
+    return json.dumps(
+        [
+            sorted({f"%{_escaped(form)}%" for form in (word, word.lower(), word.upper(), word.title())})
+            for word in text.split()[:MOST_WORDS]
+        ]
+    )
+
+
+def _escaped(word: str) -> str:
+    for sign in "!%_":
+        word = word.replace(sign, f"!{sign}")
+    return word
 
 
 def _locked(session: Session) -> str:
@@ -446,25 +513,27 @@ class Store:
         *,
         user: str | None = None,
         conversation_id: str | None = None,
+        find: str | None = None,
+        trouble: Trouble | None = None,
         before: tuple[int, str] | None = None,
         limit: int = 50,
     ) -> list[Row]:
         """Return sessions, newest first, from before `(created_at_ms, session_id)`.
 
         `conversation_id` may be any that the session ever had, and a telephone call's sid.
+        Each word of `find` is part of the title, the user, the id, a conversation or call that led
+        there, or a number that called; case does not count.
         """
         at_ms, session_id = before or (2**62, "")
         return [
             Row(*columns)
             for columns in await self._database.read(
-                f"SELECT {_SUMMARY} FROM sessions"  # noqa: S608 - a constant
-                " WHERE (? IS NULL OR user = ?)"
-                " AND (? IS NULL OR session_id IN"
-                " (SELECT session_id FROM bindings WHERE kind IN ('conversation', 'call')"
-                " AND ref = ?))"
-                " AND (created_at_ms, session_id) < (?, ?)"
-                " ORDER BY created_at_ms DESC, session_id DESC LIMIT ?",
-                (user, user, conversation_id, conversation_id, at_ms, session_id, limit),
+                _LISTED,
+                {
+                    "user": user, "conversation_id": conversation_id, "trouble": trouble,
+                    "words": _patterns(find or ""), "at_ms": at_ms, "session_id": session_id,
+                    "limit": limit,
+                },
             )
         ]
 
@@ -539,9 +608,20 @@ class Store:
             self._database.write(unit)
 
     def note_rendered(
-        self, session_id: str, seq: int, device: str, at_ms: int, problem: str | None
+        self,
+        session_id: str,
+        seq: int,
+        device: str,
+        at_ms: int,
+        problem: str | None,
+        found: Iterable[Trouble] = (),
     ) -> None:
-        """Note that a device has shown a record; soon durable, and nobody waits for it."""
+        """Note that a device has shown a record, and what was wrong with that.
+
+        Soon durable, and nobody waits for it.
+        """
+        for kind in found:
+            self._write_soon(troubles.NOTE_TROUBLE_LATER, (seq, kind, session_id))
         self._write_soon(
             _RENDERED,
             {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from companion_ws.clock import Clock
+from companion_ws.core.trouble import Trouble
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.store import Row, Store
@@ -61,13 +62,16 @@ class Summaries:
         *,
         user: str | None = None,
         conversation_id: str | None = None,
+        find: str | None = None,
+        trouble: Trouble | None = None,
         before: tuple[int, str] | None = None,
         limit: int = 50,
     ) -> list[Summary]:
         """Return sessions, newest first, from before `(created_at_ms, session_id)`."""
         rows = await self._store.listed(
-            user=user, conversation_id=conversation_id, before=before, limit=limit
-        )
+            user=user, conversation_id=conversation_id, find=find, trouble=trouble,
+            before=before, limit=limit,
+        )  # fmt: skip
         return [self.of(row) for row in rows if not self._is_gone(row)]
 
     async def each_of(self, user: str) -> AsyncIterator[Summary]:

@@ -21,6 +21,7 @@ from companion_ws.voice.store import VoiceStore
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.api.health import Health
+from companion_ws.web.api.overview import OverviewRoutes
 from companion_ws.web.api.pairing import PairingRoutes
 from companion_ws.web.api.people import PeopleRoutes
 from companion_ws.web.api.records import RecordRoutes
@@ -74,6 +75,7 @@ class RouteTable:
         rooms: list[Room] = [
             self.gateway,
             SessionRoutes(sessions, on.devices, on.pairing, idempotency, rates),
+            OverviewRoutes(sessions),
             TokenRoutes(on.keys, tokens, on.credentials, idempotency, on.addresses, sessions),
             PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
             PeopleRoutes(sessions, on.credentials, on.devices),

@@ -15,6 +15,7 @@ ROUTES: dict[str, str] = {
     "POST /sessions": OWNER,
     "GET /sessions": ADMIN,
     "GET /me/sessions": "user admin",
+    "GET /overview": ADMIN,
     "GET /sessions/{session_id}": OWNER,
     "PATCH /sessions/{session_id}": OWNER,
     "DELETE /sessions/{session_id}": OWNER,

@@ -31,6 +31,7 @@ from companion_ws.logs import audit
 from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
+from companion_ws.sessions.troubles import Counts
 from companion_ws.web.api.conditions import Condition
 from companion_ws.web.api.shapes import (
     AllSessionsQuery,
@@ -149,22 +150,29 @@ class SessionRoutes:
         found = await self._sessions.listed(
             user=user,
             conversation_id=query.conversation_id or None,
+            find=query.find or None,
+            trouble=None if query.trouble is UNSET else query.trouble,
             before=_cursor(query.cursor),
             limit=limit + 1,
         )
         page = found[:limit]
         after = _cursor_text(page[-1]) if len(found) > limit else None
-        return await pieces.send(request, self._shown_list(page, after))
-
-    async def _shown_list(self, page: list[Summary], after: str | None) -> pieces.Pieces:
-        yield b'{"sessions":'
-        async for piece in pieces.array(self._each_shown(page)):
-            yield piece
-        yield b"," + protocol.encode({"next": after})[1:]
+        shown = self._each_brief(page) if query.brief == "1" else self._each_shown(page)
+        return await pieces.send(request, _shown_list(shown, after))
 
     async def _each_shown(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
+        counts = await self._troubles_of(page)
         for summary in page:
-            yield await self._shown(summary)
+            states = await self._sessions.store.states([summary.session_id])
+            yield self._with_state(summary, counts, states[summary.session_id])
+
+    async def _each_brief(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
+        counts = await self._troubles_of(page)
+        async for summary in pieces.each(page):
+            yield self._with_state(summary, counts, {})
+
+    async def _troubles_of(self, page: list[Summary]) -> dict[str, Counts]:
+        return await self._sessions.troubles.of_sessions(each.session_id for each in page)
 
     async def show(self, request: web.Request) -> web.Response:
         return json_reply(await self._shown(await self._managed(request)))
@@ -190,10 +198,11 @@ class SessionRoutes:
 
     async def _shown(self, summary: Summary) -> dict[str, Any]:
         states = await self._sessions.store.states([summary.session_id])
-        return self._with_state(summary, states[summary.session_id])
+        counts = await self._troubles_of([summary])
+        return self._with_state(summary, counts, states[summary.session_id])
 
     def _with_state(
-        self, summary: Summary, state: dict[str, tuple[bytes, int]]
+        self, summary: Summary, counts: dict[str, Counts], state: dict[str, tuple[bytes, int]]
     ) -> dict[str, Any]:
         return {
             "session_id": summary.session_id,
@@ -207,6 +216,7 @@ class SessionRoutes:
             "seq": summary.seq,
             "conversation_id": summary.conversation_id,
             "connections": self._sessions.connections.count(summary.session_id),
+            "troubles": counts[summary.session_id],
             "state": raw_state(state),
         }
 
@@ -381,6 +391,13 @@ class SessionRoutes:
 
     async def _member(self, request: web.Request) -> Summary:
         return await permissions.member(self._sessions, request)
+
+
+async def _shown_list(shown: AsyncIterator[dict[str, Any]], after: str | None) -> pieces.Pieces:
+    yield b'{"sessions":'
+    async for piece in pieces.array(shown):
+        yield piece
+    yield b"," + protocol.encode({"next": after})[1:]
 
 
 def _role(request: web.Request, claims: Claims) -> permissions.Role:

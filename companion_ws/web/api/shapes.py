@@ -54,6 +54,20 @@ class SessionQuery(Struct, kw_only=True):
     limit: Annotated[int, Meta(ge=1)] = 50
     cursor: Cursor = ""
     conversation_id: Annotated[str, Meta(description="of ElevenLabs; only its session")] = ""
+    find: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="words, each part of the title, the user, the id, a conversation,"
+            " or a telephone call",
+        ),
+    ] = ""
+    trouble: Annotated[
+        Literal["failed", "slow", "no_screen"] | UnsetType, Meta(description="only with such")
+    ] = UNSET
+    brief: Annotated[
+        Literal["0", "1"], Meta(description="1: `state` is left empty, for lists that do not show it")
+    ] = "0"
 
 
 class AllSessionsQuery(SessionQuery, kw_only=True):
@@ -126,6 +140,18 @@ class ConnectionCounts(Struct):
     observer: int
 
 
+class TroubleCounts(Struct):
+    """How much went wrong: a tool or screen failed, was slow, or there was no screen to ask."""
+
+    failed: Annotated[
+        int, Meta(description="errors, questions nobody answered in time, what could not be shown")
+    ]
+    slow: Annotated[
+        int, Meta(description="server tools of 3 s or more, questions that late on a screen")
+    ]
+    no_screen: int
+
+
 class StateEntry(Struct):
     """A state value and the seq that set it."""
 
@@ -147,6 +173,7 @@ class Session(Struct):
     seq: int
     conversation_id: str | None
     connections: ConnectionCounts
+    troubles: Annotated[TroubleCounts, Meta(description="of the records kept")]
     state: dict[str, StateEntry]
 
 
@@ -155,6 +182,24 @@ class SessionList(Struct):
 
     sessions: list[Session]
     next: str | None
+
+
+class ToolFigures(Struct):
+    """How often a tool was called, and how long until it was answered."""
+
+    tool_name: str
+    calls: int
+    troubles: TroubleCounts
+    p50_ms: Annotated[int, Meta(description="half the answers took no longer")] | None
+    p95_ms: Annotated[int, Meta(description="19 of 20 answers took no longer")] | None
+
+
+class Overview(Struct):
+    """All sessions that are kept, ended ones too."""
+
+    sessions: Annotated[TroubleCounts, Meta(description="sessions with such trouble")]
+    tools: Annotated[list[ToolFigures], Meta(description="at most 200, most called first")]
+    keep_ended_s: Annotated[float, Meta(description="how long ended sessions are kept")]
 
 
 class Rendering(Struct):
