@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -17,8 +18,9 @@ from companion_ws.cli.replay import Replay
 from companion_ws.cli.run_verb import find_modules_here, run, sentences
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import public_url_of
-from companion_ws.sessions.tools import load_tools
+from companion_ws.sessions.tools import ServerTool, load_tools
 from companion_ws.voice.elevenlabs.agent_config import agent_config
+from companion_ws.voice.offered import PLATFORMS, definitions
 
 
 @click.group()
@@ -50,6 +52,48 @@ def agent_config_(
 
     Paste the tools into the agent (or send them with its API), the prompt below its own.
     """
+
+    def configuration(public_url: str, server_tools: Iterable[ServerTool]) -> dict[str, Any]:
+        return agent_config(public_url, server_tools, kinds)
+
+    _print_offer(configuration, url, tools, prompt_only, data)
+
+
+@click.command("tools")
+@click.option("--for", "platform", required=True, type=click.Choice(["elevenlabs", *PLATFORMS]),
+              help="Whose form the tools have.")  # fmt: skip
+@click.option("--url", show_default="--public-url, or its address", help="The public URL of this server.")
+@click.option(
+    "--tools",
+    envvar="COMPANION_TOOLS",
+    show_envvar=True,
+    help="Module with server tools, or the path of its file.",
+)
+@click.option("--prompt", "prompt_only", is_flag=True, help="Print the prompt alone, as text.")
+@data_option
+def tools_(
+    platform: str, url: str | None, tools: str | None, prompt_only: bool, data: Path
+) -> None:
+    """Print tool definitions in a platform's form and the prompt for an agent, as JSON.
+
+    The tools are the companion tools and your server tools; the prompt goes below the agent's own.
+    """
+
+    def configuration(public_url: str, server_tools: Iterable[ServerTool]) -> dict[str, Any]:
+        if platform == "elevenlabs":
+            return agent_config(public_url, server_tools)
+        return definitions(platform, public_url, server_tools)
+
+    _print_offer(configuration, url, tools, prompt_only, data)
+
+
+def _print_offer(
+    configuration: Callable[[str, Iterable[ServerTool]], dict[str, Any]],
+    url: str | None,
+    tools: str | None,
+    prompt_only: bool,
+    data: Path,
+) -> None:
     config = environment_config(data)
     find_modules_here()
     try:
@@ -58,7 +102,7 @@ def agent_config_(
         raise click.UsageError(f"{error}.") from None
 
     async def work() -> None:
-        wanted = agent_config(public_url, load_tools(tools or config.tools).values(), kinds)
+        wanted = configuration(public_url, load_tools(tools or config.tools).values())
         if prompt_only:
             say(wanted["prompt"].rstrip("\n"), lines=True)
         else:
@@ -202,4 +246,4 @@ def records_in(text: str) -> list[dict[str, Any]]:
     return value
 
 
-COMMANDS: Final[list[Any]] = [elevenlabs, fake_elevenlabs, replay]
+COMMANDS: Final[list[Any]] = [elevenlabs, fake_elevenlabs, replay, tools_]

@@ -60,6 +60,7 @@ async def session_id(program: Program, server: Served) -> str:
         ["session", "list"],
         ["--help"],
         ["elevenlabs", "agent-config"],
+        ["tools", "--for", "openai"],
     ],
     ids=" ".join,
 )
