@@ -18,6 +18,8 @@ LINK_TTL_S: Final = 900
 """The longest a pairing link may live: somebody may have to find their phone first."""
 CONFIRM_MS: Final = 30_000
 SELECTED: Final = "selected_shipping_option"
+QUOTES: Final = "shipping_quotes"
+"""The card that `get_shipping_quotes` shows."""
 PARCEL: Final[dict[str, Any]] = {
     "from_zip": "94107",
     "to_zip": "10001",
@@ -82,6 +84,9 @@ class DemoAgent:
             from_zip=PARCEL["from_zip"],
             to_zip=PARCEL["to_zip"],
         )
+        # What the choice was for is done.
+        closed = {"text": "label_created", "context_id": QUOTES, "locked": True}
+        await self._companion.send({"type": "contextual_update", **closed})
         await self._say(
             f"Done. The tracking number is on your screen; it ends in"
             f" {label['tracking_number'][-4:]}. Goodbye!"

@@ -78,6 +78,8 @@ async def test_a_phone_taps_a_quote_confirms_and_gets_its_label(invited: Invited
         label = await said(companion, "contextual_update", text="label_created")
 
         assert label["data"]["service"] == "Next Day"
+        locked = await said(companion, "contextual_update", context_id="shipping_quotes", locked=True)
+        assert locked["seq"] > label["seq"]
         await asyncio.to_thread(
             invited.demo.until, r"Agent: Done\. .*" + label["data"]["tracking_number"][-4:]
         )

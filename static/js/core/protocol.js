@@ -37,7 +37,7 @@ const TYPES = [
   [asNumber, "seq first_seq of_seq revision retry_after_ms"],
   [asTime, "timestamp expires_at since at open_until"],
   [asPlain, "user_transcription_event agent_response_event agent_response_correction_event conversation_initiation_metadata_event"],
-  [asPlain, "client_tool_call labels"],
+  [asPlain, "client_tool_call labels agent_tool_request agent_tool_response"],
   [asWho, "sender"],
   [asMany, "presence open_calls cards"],
   [asEntries, "state"],

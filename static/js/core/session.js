@@ -3,6 +3,7 @@
 // Nothing here changes what it was given; an untouched part keeps its identity, so a
 // page may compare with === to learn what to paint again.
 
+import { COMPANION_TOOLS } from "./companion-tools.js"
 import { callOf, correctionIn, isPlain, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
 
 /** A question closes by itself this long after it was asked. Source: docs/protocol.md. */
@@ -11,6 +12,12 @@ export const QUESTION_LIFE_MS = 600_000
 export const MAX_CARDS = 20
 const MAX_CALLS = 100
 const MAX_LINES = 200
+/** Tools that run at once; a line on the page names one. */
+const MAX_WORK = 20
+/** A tool of the agent's platform that has not told its end by then is not waited for. */
+const AGENT_TOOL_MS = 30_000
+/** A server tool has no longer. Source: docs/protocol.md. */
+const SERVER_TOOL_MS = 120_000
 /** Answers the server gives for want of a person; the question stays open for a late tap. */
 const STANDINS = new Set(["no_screen", "no_answer"])
 
@@ -25,6 +32,7 @@ export function emptySession() {
     connectionId: null,
     deviceId: null,
     conversationId: null,
+    wasAgentHere: false,
     seq: 0,
     horizon: 0,
     epoch: null,
@@ -36,6 +44,7 @@ export function emptySession() {
     cards: [],
     calls: new Map(),
     actions: new Map(),
+    work: new Map(),
     lines: [],
     presence: new Map(),
   }
@@ -81,6 +90,11 @@ function isRecord(record) {
 
 /** Fold one message of the server; a record seen before changes nothing. */
 export function apply(session, message) {
+  const next = folded(session, message)
+  return next.wasAgentHere || !showsAgent(next, message) ? next : { ...next, wasAgentHere: true }
+}
+
+function folded(session, message) {
   if (message.type === "session_joined") return join(session, message)
   if (message.duplicate) return session
   if (typeof message.seq !== "number") return applyPassing(session, message)
@@ -89,6 +103,16 @@ export function apply(session, message) {
   const fold = lookUp(RECORDS, message.type)
   const next = fold ? fold(session, message, isHistory) : session
   return { ...next, seq: message.seq, expiringAt: null }
+}
+
+/** Whether `message` or the session it led to tells of an agent. */
+function showsAgent(session, { sender, cards = [] }) {
+  return sender?.role === "agent" || cards.some((card) => card.sender?.role === "agent") || isPresent(session, "agent")
+}
+
+/** Whether a card's record closes its choice and shows nothing by itself. */
+export function isLockAlone(record) {
+  return record.locked === true && !("data" in record) && !("ui" in record)
 }
 
 /** Whether every record up to the join has been folded. */
@@ -123,12 +147,16 @@ const RECORDS = {
     const { id } = callOf(record)
     if (session.calls.has(id)) return session
     if (typeof record.joins === "string") return isHistory ? session : withJoined(session, record)
+    const isServers = record.handled_by === "server"
     // Of the history only what `open_calls` named is still open; it is there already.
-    const status = isHistory || record.handled_by === "server" ? "closed" : "open"
-    return { ...session, calls: withCall(session.calls, { ...newCall(record), status }) }
+    const status = isHistory || isServers ? "closed" : "open"
+    const next = { ...session, calls: withCall(session.calls, { ...newCall(record), status }) }
+    if (!isServers) return next
+    return withWork(next, id, { name: callOf(record).name, until: record.deadline_at ?? timeOf(record) + SERVER_TOOL_MS, by: "server" })
   },
 
-  client_tool_result: (session, record) => {
+  client_tool_result: (before, record) => {
+    const session = withoutWork(before, record.tool_call_id)
     // One of several that ask the same has been cancelled: the question stays.
     if (record.question_open === true) return session
     const result = resultOf(record.result)
@@ -167,6 +195,8 @@ const RECORDS = {
   user_transcript: withSpoken,
   agent_response: withSpoken,
   agent_response_correction: withCorrection,
+  agent_tool_request: withAgentTool,
+  agent_tool_response: withoutAgentTool,
   session_ended: (session, record) => ({ ...session, ended: record.reason ?? "ended" }),
 }
 
@@ -175,7 +205,8 @@ const PASSING = {
     const presence = new Map(session.presence)
     if (message.event === "joined") presence.set(message.connection_id, { screen: "", ...message })
     else presence.delete(message.connection_id)
-    return { ...session, presence }
+    const next = { ...session, presence }
+    return message.role === "agent" && message.event !== "joined" ? withoutAgentsWork(next) : next
   },
   screen: (session, message) => {
     const id = message.connection_id ?? message.sender?.connection_id
@@ -189,6 +220,8 @@ const PASSING = {
   user_transcript: withSpoken,
   agent_response: withSpoken,
   agent_response_correction: withCorrection,
+  agent_tool_request: withAgentTool,
+  agent_tool_response: withoutAgentTool,
 }
 
 function applyPassing(session, message) {
@@ -204,18 +237,19 @@ function withCard(cards, record) {
   const key = typeof record.context_id === "string" ? `context:${record.context_id}` : `seq:${record.seq}`
   const at = cards.findIndex((card) => card.key === key)
   const locked = record.locked === true
-  if (at >= 0 && locked && !("data" in record) && !("ui" in record)) {
+  const lockedAt = locked ? record.seq : null
+  if (at >= 0 && isLockAlone(record)) {
     // It replaces nothing: the card stays, and its choice is closed.
-    return cards[at].record.seq >= record.seq ? cards : replaced(cards, at, { ...cards[at], locked })
+    return cards[at].record.seq >= record.seq ? cards : replaced(cards, at, { ...cards[at], locked, lockedAt })
   }
   if (at < 0) {
     const place = cards.findIndex((card) => card.position > record.seq)
     const next = [...cards]
-    next.splice(place < 0 ? cards.length : place, 0, { key, position: record.seq, record, locked })
+    next.splice(place < 0 ? cards.length : place, 0, { key, position: record.seq, record, locked, lockedAt })
     return next.slice(-MAX_CARDS)
   }
   if (cards[at].record.seq >= record.seq) return cards
-  return replaced(cards, at, { ...cards[at], record, locked })
+  return replaced(cards, at, { ...cards[at], record, locked, lockedAt })
 }
 
 function replaced(list, at, value) {
@@ -283,6 +317,38 @@ function withAnswer(session, id, record, answeredBy) {
     seq: record.seq,
   }
   return withChangedCall(session, id, { status: "closed", answer })
+}
+
+function withWork(session, id, running) {
+  const work = new Map(session.work).set(id, running)
+  if (work.size > MAX_WORK) work.delete(work.keys().next().value)
+  return { ...session, work }
+}
+
+function withoutWork(session, id) {
+  if (!session.work.has(id)) return session
+  const work = new Map(session.work)
+  work.delete(id)
+  return { ...session, work }
+}
+
+function withoutAgentsWork(session) {
+  return { ...session, work: new Map([...session.work].filter(([, { by }]) => by !== "agent")) }
+}
+
+/** A tool that the agent's own platform runs. Those that ask somebody show themselves. */
+function withAgentTool(session, message) {
+  const { id, name } = callOf(message.agent_tool_request ?? message)
+  if (name === "" || lookUp(COMPANION_TOOLS, name)) return session
+  return withWork(session, `agent:${id}`, { name, until: timeOf(message) + AGENT_TOOL_MS, by: "agent" })
+}
+
+function withoutAgentTool(session, message) {
+  return withoutWork(session, `agent:${callOf(message.agent_tool_response ?? message).id}`)
+}
+
+function timeOf(message) {
+  return message.timestamp ?? 0
 }
 
 function withSpoken(session, message) {

@@ -58,7 +58,7 @@ class CompanionCard extends HTMLElement {
   #receipt(model) {
     const { chosen, words } = model
     const label = chosen.price ? `${chosen.label}, ${chosen.price}` : chosen.label
-    const change = model.closed ? null : this.#changeButton(model)
+    const change = model.closed || !model.mayChange ? null : this.#changeButton(model)
     return receipt({ text: words("selected", { label }), note: model.receiptNote, tone: "done" }, change)
   }
 

@@ -1,7 +1,9 @@
 // Who is there and what is said: <connection-lights> and <companion-captions>.
 //
-// Lights: `show({phase, agent, words})`; two of them, as server and agent are two things.
-// Captions: `show({lines, words})`; event out: "say" with the text typed instead of spoken.
+// Lights: `show({known, agent, words})`; two of them, as server and agent are two things.
+// `known` is what core/link.js says a person knows of the connection.
+// Captions: `show({lines, unsent, note, words})`; `unsent` are lines the server does not have, each
+// with the `state` sending, queued or not_said; event out: "say" with the text typed instead of spoken.
 
 import { lookUp } from "../core/protocol.js"
 import { define, fillIn, h, icon } from "./dom.js"
@@ -15,6 +17,8 @@ export function defineConversation() {
 
 class CompanionCaptions extends HTMLElement {
   #lines = null
+  #unsent = ""
+  #note = null
   #log = null
   #toggle = null
 
@@ -36,7 +40,8 @@ class CompanionCaptions extends HTMLElement {
       // What cannot be sent stays where it can be made shorter.
       if (this.dispatchEvent(new CustomEvent("say", { detail: text, cancelable: true }))) box.value = ""
     } } }, box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
-    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), form)
+    this.#note = h("p", { class: "said-note", role: "status" })
+    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), this.#note, form)
   }
 
   open(isOpen) {
@@ -45,43 +50,62 @@ class CompanionCaptions extends HTMLElement {
     this.#log.scrollTop = this.#log.scrollHeight
   }
 
-  show({ lines, words }) {
+  show({ lines, unsent, note, words }) {
     if (!this.#log) this.build(words)
-    if (lines === this.#lines) return
+    if (this.#note.textContent !== note) this.#note.textContent = note
+    const waiting = JSON.stringify(unsent)
+    if (lines === this.#lines && waiting === this.#unsent) return
     this.#lines = lines
-    const isAtEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 48
-    this.firstElementChild.hidden = lines.length === 0
-    lines.forEach((line, at) => this.#paint(line, this.#log.children[at], words))
-    while (this.#log.children.length > lines.length) this.#log.lastElementChild.remove()
+    this.#unsent = waiting
+    const all = [
+      ...lines.map((line) => ({ ...line, state: line.typed ? "said" : "heard" })),
+      ...unsent.map((line) => ({ ...line, who: "user" })),
+    ]
+    const isAtEnd = unsent.length > 0 || this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 48
+    this.firstElementChild.hidden = all.length === 0
+    all.forEach((line, at) => this.#paint(line, this.#log.children[at], words))
+    while (this.#log.children.length > all.length) this.#log.lastElementChild.remove()
     if (isAtEnd) this.#log.scrollTop = this.#log.scrollHeight
   }
 
-  #paint(line, known, words) {
-    const who = words(line.who === "user" ? "you" : "agent")
-    if (known?.dataset.text === line.text && known.dataset.who === line.who) return
-    const painted = h("p", { class: `line is-${line.who}`, data: { text: line.text, who: line.who } },
-      h("b", {}, who), h("span", { dir: "auto" }, line.text))
+  #paint({ who, text, state }, known, words) {
+    const key = `${who} ${state} ${text}`
+    if (known?.dataset.key === key) return
+    const painted = h("p", { class: `line is-${who} is-${state}`, data: { key } },
+      h("b", {}, words(who === "user" ? "you" : "agent")), h("span", { dir: "auto" }, text), signOf(state, words))
     if (known) known.replaceWith(painted)
     else this.#log.append(painted)
   }
 }
 
-const WORDS = { open: "connected", connecting: "connecting", waiting: "offline", ended: "offline" }
+/** How far what was typed has come; a tick is enough for what the server has. */
+function signOf(state, words) {
+  if (state === "heard") return null
+  if (state === "said") return h("small", { class: "line-state" }, icon("check"), h("span", { class: "unseen" }, words("submitted")))
+  return h("small", { class: "line-state" }, icon(state === "not_said" ? "close" : "clock"), words(state))
+}
+
+const SIGNS = {
+  connected: { state: "on", text: "connected" },
+  connecting: { state: "busy", text: "connecting" },
+  reconnecting: { state: "busy", text: "lost" },
+  offline: { state: "off", text: "offline" },
+  ended: { state: "off", text: "ended" },
+}
 
 class ConnectionLights extends HTMLElement {
   #shown = ""
 
-  show({ phase, agent, words }) {
-    const server = words(lookUp(WORDS, phase))
+  show({ known, agent, words }) {
+    const { state, text } = lookUp(SIGNS, known)
+    const isKnown = known === "connected"
     // Without a connection nobody knows whether the agent is there.
-    const other = phase === "open" ? `${words("agent")} ${words(agent ? "here" : "away")}` : words("agent")
-    if (this.#shown === `${phase} ${agent} ${server}`) return
-    this.#shown = `${phase} ${agent} ${server}`
+    const other = isKnown ? `${words("agent")} ${words(agent ? "here" : "away")}` : words("agent")
+    const key = `${state} ${words(text)} ${other}`
+    if (this.#shown === key) return
+    this.#shown = key
     this.setAttribute("role", "status")
-    fillIn(this,
-      light(phase === "open" ? "on" : phase === "connecting" ? "busy" : "off", server, "server"),
-      light(phase === "open" && agent ? "on" : "off", other, "agent"),
-    )
+    fillIn(this, light(state, words(text), "server"), light(isKnown && agent ? "on" : "off", other, "agent"))
   }
 }
 

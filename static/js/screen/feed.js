@@ -26,7 +26,7 @@
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
 import { COMPANION_TOOLS } from "../core/companion-tools.js"
 import { callOf, resultOf } from "../core/protocol.js"
-import { isOpen } from "../core/session.js"
+import { isOpen, isPresent } from "../core/session.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
 import { Report, summaryOf } from "./report.js"
@@ -35,6 +35,8 @@ import { attempt, Shell } from "./shell.js"
 
 /** The first card comes first; the next thing an agent does may be to ask. */
 const QUESTIONS_MS = 2500
+/** A phone whose token has expired may rejoin, and sends what waits then. */
+const TOKEN_EXPIRED = 4401
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
@@ -162,11 +164,12 @@ export class Feed {
       const view = this.#view(card.record, () => cardView(card.record, this.#about), PLAIN_CARD)
       const chosen = view.choices ? this.#screen.chosen(card, view.choices) : null
       const pending = this.#pendingChoice(card, view)
-      const note = this.#refusal(card.key)
+      const isTooLate = view.choices && this.#screen.isTooLate(card, view.choices)
+      const note = isTooLate ? this.#words("choice_closed") : this.#refusal(card.key, card.locked)
       const seen = view.choices ? this.#screen.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
-        state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked],
-        model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked },
+        state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked, this.#mayChange],
+        model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked, mayChange: this.#mayChange },
         choose: (option) => this.#screen.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }
@@ -202,7 +205,7 @@ export class Feed {
       const mine = call.answer ? this.#screen.isMine(call.answer) : false
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
       const pending = asks ? this.#pendingAnswer(call) : null
-      const note = open ? this.#refusal(`call:${call.id}`) : ""
+      const note = asks ? this.#refusal(`call:${call.id}`) || (call.released ? this.#words("still_open") : "") : ""
       yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
         state: [call.record, open, call.answer, pending?.text, note],
         model: { view, open, receipt, pending, note, ui: view.ui },
@@ -332,14 +335,22 @@ export class Feed {
     return option ? { id: option.id, text: this.#travelling } : null
   }
 
+  /** What is said of a tap the server does not have yet. */
   get #travelling() {
-    return this.#words(this.#screen.isConnected ? "sending" : "queued")
+    if (this.#isOver && this.#screen.status.code !== TOKEN_EXPIRED) return this.#words("not_said")
+    return this.#words(this.#screen.link.isSure ? "sending" : "queued")
   }
 
-  #refusal(about) {
+  /** Nobody changes what nobody hears: there must be an agent. */
+  get #mayChange() {
+    return isPresent(this.session, "agent")
+  }
+
+  #refusal(about, isLocked = false) {
     const code = this.#screen.refusals.get(about)
     if (!code) return ""
     if (code === "tool_closed") return ""
+    if (code === "forbidden" && isLocked) return this.#words("choice_closed")
     if (code === "body_too_large") return this.#words("too_long")
     return this.#words(code === "revision_conflict" ? "changed_meanwhile" : "not_sent")
   }

@@ -3,15 +3,18 @@
 import { lookUp } from "../core/protocol.js"
 import { serverClock, socketAddress } from "../net/api.js"
 import { Connection } from "../net/connection.js"
-import { apply, emptySession, isCaughtUp, isOpen } from "../core/session.js"
+import { apply, emptySession, isCaughtUp, isLockAlone, isOpen } from "../core/session.js"
 import { newId, Outbox } from "../net/outbox.js"
 import { paired, views } from "../net/storage.js"
+import { LinkWatch } from "./link-watch.js"
 
 const SAVE_MS = 500
 /** Closes after which nothing of a session is left for this device. Source: docs/protocol.md. */
 const OVER = new Set([4501, 4504, 4510])
 /** The result of a card that was shown. Source: docs/protocol.md. */
 const SHOWN = '{"status":"shown"}'
+/** The parts of a session that JSON cannot hold as they are. */
+const MAPS = ["state", "calls", "actions", "work"]
 /** What counts as an update a person may have missed. */
 const VISIBLE = new Set(["contextual_update", "client_tool_call"])
 
@@ -25,6 +28,8 @@ export class ScreenSession {
   #connection
   #outbox
   #own = new Set()
+  #link
+  #unsent = []
   #missed = 0
   #caughtUp = false
   #saving = null
@@ -33,10 +38,14 @@ export class ScreenSession {
     this.#options = options
     this.session = emptySession()
     this.status = { phase: "connecting", code: null }
-    this.offlineSince = performance.now()
     this.asOf = null
     this.refusals = new Map()
     this.#restore()
+    this.#link = new LinkWatch({
+      ask: (requestId) => this.#connection.pass({ type: "ping", requestId }),
+      onChange: options.onChange,
+      wasConnected: this.session.id !== null,
+    })
     this.#outbox = new Outbox({ storage: options.storage, sessionId: options.sessionId ?? "own" })
     this.#connection = new Connection({
       address: socketAddress(),
@@ -56,12 +65,14 @@ export class ScreenSession {
       onToken: (token) => paired.find(this.session.id) && paired.save(this.session.id, token, this.session.deviceId),
       onRefused: (entry, error) => {
         if (entry.about) this.refusals.set(entry.about, error.code)
+        else if (entry.command.type === "user_message") this.#unsent = [...this.#unsent, entry.command]
         options.onChange()
       },
     })
   }
 
   start() {
+    this.#link.start()
     this.#connection.start()
     globalThis.addEventListener?.("pagehide", () => this.#save())
   }
@@ -75,9 +86,9 @@ export class ScreenSession {
     return serverClock.nowMs
   }
 
-  /** How long there has been no connection, 0 where there is one. */
-  get offlineForMs() {
-    return this.offlineSince === null ? 0 : performance.now() - this.offlineSince
+  /** What a person is told of the connection, a LinkWatch. */
+  get link() {
+    return this.#link
   }
 
   get isConnected() {
@@ -87,6 +98,15 @@ export class ScreenSession {
   /** What waits under `about` for its acknowledgement, or null. */
   pending(about) {
     return this.#outbox.entries.find((entry) => entry.about === about) ?? null
+  }
+
+  /** What a person said and the server does not have: `{requestId, text, isRefused}`, oldest first. */
+  get unsent() {
+    const waiting = this.#outbox.entries.map(({ command }) => command).filter(({ type }) => type === "user_message")
+    return [
+      ...this.#unsent.map(({ requestId, text }) => ({ requestId, text, isRefused: true })),
+      ...waiting.map(({ requestId, text }) => ({ requestId, text, isRefused: false })),
+    ]
   }
 
   /** Whether something a person did is still to be sent. */
@@ -147,6 +167,7 @@ export class ScreenSession {
   chosen(card, choices) {
     if (!choices.select) {
       const action = this.session.actions.get(surfaceOf(card))
+      if (action && this.isTooLate(card, choices)) return null
       return choices.options.find((option) => option.id === action?.context?.id) ?? null
     }
     const entry = this.session.state.get(choices.select)
@@ -157,6 +178,12 @@ export class ScreenSession {
       choices.options.find((option) => option.id === String(entry.value?.id ?? "")) ??
       null
     )
+  }
+
+  /** Whether the last tap on a card's choice came after the agent had closed it: a button, which no server refuses. */
+  isTooLate(card, choices) {
+    const action = choices.select ? null : this.session.actions.get(surfaceOf(card))
+    return Boolean(action) && card.lockedAt !== null && action.seq > card.lockedAt
   }
 
   /** Say something instead of speaking; whether it can be sent. */
@@ -188,6 +215,7 @@ export class ScreenSession {
 
   #hear(message) {
     const before = this.session
+    this.#link.hear(message)
     const joined = message.type === "session_joined"
     const isReplayed = typeof message.seq === "number" && message.seq <= before.horizon
     if (joined || !isReplayed) serverClock.hear(message.timestamp)
@@ -204,7 +232,7 @@ export class ScreenSession {
   #note(before, message, joined) {
     const wasHere = before.epoch !== null && before.epoch === this.session.epoch && before.seq > 0
     if (joined) this.wasHere = wasHere
-    else if (VISIBLE.has(message.type) && typeof message.seq === "number") {
+    else if (VISIBLE.has(message.type) && typeof message.seq === "number" && !isLockAlone(message)) {
       if (message.seq <= this.session.horizon) this.#missed += 1
       else this.#options.onNew(message)
     }
@@ -216,9 +244,8 @@ export class ScreenSession {
   }
 
   #change(status) {
-    if (status.phase === "open") this.offlineSince = null
-    else this.offlineSince ??= performance.now()
     this.status = status
+    this.#link.change(status.phase)
     if (status.phase === "ended") {
       this.asOf ??= this.nowMs
       // A device whose token has expired may rejoin with a new code, and finds all as it was.
@@ -233,7 +260,7 @@ export class ScreenSession {
     const view = views.load(this.#options.sessionId)
     if (!view?.session) return
     const { session } = view
-    const maps = ["state", "calls", "actions"].map((name) => [name, new Map(lookUp(session, name))])
+    const maps = MAPS.map((name) => [name, new Map(lookUp(session, name) ?? [])])
     this.session = { ...emptySession(), ...session, ...Object.fromEntries(maps), presence: new Map() }
     this.#own = new Set(view.own)
     this.asOf = view.at
@@ -244,7 +271,7 @@ export class ScreenSession {
     if (this.#saving === -1 || !this.session.id) return
     this.#saving = null
     const { session } = this
-    const lists = ["state", "calls", "actions"].map((name) => [name, [...lookUp(session, name)]])
+    const lists = MAPS.map((name) => [name, [...lookUp(session, name)]])
     views.save(session.id, {
       at: this.isConnected ? this.nowMs : (this.asOf ?? this.nowMs),
       own: [...this.#own].slice(-100),

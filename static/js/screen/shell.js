@@ -4,10 +4,15 @@
 import { cleanText, cut, listText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
 import { isPresent } from "../core/session.js"
+import { workingText } from "../core/working.js"
 import { fillIn, h, icon } from "../elements/dom.js"
 
-/** A pause shorter than this is nobody's business. */
-const BANNER_AFTER_MS = 1500
+/** What is said below the cards of each kind of loss, and after how long: a short pause is nobody's business. */
+const BANNERS = {
+  connecting: { text: "no_server", afterMs: 8000 },
+  reconnecting: { text: "reconnecting", afterMs: 1500 },
+  offline: { text: "no_network", afterMs: 0 },
+}
 const ANNOUNCE_MS = 400
 const TOAST_MS = 6000
 const MAX_TOAST = 300
@@ -31,6 +36,7 @@ export class Shell {
   #lights
   #banner = h("div", { class: "banner", hidden: true })
   #alarm = h("div", { role: "alert" })
+  #working = h("p", { class: "working", hidden: true })
   #waiting = null
   #waitingFor = ""
 
@@ -44,7 +50,7 @@ export class Shell {
     this.announcer = new Announcer({ words, list: this.list, find })
     this.#lights = h("connection-lights")
     this.#title = h("h1", { class: "bar-title" }, words("companion"))
-    fillIn(page.main, this.#alarm, this.list)
+    fillIn(page.main, this.#alarm, this.#working, this.list)
     fillIn(page.root,
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), this.#title, this.#lights),
       page.main, ...this.announcer.parts,
@@ -57,9 +63,10 @@ export class Shell {
     const words = this.#words
     const parts = [
       () => (this.#title.textContent = cleanText(session.title) || words("companion")),
-      () => this.#lights.show({ phase: status.phase, agent: isPresent(session, "agent"), words }),
-      () => this.captions.show({ lines: session.lines, words }),
+      () => this.#lights.show({ known: this.#screen.link.known, agent: isPresent(session, "agent"), words }),
+      () => this.captions.show({ lines: session.lines, unsent: this.#unsent(), note: this.#noteOnWords(), words }),
       () => (this.captions.parentElement.hidden = status.phase === "ended"),
+      () => this.#paintWork(),
       () => this.#paintBanner(),
       () => this.#paintAlarm(),
     ]
@@ -92,19 +99,49 @@ export class Shell {
     return new Intl.DateTimeFormat(this.#locale, { hour: "2-digit", minute: "2-digit" }).format(ms)
   }
 
+  /** What was said and is not stored, with what is to be said of each: `{requestId, text, state, note}`. */
+  #unsent() {
+    const { unsent, link, status } = this.#screen
+    const state = status.phase === "ended" ? "not_said" : link.isSure ? "sending" : "queued"
+    return unsent.map(({ isRefused, ...line }) => ({ ...line, state: isRefused ? "not_said" : state }))
+  }
+
+  /** Who types to nobody is told when it will be read. */
+  #noteOnWords() {
+    const { session, link, unsent } = this.#screen
+    const last = session.lines.at(-1)
+    const isUnread = unsent.length > 0 || last?.typed
+    if (link.known !== "connected" || !isUnread || isPresent(session, "agent")) return ""
+    return this.#words(session.wasAgentHere ? "agent_has_left" : "agent_not_here")
+  }
+
+  /** What the agent does between two cards. It is not announced: a screen reader would talk over the agent. */
+  #paintWork() {
+    const { session, nowMs, link } = this.#screen
+    const about = { words: this.#words, locale: this.#locale }
+    const text = link.known === "connected" ? workingText(session, nowMs, about) : ""
+    if (this.#working.dataset.text === text) return
+    this.#working.dataset.text = text
+    this.#working.hidden = text === ""
+    fillIn(this.#working, h("span", { class: "spinner", "aria-hidden": "true" }), text)
+  }
+
   #paintBanner() {
-    const { status, offlineForMs, session, asOf } = this.#screen
+    const { link, session, status, asOf } = this.#screen
     const banner = this.#banner
-    const isLost = status.phase !== "ended" && offlineForMs > BANNER_AFTER_MS
+    const lostForMs = link.lostAt === null ? 0 : performance.now() - link.lostAt
+    const told = lookUp(BANNERS, link.known)
+    const isLost = told !== undefined && lostForMs > told.afterMs
     const isExpiring = status.phase === "open" && session.expiringAt
-    const key = isLost ? `lost ${asOf}` : isExpiring ? "expiring" : ""
+    const key = isLost ? `${link.known} ${asOf}` : isExpiring ? "expiring" : ""
     if (banner.dataset.key === key) return
     banner.dataset.key = key
     banner.hidden = key === ""
     if (isLost) {
       const time = this.clock(asOf ?? this.#screen.nowMs)
       const old = session.seq > 0 ? h("span", { class: "banner-detail" }, this.#words("as_of", { time })) : null
-      fillIn(banner, h("span", { class: "spinner", "aria-hidden": "true" }), h("span", {}, this.#words("reconnecting")), old)
+      const sign = link.known === "offline" ? icon("clock") : h("span", { class: "spinner", "aria-hidden": "true" })
+      fillIn(banner, sign, h("span", {}, this.#words(told.text)), old)
     } else if (isExpiring) {
       fillIn(banner, h("span", {}, this.#words("expiring")),
         h("button", { type: "button", class: "quiet", on: { click: () => this.#screen.keepOpen() } }, this.#words("keep_open")))
