@@ -122,7 +122,7 @@ SHOW: Final = CompanionTool(
         },
         ["title"],
     ),
-    also_read=("ui",),
+    also_read=("ui", "labels"),
     answers={"shown": ()},
     is_question=False,
 )

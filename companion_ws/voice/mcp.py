@@ -63,6 +63,11 @@ TOOLS: Final[list[dict[str, Any]]] = [
             "properties": {
                 "title": {"type": "string", "description": "Heading of the card."},
                 "data": {"type": "object", "description": "Rows of the card: name to value."},
+                "labels": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "What names in `data` are called in the user's language.",
+                },
                 "ui": {"type": "object", "description": "An A2UI card instead of rows."},
             },
         },

@@ -206,3 +206,18 @@ test("a day is tomorrow from morning to night of the day before", () => {
     assert.deepEqual(["2026-11-28", "2026-11-29", "2026-11-30"].map(relative), ["yesterday", "today", "tomorrow"])
   }
 })
+
+test("a file is called by its name, and where it lies stands beside it", () => {
+  const data = {
+    pdf: "https://shop.example/files/Label%201.pdf?token=x",
+    page: "https://shop.example/track/1",
+    document: { name: "Invoice.pdf", url: "https://cdn.example/d/8f3a" },
+  }
+  const { blocks } = cardView({ text: "files", data }, about)
+  const rows = blocks.flatMap((block) => (block.kind === "group" ? block.blocks : [block])).flatMap(({ rows }) => rows)
+
+  assert.deepEqual(
+    rows.filter(({ cell }) => cell.kind === "link").map(({ cell }) => [cell.text, cell.host]),
+    [["Label 1.pdf", "shop.example"], ["shop.example", ""], ["Invoice.pdf", "cdn.example"]],
+  )
+})

@@ -3,6 +3,7 @@
 // Total by design: whatever comes in, something readable goes out, and one bad
 // field costs that field alone. Source: research ui-ecosystem 2.5.
 
+import { plainOf, safeHref, titleAndText } from "./markdown.js"
 import { isPlain, lookUp, MAX_TEXT, plainText } from "./protocol.js"
 
 export const MAX_ROWS = 200
@@ -19,6 +20,11 @@ const CURRENCY_KEYS = ["currency", "currency_code"]
 const ISO_TIME = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/
 const EMAIL = /^[^\s@<>"']+@[^\s@<>"']+\.[a-z]{2,}$/i
 const PHONE = /^\+?[\d\s()/.-]{6,20}$/
+/** What people save and open, by the end of its name. */
+const FILE =
+  /[^/]\.(pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|csv|txt|md|ics|vcf|zip|epub|pkpass|gpx|kml|png|jpe?g|webp|gif|avif|svg|mp[34]|m4a|wav|webm|mov)$/i
+const ADDRESS_KEYS = new Set(["url", "href", "link", "uri", "src", "file", "file_url", "download_url", "document_url"])
+const FILE_NAMES = ["file_name", "filename", "name", "title", "label"]
 const COLOR = /^#[0-9a-f]{6}$/i
 const CHOICE_KEYS = ["quotes", "options", "choices", "actions"]
 /** Words that are no words: shown in capitals. */
@@ -72,35 +78,42 @@ export function humanized(name) {
   return shown.join(" ")
 }
 
+/** What a key is called: by the `labels` beside the data, in the person's language, or by itself. */
+export function labelOf(key, labels) {
+  const label = lookUp(labels, key)
+  return (typeof label === "string" && cleanText(label).trim()) || humanized(key)
+}
+
 /** Already capitalised in its own way, as UPS or iPhone. */
 function isName(word) {
   return /^[A-Z0-9]{2,}$/.test(word)
 }
 
 /**
- * What a contextual update looks like: `{title, blocks, choices, currency}`.
- * `about` is `{locale, nowMs, words}`; `choices` is null or `{select, options, key}` where
- * options are `{id, label, description, price, value}`.
+ * What a contextual update looks like: `{title, blocks, choices, currency}`; texts in it may be
+ * Markdown. `about` is `{locale, nowMs, words}`; `choices` is null or `{select, options, key}`
+ * where options are `{id, label, description, price, value}`.
  */
 export function cardView(record, about) {
-  const data = record.data
-  about = { ...about, room: { left: MAX_PARTS } }
-  const title = humanized(record.text ?? "")
-  if (!isPlain(data)) {
-    return { title, choices: null, blocks: data == null ? [] : blocksOf(data, "", about, 0, null) }
-  }
+  const [title, text] = titleAndText(labelOf(record.text ?? "", record.labels))
+  const view = viewOf(record.data, { ...about, labels: record.labels, room: { left: MAX_PARTS } })
+  return { ...view, title, blocks: text ? [{ kind: "text", text }, ...view.blocks] : view.blocks }
+}
+
+function viewOf(data, about) {
+  if (!isPlain(data)) return { choices: null, blocks: data == null ? [] : blocksOf(data, "", about, 0, null) }
   const choices = choicesIn(data, about)
   const rest = choices ? without(data, [choices.key, "select"]) : data
   const blocks = Object.keys(rest).length ? blocksOf(rest, "", about, 0, null) : []
-  return { title, choices, blocks }
+  return { choices, blocks }
 }
 
 /** The one-sentence form for a screen reader: title, then what there is to know, ≤ 200 characters. */
 export function spokenView(view, words) {
-  const parts = [view.title]
+  const parts = [plainOf(view.title)]
   for (const block of view.blocks) {
-    if (block.kind === "rows") parts.push(...block.rows.slice(0, 4).map((row) => row.cell.text))
-    if (block.kind === "text") parts.push(block.text)
+    if (block.kind === "rows") parts.push(...block.rows.slice(0, 4).map((row) => plainOf(row.cell.text)))
+    if (block.kind === "text") parts.push(plainOf(block.text))
   }
   if (view.choices) parts.push(words("n_choices", { n: view.choices.options.length }))
   const text = parts.filter(Boolean).join(", ")
@@ -120,10 +133,13 @@ export function blocksOf(value, key, about, depth, currency) {
   return cell.kind === "text" ? [{ kind: "text", text: cell.text }] : [{ kind: "chips", cells: [cell], more: 0 }]
 }
 
-/** One scalar as `{kind, text, …}`; kinds: text number money time flag link color. */
-export function cellOf(value, key, about, currency) {
+/**
+ * One scalar as `{kind, text, …}`; kinds: text number money time flag link color.
+ * `name` is what a link is called where the data beside it says so.
+ */
+export function cellOf(value, key, about, currency, name = "") {
   try {
-    return typedCell(value, key.toLowerCase(), about, currency)
+    return typedCell(value, key.toLowerCase(), about, currency, name)
   } catch {
     return { kind: "text", text: cleanText(value) }
   }
@@ -144,9 +160,9 @@ function objectBlocks(object, about, depth, inherited) {
     } else if (typeof value === "object") {
       blocks.push(...nestedBlocks(value, key, about, depth, currency))
     } else {
-      const cell = cellOf(value, key, about, currency)
+      const cell = cellOf(value, key, about, currency, ADDRESS_KEYS.has(key.toLowerCase()) ? nameIn(object) : "")
       usedCurrency ||= cell.kind === "money"
-      rows.push({ key, label: humanized(key), cell })
+      rows.push({ key, label: labelOf(key, about.labels), cell })
     }
   }
   // The currency is told by the amount beside it.
@@ -156,13 +172,19 @@ function objectBlocks(object, about, depth, inherited) {
   return [...head, ...blocks]
 }
 
+/** What the thing that `object` describes is called, or "". */
+function nameIn(object) {
+  const key = FILE_NAMES.find((each) => typeof lookUp(object, each) === "string" && lookUp(object, each).trim() !== "")
+  return key ? cut(cleanText(lookUp(object, key)).trim(), 80) : ""
+}
+
 function nestedBlocks(value, key, about, depth, currency) {
-  if (depth >= MAX_DEPTH) return [{ kind: "text", text: `${humanized(key)}: …` }]
+  if (depth >= MAX_DEPTH) return [{ kind: "text", text: `${labelOf(key, about.labels)}: …` }]
   const blocks = blocksOf(value, key, about, depth + 1, currency)
   if (blocks.length === 0) return []
   const isShort = Array.isArray(value) && blocks.length === 1 && blocks[0].kind !== "cards"
   const folded = !isShort && depth > 0
-  return [{ kind: "group", label: humanized(key), summary: summaryOf(value, about), folded, blocks }]
+  return [{ kind: "group", label: labelOf(key, about.labels), summary: summaryOf(value, about), folded, blocks }]
 }
 
 function listBlocks(list, key, about, depth, currency) {
@@ -199,7 +221,7 @@ function table(values, columns, about, currency) {
   about.room.left -= shown.length * columns.length
   return {
     kind: "table",
-    columns: columns.map(humanized),
+    columns: columns.map((column) => labelOf(column, about.labels)),
     rows: shown.map((value) =>
       columns.map((column) =>
         isEmpty(lookUp(value, column))
@@ -252,18 +274,18 @@ function optionOf(value, at, about, inherited) {
 
 function detailText(key, value, cell, about) {
   if (/(^|_)days$/.test(key) && typeof value === "number") return about.words("n_days", { n: value })
-  if (typeof value === "boolean") return value ? humanized(key) : `${humanized(key)}: ${cell.text}`
-  return `${humanized(key)}: ${cell.text}`
+  const label = labelOf(key, about.labels)
+  return value === true ? label : `${label}: ${cell.text}`
 }
 
-function typedCell(value, key, about, currency) {
+function typedCell(value, key, about, currency, name) {
   if (typeof value === "boolean") {
     return { kind: "flag", on: value, text: about.words(value ? "yes" : "no") }
   }
   if (typeof value === "number") return numberCell(value, key, about, currency)
   const text = cleanText(value)
   if (ISO_TIME.test(text)) return timeCell(new Date(text), about, text.length <= 10) ?? { kind: "text", text }
-  if (/^https?:\/\/\S+$/i.test(text)) return linkCell(text)
+  if (/^https?:\/\/\S+$/i.test(text)) return linkCell(text, name)
   if (EMAIL.test(text)) return { kind: "link", text, href: `mailto:${text}` }
   if (/(phone|tel|mobile)/.test(key) && PHONE.test(text)) {
     return { kind: "link", text, href: `tel:${text.replace(/[^\d+]/g, "")}` }
@@ -277,12 +299,28 @@ function numberCell(value, key, about, currency) {
     return timeCell(new Date(value), about, false) ?? { kind: "number", text: String(value) }
   }
   if (MONEY.test(key) && currency) {
-    return { kind: "money", text: intl(about.locale, { style: "currency", currency }).format(value) }
+    return { kind: "money", text: money(value, currency, about.locale) }
   }
   if (PLAIN_NUMBER.test(key) || Math.abs(value) >= 2 ** 53) return { kind: "number", text: String(value) }
   const digits = MONEY.test(key) && !Number.isInteger(value) ? 2 : 0
   const options = { minimumFractionDigits: digits, maximumFractionDigits: Math.max(digits, 6) }
   return { kind: "number", text: intl(about.locale, options).format(value) }
+}
+
+/** An amount as people here write it, with the short sign of its currency: "$", never "US$". */
+export function money(value, currency, locale) {
+  const style = { style: "currency", currency }
+  try {
+    const short = { ...style, currencyDisplay: "narrowSymbol" }
+    // Some languages have no sign of their own for a currency, and take letters.
+    const sign = new Intl.NumberFormat("en", short).formatToParts(value).find(({ type }) => type === "currency").value
+    const parts = new Intl.NumberFormat(locale, short).formatToParts(value)
+    const hasLetters = (text) => /[A-Za-z]/.test(text)
+    return parts.map(({ type, value: text }) => (type === "currency" && hasLetters(text) && !hasLetters(sign) ? sign : text)).join("")
+  } catch {
+    // An older browser knows no short signs; what is no language or currency is told apart below.
+    return intl(locale, style).format(value)
+  }
 }
 
 /** A number format for `locale`, or for the engine's own where the tag is not a language. */
@@ -321,10 +359,24 @@ function startOfDay(ms) {
   return Date.UTC(here.getFullYear(), here.getMonth(), here.getDate())
 }
 
-function linkCell(text) {
-  const url = URL.parse ? URL.parse(text) : new URL(text)
-  if (!url || !["https:", "http:"].includes(url.protocol)) return { kind: "text", text }
-  return { kind: "link", text: url.host, href: url.href, isOutside: true }
+/** A file by its name, any other page by its host; where a file lies stands beside it. */
+function linkCell(text, name) {
+  const href = safeHref(text)
+  if (href === null) return { kind: "text", text }
+  const { host, pathname } = new URL(href)
+  const file = name || fileIn(pathname)
+  return { kind: "link", text: file || host, href, host: file ? host : "" }
+}
+
+/** The name of the file that a path leads to, or "" where it leads to none. */
+function fileIn(path) {
+  const last = path.slice(path.lastIndexOf("/") + 1)
+  try {
+    const name = cleanText(decodeURIComponent(last))
+    return FILE.test(name) ? cut(name, 80) : ""
+  } catch {
+    return ""
+  }
 }
 
 function currencyOf(object) {

@@ -5,7 +5,7 @@ import { lookUp } from "./protocol.js"
 
 /** Each tool with the parameters that are read of it, and whether it asks somebody. */
 export const COMPANION_TOOLS = {
-  companion_show: { isQuestion: false, parameters: ["title", "data", "ui"] },
+  companion_show: { isQuestion: false, parameters: ["title", "data", "ui", "labels"] },
   companion_choose: { isQuestion: true, parameters: ["title", "options", "multiple", "min", "max"] },
   companion_form: { isQuestion: true, parameters: ["title", "schema"] },
   companion_confirm: {

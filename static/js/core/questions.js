@@ -101,7 +101,7 @@ const ASKS = {
   companion_show: (parameters, about) => ({
     kind: "show",
     title: titleOf(parameters, ""),
-    blocks: blocksOf(parameters.data ?? null, "", about, 0, null),
+    blocks: blocksOf(parameters.data ?? null, "", { ...about, labels: parameters.labels }, 0, null),
     ui: parameters.ui ?? null,
   }),
 }

@@ -4,7 +4,9 @@
 // words}. Event out: "choose" with the option.
 
 import { lookUp } from "../core/protocol.js"
+import { plainOf } from "../core/markdown.js"
 import { define, h, icon, refill } from "./dom.js"
+import { leftToRight, line, link, prose, value } from "./rich.js"
 
 const ROWS_AT_ONCE = 12
 /** The second half of a double tap is not yet a change of mind. */
@@ -21,7 +23,7 @@ class CompanionCard extends HTMLElement {
   show(model) {
     const { title, time, words } = model
     if (!model.chosen) this.#reopened = false
-    const head = title ? h("h2", {}, title) : null
+    const head = title ? h("h2", {}, line(title)) : null
     const when = time ? h("time", { datetime: time.iso }, time.text) : null
     const folded = model.chosen && !this.#reopened && !model.pending
     if (!folded) this.#foldedAt = null
@@ -51,7 +53,7 @@ class CompanionCard extends HTMLElement {
           this.dispatchEvent(new CustomEvent("choose", { detail: option }))
         },
       })))
-    list = h("ul", { class: "choices", "aria-label": model.title || model.words("select") }, items)
+    list = h("ul", { class: "choices", "aria-label": plainOf(model.title) || model.words("select") }, items)
     return list
   }
 
@@ -88,9 +90,9 @@ export function choiceButton(option, state) {
     on: { click: state.act },
   },
   h("span", { class: "choice-text" },
-    h("span", { class: "choice-label" }, option.label),
-    detail ? h("span", { class: "choice-detail" }, detail) : null),
-  option.price ? h("span", { class: "choice-price" }, option.price) : null,
+    h("span", { class: "choice-label" }, line(option.label, { links: false })),
+    detail ? h("span", { class: "choice-detail" }, line(detail, { links: false })) : null),
+  option.price ? h("bdi", { class: "choice-price" }, option.price) : null,
   icon(state.chosen ? "check" : "chevron"))
 }
 
@@ -99,7 +101,7 @@ export function receipt({ text, note, tone }, action = null) {
   const sign = lookUp({ done: "check", no: "close", quiet: "clock" }, tone)
   return h("div", { class: `receipt is-${tone}` },
     icon(sign),
-    h("p", {}, h("strong", {}, text), note ? h("span", { class: "receipt-note" }, note) : null),
+    h("p", {}, h("strong", {}, line(text)), note ? h("span", { class: "receipt-note" }, note) : null),
     action)
 }
 
@@ -114,13 +116,13 @@ export function paintSafely(block, words) {
 }
 
 const PAINTERS = {
-  text: (block) => h("p", { class: "prose" }, block.text),
+  text: (block) => prose(block.text),
 
   rows: (block, words) => {
     const list = h("dl", { class: "rows" })
     showInSteps(block.rows, ROWS_AT_ONCE, words, list, (row) => [
       h("div", { class: row.cell.text.length > 32 || row.label.length > 24 ? "row is-long" : "row" },
-        h("dt", {}, row.label),
+        h("dt", {}, h("bdi", {}, row.label)),
         h("dd", { class: `cell-${row.cell.kind}` }, cell(row.cell)))])
     return list
   },
@@ -134,7 +136,8 @@ const PAINTERS = {
     const body = h("tbody", {})
     const table = h("div", { class: "table" },
       h("table", {},
-        h("thead", {}, h("tr", {}, block.columns.map((column) => h("th", { scope: "col" }, column)))),
+        h("thead", {}, h("tr", {}, block.columns.map((column, at) =>
+          h("th", { scope: "col", class: `cell-${block.rows[0]?.[at].kind}` }, h("bdi", {}, column))))),
         body))
     showInSteps(block.rows, ROWS_AT_ONCE * 2, words, table, (row) => [
       h("tr", {}, row.map((each) => h("td", { class: `cell-${each.kind}` }, cell(each))))], body)
@@ -150,9 +153,9 @@ const PAINTERS = {
 
   group: (block, words) => {
     const inside = block.blocks.map((each) => paintSafely(each, words))
-    if (!block.folded) return h("section", { class: "group" }, h("h3", {}, block.label), inside)
+    if (!block.folded) return h("section", { class: "group" }, h("h3", {}, h("bdi", {}, block.label)), inside)
     return h("details", { class: "group" },
-      h("summary", {}, h("span", {}, block.label), h("span", { class: "muted" }, block.summary)),
+      h("summary", {}, h("bdi", {}, block.label), h("span", { class: "muted" }, line(block.summary, { links: false }))),
       inside)
   },
 }
@@ -168,18 +171,20 @@ function showInSteps(list, count, words, holder, paint, into = holder) {
   holder.append(more)
 }
 
-function cell({ kind, text, href, iso, relative, isOutside }) {
-  if (kind === "link") {
-    const outside = isOutside ? { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" } : {}
-    return h("a", { href, ...outside }, text)
+function cell({ kind, text, href, host, iso, relative }) {
+  switch (kind) {
+    case "link":
+      return h("span", {}, link(href, h("bdi", {}, text)), host ? h("small", {}, leftToRight(host)) : null)
+    case "time":
+      return h("time", { datetime: iso }, h("bdi", {}, text), relative ? h("small", {}, relative) : null)
+    case "color": {
+      const swatch = h("span", { class: "swatch" })
+      swatch.style.backgroundColor = text
+      return h("span", {}, swatch, leftToRight(text))
+    }
+    case "text":
+      return value(text)
+    default:
+      return h("bdi", {}, text)
   }
-  if (kind === "time") {
-    return h("time", { datetime: iso }, text, relative ? h("small", {}, relative) : null)
-  }
-  if (kind === "color") {
-    const swatch = h("span", { class: "swatch" })
-    swatch.style.backgroundColor = text
-    return h("span", {}, swatch, text)
-  }
-  return h("span", { dir: "auto" }, text)
 }

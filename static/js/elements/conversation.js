@@ -5,8 +5,10 @@
 // Captions: `show({lines, unsent, note, words})`; `unsent` are lines the server does not have, each
 // with the `state` sending, queued or not_said; event out: "say" with the text typed instead of spoken.
 
+import { cleanText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
 import { define, fillIn, h, icon } from "./dom.js"
+import { value } from "./rich.js"
 
 const LONGEST_TEXT = 2000
 
@@ -72,7 +74,7 @@ class CompanionCaptions extends HTMLElement {
     const key = `${who} ${state} ${text}`
     if (known?.dataset.key === key) return
     const painted = h("p", { class: `line is-${who} is-${state}`, data: { key } },
-      h("b", {}, words(who === "user" ? "you" : "agent")), h("span", { dir: "auto" }, text), signOf(state, words))
+      h("b", {}, words(who === "user" ? "you" : "agent")), h("span", { class: "said" }, value(cleanText(text))), signOf(state, words))
     if (known) known.replaceWith(painted)
     else this.#log.append(painted)
   }

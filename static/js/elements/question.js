@@ -6,6 +6,7 @@
 import { lookUp } from "../core/protocol.js"
 import { formValues, isAsking, patternsOf, results } from "../core/questions.js"
 import { define, h, refill } from "./dom.js"
+import { line, prose } from "./rich.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 
 export function defineQuestion() {
@@ -30,7 +31,7 @@ class CompanionQuestion extends HTMLElement {
     refill(this,
       h("article", { class: `card${asking ? " is-asking" : " is-done"}`, tabindex: "-1", "aria-labelledby": this.#id },
         h("header", { class: "card-head" },
-          h("h2", { id: this.#id }, view.title || words("select")),
+          h("h2", { id: this.#id }, line(view.title || words("select"))),
           model.time ? h("time", { datetime: model.time.iso }, model.time.text) : null),
         (view.blocks ?? []).map((block) => paintSafely(block, words)),
         model.extra ?? null,
@@ -72,8 +73,8 @@ class CompanionQuestion extends HTMLElement {
       box.checked = this.#picked.has(option.id)
       return h("label", { class: "choice" }, box,
         h("span", { class: "choice-text" },
-          h("span", { class: "choice-label" }, option.label),
-          option.description ? h("span", { class: "choice-detail" }, option.description) : null))
+          h("span", { class: "choice-label" }, line(option.label, { links: false })),
+          option.description ? h("span", { class: "choice-detail" }, line(option.description, { links: false })) : null))
     })
     const chosen = () => view.options.filter((option) => this.#picked.has(option.id))
     return h("div", { role: "group", class: "choices", "aria-labelledby": this.#id }, boxes,
@@ -88,7 +89,7 @@ class CompanionQuestion extends HTMLElement {
       h("button", { type: "button", class: kind, disabled: Boolean(pending), on: { click: () => this.#answer(result) } },
         pending?.id === id ? pending.text : label)
     return h("div", {},
-      view.text ? h("p", { class: "prose" }, view.text) : null,
+      view.text ? prose(view.text) : null,
       h("div", { class: "pair" },
         button("secondary", view.cancel, results.declined(), "declined"),
         button("primary", view.confirm, results.confirmed(), "confirmed")))
@@ -176,7 +177,7 @@ function labelled(field, input, words) {
   input.wrong = wrong
   const label = h("label", { for: input.id }, field.label,
     field.required && field.kind !== "boolean" ? h("span", { class: "muted" }, ` (${words("required")})`) : null)
-  const hint = field.hint ? h("span", { class: "hint" }, field.hint) : null
+  const hint = field.hint ? h("span", { class: "hint" }, line(field.hint)) : null
   if (field.kind === "boolean") return h("div", { class: "field is-tick" }, input, label, hint, wrong)
   return h("div", { class: "field" }, label, hint, input, wrong)
 }

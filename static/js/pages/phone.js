@@ -196,7 +196,7 @@ function joining(words, sessionId) {
   return h("section", { class: "waiting", role: "status" },
     h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
     h("h1", {}, words("pairing_title")),
-    sessionId ? h("p", { class: "muted fine" }, words("pairing_session", { id: sessionId })) : null)
+    sessionId ? h("p", { class: "muted fine" }, words("pairing_session", { id: sessionId.slice(0, 8) })) : null)
 }
 
 /** The page while the owner compares two digits. */

@@ -94,9 +94,9 @@ export class Shell {
     return this.#waiting
   }
 
-  /** "14:05", as people here write it. */
+  /** "14:05" or "9:05 AM", as people here write it. */
   clock(ms) {
-    return new Intl.DateTimeFormat(this.#locale, { hour: "2-digit", minute: "2-digit" }).format(ms)
+    return new Intl.DateTimeFormat(this.#locale, { timeStyle: "short" }).format(ms)
   }
 
   /** What was said and is not stored, with what is to be said of each: `{requestId, text, state, note}`. */
