@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from companion_ws.client import CompanionClient
-from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM, is_card
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM, is_card, option_name
 from companion_ws.core.errors import ToolClosed
 
 Message = dict[str, Any]
@@ -70,8 +70,7 @@ class HeadlessScreen:
 def _missed(tool_name: str, parameters: Message, choice: str) -> str:
     asked = parameters.get("title") or tool_name
     if tool_name == CHOOSE.name:
-        options = parameters.get("options", [])
-        names = [str(o.get("id", o.get("label"))) for o in options if isinstance(o, dict)]
+        names = [id for id, _ in _options(parameters)]
         wanted = f"one of: {', '.join(names)}" if names else "an option, and it has none"
     elif tool_name == CONFIRM.name:
         wanted = "yes or no"
@@ -106,12 +105,18 @@ def answer_to(tool_name: str, parameters: Message, choice: str) -> Message | Non
 
 
 def _chosen(parameters: Message, choice: str) -> Message | None:
-    for option in parameters.get("options", []):
-        if choice in (option.get("id"), option.get("label")):
+    for id, label in _options(parameters):
+        if choice in (id, label):
             if parameters.get("multiple"):
-                return {"status": "chosen", "ids": [option["id"]]}
-            return {"status": "chosen", "id": option["id"], "label": option.get("label", "")}
+                return {"status": "chosen", "ids": [id], "labels": [label]}
+            return {"status": "chosen", "id": id, "label": label}
     return None
+
+
+def _options(parameters: Message) -> list[tuple[str, str]]:
+    options = parameters.get("options")
+    names = map(option_name, options if isinstance(options, list) else ())
+    return [name for name in names if name is not None]
 
 
 def _decided(parameters: Message, choice: str) -> bool | None:

@@ -1,27 +1,35 @@
 """Whether what a person filled in fits the form that was asked: a subset of JSON Schema.
 
-Checked are `required`, `type` (string, number, integer, boolean, array, object one level
-deep), `enum`, `oneOf` and `anyOf` of `const`s, `minLength`, `maxLength`, `pattern` (see
-patterns.py), `format` (date, time, date-time, email, uri), `minimum`, `maximum`,
-`exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `minItems`, `maxItems`,
-`uniqueItems` and `additionalProperties: false`. What is beyond that is not checked: the
-CompanionUI cannot ask it either. Source: docs/protocol.md.
+A fault has the keyword that is not met for its name. Fields are read as schemas.py says; what no
+screen can ask for is not missed, and what is beyond the subset is not checked.
+
+The twin of static/js/core/forms.js; tests/wire/forms/cases.json holds both to the same cases, so
+that a page never lets through what the server refuses. Source: docs/protocol.md.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from companion_ws.core.patterns import Pattern, TooLong, Unsupported
+from companion_ws.core.schemas import (
+    MAX_DEPTH,
+    Field,
+    choices_of,
+    is_askable,
+    is_null_allowed,
+    is_shown_whole,
+    plain,
+    required_of,
+    types_of,
+)
 
-MAX_FIELDS: Final = 50
-"""What the CompanionUI reads of a form. Source: static/js/core/questions.js."""
 _EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$")
@@ -30,8 +38,22 @@ _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
+class Fault(NamedTuple):
+    """What is wrong with one field."""
+
+    path: tuple[str, ...]
+    """The names that lead to it."""
+    keyword: str
+    """The keyword of JSON Schema that is not met."""
+    words: str
+    """How a sentence about the field goes on."""
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.path) or 'values'} {self.words}."
+
+
 def fault_in(schema: Any, result: str) -> str | None:
-    """Return what is wrong with the result of a form, or None.
+    """Return what is wrong with the result of a form in a sentence, or None.
 
     An object that brings no values is the screen's own word, and is not checked.
     """
@@ -43,71 +65,72 @@ def fault_in(schema: Any, result: str) -> str | None:
         return 'The result of a form is the text of {"status": "submitted", "values": {…}}.'
     if answer.get("status") != "submitted" and "values" not in answer:
         return None
-    return _object_fault(schema, answer.get("values"), "values", is_inner=False)
+    fault = next(faults_in(schema, answer.get("values")), None)
+    return None if fault is None else str(fault)
 
 
-def _object_fault(schema: Any, values: Any, where: str, *, is_inner: bool) -> str | None:
+def faults_in(schema: Any, values: Any) -> Iterator[Fault]:
+    """Yield what is wrong with the values of a form, the first fault of each field."""
     if not isinstance(values, dict):
-        return f"{where} is an object."
-    properties = schema.get("properties") if isinstance(schema, dict) else None
+        yield Fault((), "type", "is an object")
+    elif isinstance(schema, dict) and (form := plain(schema, schema)) is not None:
+        yield from _object_faults(form, form, values, (), is_shown_whole(form))
+
+
+def _object_faults(
+    field: Field, root: Field, values: dict[str, Any], path: tuple[str, ...], insists: bool
+) -> Iterator[Fault]:
+    """Yield the faults of an object; nothing is missed where not all of a form is shown."""
+    properties = field.get("properties")
     if not isinstance(properties, dict):
-        return None
-    required = schema.get("required")
-    needed = required if isinstance(required, list) else []
-    for name, field in list(properties.items())[:MAX_FIELDS]:
-        if not isinstance(field, dict):
-            continue
-        here = f"{where}.{name}" if is_inner else name
-        if values.get(name) is None:
-            if name in needed and not _is_null_allowed(field):
-                return f"{here} is missing."
-        elif (fault := _fault(field, values[name], here, is_inner=is_inner)) is not None:
-            return fault
-    if schema.get("additionalProperties") is False:
+        return
+    for name in [each for each in values if each in properties and values[each] is not None]:
+        part = plain(properties[name], root)
+        if part is not None:
+            yield from _faults(part, root, values[name], (*path, name), insists)
+    for name in required_of(field) if insists else ():
+        if isinstance(name, str) and values.get(name) is None:
+            part, here = plain(properties.get(name), root), (*path, name)
+            if part is not None and not is_null_allowed(part) and is_askable(part, root, len(here)):
+                yield Fault(here, "required", "is missing")
+    if field.get("additionalProperties") is False:
         for name in values:
             if name not in properties:
-                return f"{name} is not a field of the form."
-    return None
+                yield Fault((*path, name), "additionalProperties", "is not a field of the form")
 
 
-def _is_null_allowed(field: dict[str, Any]) -> bool:
-    return "null" in _types(field) and len(_types(field)) > 1
+def _faults(
+    field: Field, root: Field, value: Any, path: tuple[str, ...], insists: bool
+) -> Iterator[Fault]:
+    fault = _own_fault(field, root, value)
+    if fault is not None:
+        yield Fault(path, *fault)
+    elif isinstance(value, dict) and len(path) < MAX_DEPTH and choices_of(field) is None:
+        yield from _object_faults(field, root, value, path, insists)
 
 
-def _types(field: dict[str, Any]) -> list[str]:
-    """Return the types of a field; what an agent wrote there that is no text names none."""
-    kind = field.get("type")
-    kinds = kind if isinstance(kind, list) else [kind]
-    return [each for each in kinds if isinstance(each, str)]
-
-
-def _fault(field: dict[str, Any], value: Any, where: str, *, is_inner: bool) -> str | None:
-    choices = _choices(field)
-    if choices is not None and not any(_equal(value, choice) for choice in choices):
-        return f"{where} is none of the choices."
-    kinds = [kind for kind in _types(field) if kind in _CHECKS or kind == "object"]
+def _own_fault(field: Field, root: Field, value: Any) -> tuple[str, str] | None:
+    """Return the keyword and the words of what is wrong with a value itself, or None."""
+    choices = choices_of(field)
+    if choices is not None and not _is_among(value, choices):
+        return "enum", "is none of the choices"
+    kinds = types_of(field)
     if kinds and not any(_is_of(kind, value) for kind in kinds):
-        return f"{where} is not of type {' or '.join(kinds)}."
-    if isinstance(value, dict):
-        if is_inner:
-            return None
-        return _object_fault(field, value, where, is_inner=True)
-    for kind, check in _CHECKS.items():
-        if _is_of(kind, value) and (words := check(field, value)) is not None:
-            return f"{where} {words}."
-    return None
+        return "type", f"is not of type {' or '.join(kinds)}"
+    if isinstance(value, list):
+        return _list_fault(field, root, value)
+    if isinstance(value, str):
+        return _string_fault(field, value)
+    return _number_fault(field, value) if _is_number(value) else None
 
 
-def _choices(field: dict[str, Any]) -> list[Any] | None:
-    if isinstance(field.get("enum"), list):
-        return list(field["enum"])
-    for name in ("oneOf", "anyOf"):
-        ways = field.get(name)
-        if isinstance(ways, list) and ways and all(
-            isinstance(way, dict) and "const" in way for way in ways
-        ):
-            return [way["const"] for way in ways]
-    return None
+def _is_among(value: Any, choices: list[Any]) -> bool:
+    """Whether a value is one of the choices, which a list of thousands may ask of each entry."""
+    try:
+        found = choices[choices.index(value)]
+    except ValueError:
+        return False
+    return _equal(value, found) or any(_equal(value, choice) for choice in choices)
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -121,7 +144,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _is_of(kind: Any, value: Any) -> bool:
+def _is_of(kind: str, value: Any) -> bool:
     match kind:
         case "string":
             return isinstance(value, str)
@@ -133,28 +156,46 @@ def _is_of(kind: Any, value: Any) -> bool:
             return _is_number(value) and float(value).is_integer()
         case "array":
             return isinstance(value, list)
-    return isinstance(value, dict)
+        case "object":
+            return isinstance(value, dict)
+    return value is None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _string_fault(field: dict[str, Any], value: str) -> str | None:
+def _string_fault(field: Field, value: str) -> tuple[str, str] | None:
     if _is_number(field.get("minLength")) and len(value) < field["minLength"]:
-        return f"has fewer than {field['minLength']} characters"
+        return "minLength", f"has fewer than {field['minLength']} characters"
     if _is_number(field.get("maxLength")) and len(value) > field["maxLength"]:
-        return f"has more than {field['maxLength']} characters"
+        return "maxLength", f"has more than {field['maxLength']} characters"
     is_right = _FORMATS.get(field["format"]) if isinstance(field.get("format"), str) else None
     if is_right is not None and not is_right(value):
-        return f"is not a valid {field['format']}"
+        return "format", f"is not a valid {field['format']}"
+    return _bound_fault(field, value) or _pattern_fault(field, value)
+
+
+def _bound_fault(field: Field, value: str) -> tuple[str, str] | None:
+    """Dates as JSON writes them are in the order of their letters."""
+    if field.get("format") != "date":
+        return None
+    least, most = field.get("formatMinimum"), field.get("formatMaximum")
+    if isinstance(least, str) and _is_date(least) and value < least:
+        return "formatMinimum", f"is before {least}"
+    if isinstance(most, str) and _is_date(most) and value > most:
+        return "formatMaximum", f"is after {most}"
+    return None
+
+
+def _pattern_fault(field: Field, value: str) -> tuple[str, str] | None:
     pattern = _pattern(field["pattern"]) if isinstance(field.get("pattern"), str) else None
     if pattern is None:
         return None
     try:
-        return None if pattern.is_found_in(value) else "does not fit the pattern"
+        return None if pattern.is_found_in(value) else ("pattern", "does not fit the pattern")
     except TooLong:
-        return "is too long to be checked"
+        return "maxLength", "is too long to be checked"
 
 
 @lru_cache(maxsize=256)
@@ -165,33 +206,34 @@ def _pattern(text: str) -> Pattern | None:
         return None
 
 
-def _number_fault(field: dict[str, Any], value: float) -> str | None:
+def _number_fault(field: Field, value: float) -> tuple[str, str] | None:
     for name, is_wrong, words in _RANGES:
         bound: Any = field.get(name)
         if _is_number(bound) and is_wrong(value, bound):
-            return f"is {words} {bound}"
+            return name, f"is {words} {bound}"
     step: Any = field.get("multipleOf")
     if _is_number(step) and step > 0:
         count = value / step
         # Tenths are no exact fractions of two.
         if not math.isfinite(count) or abs(count - round(count)) > 1e-9 * max(1.0, abs(count)):
-            return f"is not a multiple of {step}"
+            return "multipleOf", f"is not a multiple of {step}"
     return None
 
 
-def _list_fault(field: dict[str, Any], value: list[Any]) -> str | None:
+def _list_fault(field: Field, root: Field, value: list[Any]) -> tuple[str, str] | None:
     if _is_number(field.get("minItems")) and len(value) < field["minItems"]:
-        return f"has fewer than {field['minItems']} entries"
+        return "minItems", f"has fewer than {field['minItems']} entries"
     if _is_number(field.get("maxItems")) and len(value) > field["maxItems"]:
-        return f"has more than {field['maxItems']} entries"
+        return "maxItems", f"has more than {field['maxItems']} entries"
     if field.get("uniqueItems") is True and len(set(map(_name, value))) < len(value):
-        return "has an entry twice"
-    entry = field.get("items")
-    if isinstance(entry, dict):
-        for each in value:
-            fault = _fault(entry, each, "an entry", is_inner=True)
-            if fault is not None:
-                return f"has a wrong entry: {fault.rstrip('.')}"
+        return "uniqueItems", "has an entry twice"
+    entry = plain(field.get("items"), root)
+    if entry is None:
+        return None
+    for each in value:
+        fault = _own_fault(entry, root, each)
+        if fault is not None:
+            return "items", f"has a wrong entry: an entry {fault[1]}"
     return None
 
 
@@ -231,10 +273,3 @@ _RANGES: Final[tuple[tuple[str, Callable[[float, float], bool], str], ...]] = (
     ("exclusiveMinimum", lambda value, bound: value <= bound, "not more than"),
     ("exclusiveMaximum", lambda value, bound: value >= bound, "not less than"),
 )
-_CHECKS: Final[dict[str, Callable[[dict[str, Any], Any], str | None]]] = {
-    "string": _string_fault,
-    "number": _number_fault,
-    "integer": lambda field, value: None,
-    "boolean": lambda field, value: None,
-    "array": _list_fault,
-}

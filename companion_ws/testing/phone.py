@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from companion_ws.client import CompanionClient, CompanionClosed
-from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM, option_name
 from companion_ws.core.text import label
 from companion_ws.core.tool_calls import status_of
 
@@ -103,7 +103,7 @@ class Phone:
         """Tap an option of the open choice, several where several may be chosen."""
         asked = await self.question(CHOOSE.name)
         parameters = asked["parameters"]
-        options = {str(option["id"]): option.get("label", "") for option in parameters["options"]}
+        options = dict(filter(None, map(option_name, parameters["options"])))
         missing = [id for id in ids if id not in options]
         if missing or not ids:
             raise LookupError(f"{missing or 'nothing'} is not among {list(options)}")

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from companion_ws import __version__
-from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM
+from companion_ws.core.companion_tools import CHOOSE, CONFIRM, FORM, Schema
 
 from .parameters import NotUnderstood, understood
 
@@ -43,15 +43,23 @@ INSTRUCTIONS: Final = (
     "`say` holds a sentence for the user; say it."
 )
 
-_OPTION: Final = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "label": {"type": "string"},
-        "description": {"type": "string"},
-    },
-    "required": ["id", "label"],
-}
+_QUESTIONS: Final = (CHOOSE, FORM, CONFIRM)
+"""The first whose parameter of `_TELLING` is given is what is asked."""
+_TELLING: Final = {CHOOSE.name: "options", FORM.name: "schema", CONFIRM.name: "title"}
+
+
+def _asked() -> Schema:
+    """Return what `ask` takes: the parameters of every question, an object where one is meant."""
+    properties: Schema = {
+        name: schema for tool in _QUESTIONS for name, schema in tool.schema["properties"].items()
+    }
+    as_object = FORM.schema["properties"]["schema"]["description"].replace(", as JSON text", "")
+    return {
+        **properties,
+        "options": {**properties["options"], "minItems": 1},
+        "schema": {"type": "object", "description": as_object},
+    }
+
 
 TOOLS: Final[list[dict[str, Any]]] = [
     {
@@ -76,18 +84,11 @@ TOOLS: Final[list[dict[str, Any]]] = [
         "name": "ask",
         "title": "Ask on the screen",
         "description": "Asks on the user's companion screen and returns the answer: with "
-        "`options` a choice, with `schema` a form, with neither a yes or no.",
+        "`options` a choice, with `schema` a form, with neither a yes or no. "
+        + " ".join(tool.how for tool in _QUESTIONS),
         "inputSchema": {
             "type": "object",
-            "properties": {
-                "title": {"type": "string", "description": "The question."},
-                "text": {"type": "string", "description": "Details of a yes-or-no question."},
-                "options": {"type": "array", "items": _OPTION, "minItems": 1},
-                "multiple": {"type": "boolean", "description": "Several options may be chosen."},
-                "schema": {"type": "object", "description": "JSON Schema of an object to fill in."},
-                "confirm_label": {"type": "string"},
-                "cancel_label": {"type": "string"},
-            },
+            "properties": _asked(),
             "required": ["title"],
         },
     },
@@ -273,8 +274,8 @@ def question(arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     Raises:
         NotUnderstood: there is no title, or nothing a screen could ask.
     """
-    for given, tool in (("options", CHOOSE), ("schema", FORM), ("title", CONFIRM)):
-        if arguments.get(given):
+    for tool in _QUESTIONS:
+        if arguments.get(_TELLING[tool.name]):
             asked = understood(tool.name, _only(arguments, tool.parameters))
             if asked.get("title"):
                 return tool.name, asked

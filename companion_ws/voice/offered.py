@@ -194,13 +194,18 @@ def _bullet(text: str) -> str:
 def _prompt() -> str:
     """Return the prompt with what the companion tools are for and what they answer."""
     tools = COMPANION_TOOLS.values()
-    calls = [_bullet(f"Call {tool.name} {tool.when}") for tool in tools]
+    calls = [_bullet(f"Call {tool.name} {tool.when} {tool.how}".rstrip()) for tool in tools]
     statuses = [f'"{status}"' for tool in tools if tool.is_question for status in tool.answers]
     answers = _bullet(
         f'A result with "status": {", ".join(statuses[:-1])} or {statuses[-1]} is the caller\'s '
         "answer. Go on as if they had said it; do not ask again."
     )
-    return _PROMPT.format(calls="\n".join(calls), answers=answers)
+    changeable = " or ".join(tool.name for tool in tools if tool.is_changeable)
+    changes = _bullet(
+        f"The caller can change an answer to {changeable} later. It comes as a message of "
+        "the caller: take the new answer, and redo what followed from the old one."
+    )
+    return _PROMPT.format(calls="\n".join(calls), answers=f"{answers}\n{changes}")
 
 
 PROMPT: Final = _prompt()

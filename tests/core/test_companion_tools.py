@@ -14,6 +14,7 @@ import pytest
 
 from companion_ws.core.companion_tools import (
     COMPANION_TOOLS,
+    LINE_FIELDS,
     OPTION_FIELDS,
     CompanionTool,
     is_card,
@@ -21,6 +22,7 @@ from companion_ws.core.companion_tools import (
     is_question,
     object_schema,
 )
+from companion_ws.core.schemas import FORMATS, KEYWORDS
 
 ROOT = Path(__file__).parents[2]
 LIST = json.loads((ROOT / "tests/wire/companion_tools/list.json").read_text(encoding="utf-8"))
@@ -32,6 +34,7 @@ def golden_entry(tool: CompanionTool) -> dict[str, Any]:
         "parameters": [*tool.parameters],
         "required": tool.schema["required"],
         "is_question": tool.is_question,
+        "is_changeable": tool.is_changeable,
         "answers": {status: [*fields] for status, fields in tool.answers.items()},
     }
 
@@ -72,6 +75,7 @@ def test_of_a_new_tool_every_place_that_lacks_it_is_named() -> None:
         "companion_imagined",
         when="when the caller should rate something.",
         description="Lets the caller give one to five stars and returns how many.",
+        how="",
         schema=object_schema({"title": {"type": "string"}}, ["title"]),
         answers={"rated": ("stars",)},
     )
@@ -88,6 +92,8 @@ def test_of_a_new_tool_every_place_that_lacks_it_is_named() -> None:
 def test_the_golden_list_names_no_other_tools_nor_fields_of_an_option() -> None:
     assert [*LIST["tools"]] == [*COMPANION_TOOLS]
     assert LIST["option"] == [*OPTION_FIELDS]
+    assert LIST["line"] == [*LINE_FIELDS]
+    assert LIST["form"] == {"keywords": [*KEYWORDS], "formats": [*FORMATS]}
     [row] = [line for line in text_of("docs/protocol.md").splitlines()
              if line.startswith("| `companion_choose` |")]  # fmt: skip
     assert [field for field in OPTION_FIELDS if field not in row] == []
@@ -121,14 +127,26 @@ def test_agents_at_elevenlabs_are_told_when_to_call_a_tool(name: str) -> None:
     ]
 
 
+def test_all_that_a_form_understands_is_taught_to_agents_and_in_the_docs() -> None:
+    taught = COMPANION_TOOLS["companion_form"].schema["properties"]["schema"]["description"]
+    docs = text_of("docs/forms.md")
+
+    # Ways to write what has a plainer form are read, and not taught.
+    plainer = {"type", "properties", "enumNames", "const", "anyOf", "allOf", "$ref", "readOnly", "writeOnly",
+               "exclusiveMinimum", "exclusiveMaximum", "uniqueItems", "formatMinimum", "formatMaximum"}  # fmt: skip
+    assert [name for name in (*KEYWORDS, *FORMATS) if name not in taught and name not in plainer] == []
+    assert [name for name in (*KEYWORDS, *FORMATS) if f"`{name}`" not in docs] == []
+
+
 def test_what_mcp_asks_is_what_screens_read() -> None:
     from companion_ws.voice.mcp import TOOLS
 
     offered = {tool["name"]: tool["inputSchema"]["properties"] for tool in TOOLS}
     questions = [tool for tool in COMPANION_TOOLS.values() if tool.is_question]
-    assert {*offered["ask"]} <= {name for tool in questions for name in tool.parameters}
+    assert {*offered["ask"]} == {name for tool in questions for name in tool.parameters}
     assert {*offered["show"]} == {*COMPANION_TOOLS["companion_show"].parameters}
-    assert {*offered["ask"]["options"]["items"]["properties"]} <= {*OPTION_FIELDS}
+    assert {*offered["ask"]["options"]["items"]["properties"]} == {*OPTION_FIELDS}
+    assert {*offered["ask"]["items"]["items"]["properties"]} == {*LINE_FIELDS}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
-import { COMPANION_TOOLS, isCard } from "../../static/js/core/companion-tools.js"
+import { COMPANION_TOOLS, isCard, isChangeable } from "../../static/js/core/companion-tools.js"
 import { isAsking, questionView, receiptOf, results } from "../../static/js/core/questions.js"
 import { english } from "../../static/js/words/words.js"
 
@@ -17,6 +17,7 @@ test("a screen names the tools of the golden list and reads their parameters", (
   for (const [name, tool] of golden) {
     assert.deepEqual(COMPANION_TOOLS[name].parameters, tool.parameters)
     assert.equal(isCard(name), !tool.is_question)
+    assert.equal(isChangeable(name), tool.is_changeable)
   }
   assert.deepEqual([isCard("mine"), isCard(undefined)], [false, false])
 })

@@ -15,18 +15,25 @@ const MAX_DEPTH = 50
 /** Repeating nothing makes no step and still takes time to write. */
 const MAX_WRITTEN = 20_000
 
+/** Steps walked for one text that somebody typed: what the server takes for checking it again. */
+const MAX_WORK = 20_000
+
+/** The text is too long to be matched against a pattern of this size. */
+export class TooLong extends Error {}
+
 /** The pattern is not a regular expression, or one that cannot be matched in linear time here. */
 export class Unsupported extends Error {}
 
 /**
  * A matcher of `pattern`, as JSON Schema and A2UI understand it: anywhere in the text.
- * `test(text)` says whether it is found; `size` steps are walked for each character.
+ * `test(text)` says whether it is found; `size` steps are walked for each character. With
+ * `isBounded` it takes no more work than the server would, and throws `TooLong`.
  */
 export function matcher(pattern) {
   if (typeof pattern !== "string") throw new Unsupported("it is not text")
   if (pattern.length > MAX_PATTERN) throw new Unsupported(`it is longer than ${MAX_PATTERN} characters`)
   const program = new Program(new Parser(pattern).parse())
-  return { size: program.steps.length, test: (text) => program.finds(text) }
+  return { size: program.steps.length, test: (text, isBounded = false) => program.finds(text, isBounded ? MAX_WORK : Infinity) }
 }
 
 // Reading
@@ -241,13 +248,15 @@ class Program {
     this.#first = this.#write(tree, this.#add({ found: true }))
   }
 
-  finds(text) {
+  finds(text, most) {
+    let work = 0
     const codes = Array.from(text, (sign) => sign.codePointAt(0))
     let here = new Walk(this.steps.length)
     let next = new Walk(this.steps.length)
     for (let at = 0; at <= codes.length; at += 1) {
       if (this.#enter(here, this.#first, codes, at)) return true
       if (at === codes.length) return false
+      if ((work += here.list.length) > most) throw new TooLong()
       for (const id of here.list) {
         const { test, to } = this.#step(id)
         if (test?.(codes.at(at)) && this.#enter(next, to, codes, at + 1)) return true
