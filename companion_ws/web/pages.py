@@ -1,4 +1,4 @@
-"""The pages and the files they are made of, served as they lie in `static/`."""
+"""The pages and the files they are made of: bundled, or as they are in `static/`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiohttp import web
 from companion_ws.config import Config
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
+from companion_ws.web.bundles import Bundles
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
 from companion_ws.web.guard.route import PUBLIC, Route
 
@@ -22,6 +23,7 @@ _TYPES: Final = {
     ".html": "text/html",
     ".js": "text/javascript",
     ".json": "application/json",
+    ".map": "application/json",
     ".md": "text/markdown",
     ".png": "image/png",
     ".svg": "image/svg+xml",
@@ -134,12 +136,16 @@ class Pages:
     """Static shells: the same bytes for every session, user and token. Source: docs/http.md.
 
     Only files that lay in `static` (by default our own) when the server started are ever served; each
-    is prepared once, and once more within a second when it has changed since.
+    is prepared once, and once more within a second when it has changed since. Pages load their bundles,
+    or with `as_sources` the modules these were made of.
     """
 
-    def __init__(self, brand: Brand = NO_BRAND, static: Path | None = None) -> None:
+    def __init__(
+        self, brand: Brand = NO_BRAND, static: Path | None = None, *, as_sources: bool = False
+    ) -> None:
         static = static or folder("static")
         self._brand = brand
+        self._bundles = None if as_sources else Bundles(static, brand.css())
         self._paths = {
             path.relative_to(static).as_posix(): path
             for path in sorted(static.rglob("*"))
@@ -197,12 +203,15 @@ class Pages:
     def _page(self, name: str) -> _Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             """A page; its script learns from the address what it is about."""
-            return await self._answer(request, name, "no-store")
+            return await self._answer(request, name, "no-cache")
 
         return answer
 
     async def _static(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, request.match_info["path"], "no-cache")
+        path = request.match_info["path"]
+        if self._bundles and (found := await asyncio.to_thread(self._bundles.find, path)):
+            return respond(request, *found)
+        return await self._answer(request, path, "no-cache")
 
     async def _logo(self, request: web.Request) -> web.StreamResponse:
         if self._brand.logo is None:
@@ -239,19 +248,20 @@ class Pages:
         try:
             changed_ns = path.stat().st_mtime_ns
             if known is None or known[0] != changed_ns:
-                self._read[path] = (changed_ns, _load(path, extra))
+                self._read[path] = (changed_ns, self._load(path, extra))
         except OSError:
             # Taken away since the start, or no descriptor is left: what was read is still good.
             if known is None:
                 raise NotFound("There is no such file any more.") from None
 
-
-def _load(path: Path, extra: str) -> Prepared:
-    body = path.read_bytes() + extra.encode()
-    content_type = _TYPES[path.suffix]
-    if content_type == "text/javascript":
-        body = _INDENT.sub(b"", _COMMENT.sub(_blank, body))
-    return prepare(body, content_type)
+    def _load(self, path: Path, extra: str) -> Prepared:
+        body = path.read_bytes() + extra.encode()
+        content_type = _TYPES[path.suffix]
+        if content_type == "text/javascript":
+            body = _INDENT.sub(b"", _COMMENT.sub(_blank, body))
+        elif content_type == "text/html" and self._bundles:
+            body = self._bundles.page(path.stem, body.decode()).encode()
+        return prepare(body, content_type)
 
 
 def _blank(comment: re.Match[bytes]) -> bytes:

@@ -71,7 +71,7 @@ class RouteTable:
             on.new_id, tokens.left_s,
         )  # fmt: skip
         self.gateway = Gateway(tokens, parts)
-        self.pages = Pages(Brand.of(config))
+        self.pages = Pages(Brand.of(config), as_sources=config.reload)
         rooms: list[Room] = [
             self.gateway,
             SessionRoutes(sessions, on.devices, on.pairing, idempotency, rates),

@@ -8,11 +8,12 @@
 // `POST /sessions/{id}/tokens {role: "ui"}`. The second shows the QR code and the code
 // for a phone; its token is the owner's. The page's origin must be an --allow-origin.
 
-import { BASE, deviceName, socketAddress } from "./net/api.js"
+import { deviceName, socketAddress } from "./net/api.js"
 import { Connection } from "./net/connection.js"
 import { define, fillIn, h } from "./elements/dom.js"
 import { definePairing } from "./elements/pairing.js"
 import { Outbox } from "./net/outbox.js"
+import { BASE } from "./net/place.js"
 
 class CompanionScreen extends HTMLElement {
   static observedAttributes = ["session-id", "token"]

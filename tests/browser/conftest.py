@@ -23,7 +23,7 @@ from playwright.async_api import Browser, BrowserContext, Page, TimeoutError, as
 from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Revocations, Tokens
-from tests import chromium
+from tests import bundles, chromium
 
 PIXEL = {
     "viewport": {"width": 412, "height": 839},
@@ -262,6 +262,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh_bundles() -> None:
+    """Let nobody test a page as it was before the last change."""
+    bundles.make_again_if_changed()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

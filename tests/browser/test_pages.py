@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
+from .conftest import QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
 
 MARKUP = [
     "<img src=x onerror=alert(1)>",
@@ -164,50 +164,6 @@ async def test_the_other_pages_have_no_accessibility_fault(
         await page.context.close()
 
 
-async def test_a_phone_on_a_slow_network_loads_little(world: World) -> None:
-    agent = await world.agent()
-    await agent.update("quote_ready", QUOTES)
-    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
-    phone = await world.page(**PIXEL)
-    asked: list[str] = []
-    phone.on("request", lambda request: asked.append(request.url))
-    await phone.goto(opened["url"])
-    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
-    await world.connected(phone)
-    files = [url for url in asked if "/pair" not in url]
-    size = 0
-    async with aiohttp.ClientSession(auto_decompress=False) as http:
-        for url in files:
-            async with http.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
-                size += len(await answer.read())
-                assert answer.headers.get("Content-Encoding") == "gzip", url
-
-    assert len(asked) <= 20
-    assert size <= 40 * 1024
-
-
-async def test_on_a_slow_network_the_phone_joins_and_shows_its_card(world: World) -> None:
-    """300 ms there and back, 50 KB a second: a bad corner of a mobile network."""
-    agent = await world.agent()
-    await agent.update("quote_ready", QUOTES)
-    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
-    phone = await world.page(**PIXEL)
-    devtools = await phone.context.new_cdp_session(phone)
-    await devtools.send("Network.enable")
-    rate = 50 * 1024
-    await devtools.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 300, "downloadThroughput": rate, "uploadThroughput": rate},
-    )
-
-    await phone.goto(opened["url"], wait_until="commit")
-
-    # The shell stands in the page itself, before any script of it has come.
-    await expect(phone.locator(".waiting, .bar").first).to_be_visible()
-    await world.connected(phone)
-    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_visible()
-
-
 @pytest.mark.parametrize("embed", [False, True])
 async def test_no_page_runs_or_fetches_what_is_not_its_own(
     new_world: NewWorld, embed: bool
@@ -241,20 +197,15 @@ async def test_no_page_runs_or_fetches_what_is_not_its_own(
         await page.context.close()
 
 
-async def test_modules_are_fetched_in_one_step(world: World) -> None:
-    """Every module a page imports is named by its `modulepreload` links."""
-    for path in ("/ui", "/", "/sessions/x/pair", "/admin"):
-        page = await world.page()
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
-        await page.goto(world.server.url + path)
-        await page.wait_for_load_state("networkidle")
-        named = await page.evaluate(
-            "() => [...document.querySelectorAll('link[rel=modulepreload], script[src]')]"
-            ".map((each) => each.href || each.src)"
-        )
-        modules = [url for url in asked if url.endswith(".js")]
-        assert set(modules) == set(named), path
+async def test_a_page_that_is_being_changed_runs_from_its_sources(new_world: NewWorld) -> None:
+    world = await new_world(reload=True)
+    phone = await world.phone(await world.agent(), locale="de-DE")
+    await expect(phone.get_by_role("status").filter(has_text="Verbunden")).to_be_visible()
+    loaded = await phone.evaluate(
+        "() => performance.getEntriesByType('resource').map((each) => new URL(each.name).pathname)"
+    )
+    assert "/static/js/words/de.js" in loaded
+    assert not any("/dist/" in path for path in loaded)
 
 
 async def test_pages_are_the_same_bytes_for_any_session(world: World) -> None:

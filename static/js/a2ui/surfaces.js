@@ -2,6 +2,7 @@
 
 import { fillIn, h } from "../elements/dom.js"
 import { newId } from "../net/outbox.js"
+import { styleOf } from "../net/place.js"
 import { Budget, MAX_NODES, MAX_STEPS } from "./budget.js"
 import { Painting } from "./painter.js"
 import { messagesIn, reduce, withValueAt } from "./reducer.js"
@@ -29,8 +30,7 @@ export class Surfaces {
   constructor(about) {
     this.#about = about
     if (!document.querySelector("link[data-a2ui]")) {
-      const href = new URL("../../css/a2ui.css", import.meta.url).href
-      document.head.append(h("link", { rel: "stylesheet", href, data: { a2ui: "" } }))
+      document.head.append(h("link", { rel: "stylesheet", href: styleOf("a2ui"), data: { a2ui: "" } }))
     }
   }
 

@@ -1,6 +1,7 @@
 // Requests to the server this page came from, wherever it is mounted.
 
 import { isPlain } from "../core/protocol.js"
+import { BASE } from "./place.js"
 
 /**
  * The server's time, whatever the clock of this device says or does: what was heard last, and
@@ -19,9 +20,6 @@ export const serverClock = {
     this.atMs = performance.now()
   },
 }
-
-/** Where the server's routes begin; ends with a slash. */
-export const BASE = new URL("../../../", import.meta.url)
 
 /** The address of the one socket. */
 export function socketAddress() {

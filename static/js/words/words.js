@@ -119,7 +119,16 @@ const ENGLISH = {
 }
 
 /** Languages with a file of their own in words/. */
-const LANGUAGES = new Set(["ar", "de", "es", "fr", "it", "nl", "pt", "zh"])
+const LANGUAGES = new Map([
+  ["ar", () => import("./ar.js")],
+  ["de", () => import("./de.js")],
+  ["es", () => import("./es.js")],
+  ["fr", () => import("./fr.js")],
+  ["it", () => import("./it.js")],
+  ["nl", () => import("./nl.js")],
+  ["pt", () => import("./pt.js")],
+  ["zh", () => import("./zh.js")],
+])
 const RIGHT_TO_LEFT = new Set(["ar", "he", "fa", "ur"])
 
 /** `tag` as the engine writes it, or null where it is no language (WebKit may say "C"). */
@@ -153,7 +162,7 @@ export function directionOf(language) {
 export async function load(language) {
   if (!LANGUAGES.has(language)) return speak(ENGLISH, "en")
   try {
-    const { default: own } = await import(`./${language}.js`)
+    const { default: own } = await LANGUAGES.get(language)()
     return speak({ ...ENGLISH, ...own }, language)
   } catch {
     return speak(ENGLISH, "en")

@@ -1,0 +1,31 @@
+"""The bundles of the pages: whether they are made of the sources as they are now."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "static/dist"
+
+
+def changed_sources() -> set[str]:
+    """Return the files in `static` that have changed since bundles were made of them."""
+    changed = set()
+    for path in DIST.glob("*.map"):
+        made_of = json.loads(path.read_text())
+        for source, text in zip(made_of["sources"], made_of["sourcesContent"], strict=True):
+            file = DIST / source
+            if not file.exists() or file.read_text() != text:
+                changed.add(source.removeprefix("../"))
+    return changed
+
+
+def make_again_if_changed() -> None:
+    """Bundle what has changed, once however many processes test; needs Node only then."""
+    with (ROOT / ".ci/esbuild/package.json").open() as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if changed_sources():
+            subprocess.run([ROOT / ".ci/bundle"], check=True)
