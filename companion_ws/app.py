@@ -111,7 +111,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             sessions=sessions, instance=instance, new_id=new_id,
         )
     )
-    guard = Guard(config, addresses, tokens, metrics.refused, lost=table.pages.lost)
+    guard = Guard(config, addresses, tokens, metrics.refused, in_words=table.pages.in_words)
     app = guard.application(table.served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = table.routes, config

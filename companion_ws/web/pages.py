@@ -15,6 +15,7 @@ from companion_ws.config import Config
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
 from companion_ws.web.bundles import Bundles
+from companion_ws.web.error_page import corrected, error_page, prefers_html
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
 from companion_ws.web.guard.route import PUBLIC, Route
 
@@ -34,13 +35,11 @@ LOOK_S: Final = 1.0
 """How often a file is asked whether it has changed, however many people want it."""
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
-_LOST: Final = "lost.html"
+_ERROR: Final = "error.html"
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
 """A comment that has its lines to itself; code never begins a line that way here."""
 _INDENT: Final = re.compile(rb"^ +", re.MULTILINE)
 """What stands before a line of code; no text of ours goes over two lines."""
-_NEARLY: Final = re.compile(r"(.*/)(p|c|ui|admin|sessions/[^/]+/pair)[/.\s]*", re.IGNORECASE)
-"""The address of a page as hands and telephones write it: in capitals, with something at its end."""
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _FONT: Final = re.compile(r"[\w ,'\"-]{1,200}")
 _PICTURES: Final = {".png": b"\x89PNG\r\n", ".svg": b"<svg", ".webp": b"WEBP"}
@@ -177,27 +176,28 @@ class Pages:
             Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
         ]
 
-    async def lost(self, request: web.Request) -> web.StreamResponse | None:
-        """Return what a person reads where nothing is; None for a program, which reads JSON.
+    async def in_words(
+        self, request: web.Request, status: int, detail: str
+    ) -> web.StreamResponse | None:
+        """Return what a person reads instead of a problem; None for a program, which reads JSON.
 
-        An address that is nearly a page's leads there. Links are relative, as a proxy may have
-        taken away the beginning of the path.
+        An address that is nearly a page's leads there.
         """
-        if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get("Accept", ""):
+        wants_page = request.method in ("GET", "HEAD") and prefers_html(
+            request.headers.getall("Accept", [])
+        )
+        if not wants_page:
             return None
         path = request.rel_url.path
-        nearly = _NEARLY.fullmatch(path)
-        if nearly and path != nearly[1] + nearly[2].lower():
-            up = "../" * (path.count("/") - nearly[1].count("/"))
+        if status == 404 and (location := corrected(path)):
             query = f"?{request.query_string}" if request.query_string else ""
-            return web.Response(status=308, headers={"Location": up + nearly[2].lower() + query})
-        page = await self._ready(self._paths[_LOST])
-        up = "../" * (path.count("/") - 1)
-        body = page.body.replace(b'href="static/', f'href="{up}static/'.encode())
-        body = body.replace(b'href="c"', f'href="{up}c"'.encode())
-        headers = {"Cache-Control": "no-store"}
+            return web.Response(status=308, headers={"Location": location + query})
+        template = (await self._ready(self._paths[_ERROR])).body.decode()
         return web.Response(
-            status=404, body=body, headers=headers, content_type="text/html", charset="utf-8"
+            status=status,
+            text=error_page(template, path, status, detail),
+            headers={"Cache-Control": "no-store"},
+            content_type="text/html",
         )
 
     def _page(self, name: str) -> _Handler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -71,3 +72,65 @@ async def test_where_nothing_is_people_read_so_and_programs_read_json(base: URL,
                 assert answer.content_type == "application/problem+json"
         async with http.post(url, headers=PERSON) as answer:
             assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [("/sessions/{id}", 401, "This address is for programs"),
+     ("/sessions/{id}/state/a%20key", 401, "This address is for programs"),
+     ("/sessions/{id}/records?after=x", 401, "This address is for programs"),
+     ("/sessions/{id}/nothing", 404, "There is nothing at this address"),
+     ("/pair", 405, "This address is for programs"),
+     ("/ws", 400, "This did not work")],
+)  # fmt: skip
+async def test_a_person_reads_every_refusal_in_words_the_same_for_any_session(
+    base: URL, path: str, status: int, says: str
+) -> None:
+    bodies = set()
+    async with aiohttp.ClientSession(headers=PERSON) as http:
+        for session_id in ("11111111-1111-4111-8111-111111111111", "x", "%3Cimg%20src%3D1%3E"):
+            url = URL(f"{base}{path.format(id=session_id)}", encoded=True)
+            async with http.get(url) as answer:
+                assert (answer.status, answer.content_type) == (status, "text/html")
+                text = await answer.text()
+                assert says in text
+                assert answer.headers["Cache-Control"] == "no-store"
+                assert "default-src" in answer.headers["Content-Security-Policy"]
+                assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+                assert ("Allow" in answer.headers) == (status == 405)
+                bodies.add(text)
+                for link in re.findall(r'href="([^"]+)"', text):
+                    if not link.startswith("data:"):
+                        async with http.get(answer.url.join(URL(link))) as linked:
+                            assert linked.status == 200, link
+            async with http.head(url) as answer:
+                assert (answer.status == status) == (path != "/ws")  # which takes only GET
+                assert answer.content_type == "text/html"
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json, text/plain, */*", "*/*", "", "text/html;q=0.5, application/json",
+     "application/problem+json", "text/html;q=0.2, */*", "application/json, text/html",
+     "text/html;q=0", "text/*;q=x", "text/plain"],
+)  # fmt: skip
+async def test_a_program_reads_json_whatever_it_takes_besides(base: URL, accept: str) -> None:
+    async with aiohttp.ClientSession(headers={"Accept": accept}) as http:
+        for path in ("/sessions/x", "/nothing"):
+            async with http.get(f"{base}{path}") as answer:
+                assert answer.content_type == "application/problem+json"
+
+
+async def test_a_page_about_an_error_says_what_the_server_says_and_runs_nothing(
+    base: URL,
+) -> None:
+    async with (
+        aiohttp.ClientSession(headers=PERSON | {"Host": "evil.example"}) as http,
+        http.get(base) as answer,
+    ):
+        text = await answer.text()
+        assert answer.status == 421
+        assert "allow it with --allow-host" in text
+        assert "evil" not in text
+        assert "<script" not in text

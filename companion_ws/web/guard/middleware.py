@@ -8,8 +8,8 @@ Rules of this file:
    a stranger may say something, little of it at once.
    A request holds its token from there on to its last byte: revoked meanwhile, it is
    cancelled in that step.
-3. Whatever goes wrong leaves as `application/problem+json`, without a trace,
-   and with the same headers as everything else.
+3. Whatever goes wrong leaves as `application/problem+json`, or for a browser as a page,
+   without a trace, and with the same headers as everything else.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Lost = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""What a person reads where nothing is; None for a program."""
+InWords = Callable[[web.Request, int, str], Awaitable[web.StreamResponse | None]]
+"""What a person reads instead of a problem with this status and detail; None for a program."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Guard:
         refused: Callable[[str], None] = lambda code: None,
         *,
         is_verbs_door: bool = False,
-        lost: Lost | None = None,
+        in_words: InWords | None = None,
     ) -> None:
         self._limit_bytes = config.limit_message_bytes
         self._admin_port = config.admin_port
@@ -84,7 +84,7 @@ class Guard:
         self._addresses = addresses
         self._tokens = tokens
         self._refused = refused
-        self._lost = lost
+        self._in_words = in_words
         self._bodies = Bodies()
         self._routes: dict[web.AbstractRoute, Route] = {}
         self._unmounted: dict[web.AbstractRoute, str] = {}
@@ -107,16 +107,17 @@ class Guard:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await self._readable(request, await self._answered(request, handler))
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await self._checked(request, handler)
             return _explained(response)
         except CompanionError as error:
             excuse = self._excuse(request, error.message)
-            excuse = excuse or await self._in_words(request, error.http_status)
             return self._refusal(request, error.code, excuse or problems.of_ours(error))
         except web.HTTPException as error:
             excuse = self._excuse(request, error.reason)
-            excuse = excuse or await self._in_words(request, error.status)
             return self._refusal(request, str(error.status), excuse or problems.of_theirs(error))
         except ConnectionError:
             raise  # The caller has gone; nobody is left to tell.
@@ -128,9 +129,20 @@ class Guard:
             detail = "Something went wrong here. It has been logged."
             return self._excuse(request, detail) or problems.problem(500, "internal", detail)
 
-    async def _in_words(self, request: web.Request, status: int) -> web.StreamResponse | None:
-        """Return a page for a person who asked for what is not there, else None."""
-        return await self._lost(request) if status == 404 and self._lost is not None else None
+    async def _readable(
+        self, request: web.Request, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        """Return a page instead of a problem where a person asked."""
+        detail = problems.detail_of(response)
+        if self._in_words is None or detail is None:
+            return response
+        page = await self._in_words(request, response.status, detail)
+        if page is None:
+            return response
+        page.headers.update(problems.headers_of(response))
+        if response.keep_alive is False:
+            page.force_close()
+        return page
 
     def _excuse(self, request: web.Request, reason: str) -> web.StreamResponse | None:
         """Return what the route answers instead of a refusal, once it knows who asks."""

@@ -6,11 +6,13 @@ import math
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.protocol import encode
 
+_PROBLEM: Final = "application/problem+json"
 _CODES: Final = {413: "body_too_large", 500: "internal"}
 _OWN_HEADERS: Final = frozenset({"content-type", "content-length"})
 RETRY_S: Final = 1
@@ -31,7 +33,7 @@ def problem(
     return web.Response(
         status=status,
         body=body_of(status, code, detail, details),
-        content_type="application/problem+json",
+        content_type=_PROBLEM,
     )
 
 
@@ -51,16 +53,26 @@ def of_ours(error: CompanionError) -> web.Response:
 def of_theirs(error: web.StreamResponse) -> web.StreamResponse:
     """Return a refusal of aiohttp's in our form; its headers (`Allow`, `Location`) stay."""
     if error.status < 400:
-        return web.Response(status=error.status, headers=_headers(error))
+        return web.Response(status=error.status, headers=headers_of(error))
     status = HTTPStatus(error.status)
     code = _CODES.get(error.status, status.name.lower())
     # Its text may repeat the request; the reason phrase never does.
     response = problem(error.status, code, status.description or status.phrase)
-    response.headers.update(_headers(error))
+    response.headers.update(headers_of(error))
     return response
 
 
-def _headers(error: web.StreamResponse) -> dict[str, str]:
+def detail_of(response: web.StreamResponse) -> str | None:
+    """Return the sentence of a problem that is about to be sent, None for any other answer."""
+    if not isinstance(response, web.Response) or response.prepared:
+        return None
+    if response.content_type != _PROBLEM or not isinstance(response.body, bytes):
+        return None
+    return str(msgspec.json.decode(response.body)["detail"])
+
+
+def headers_of(error: web.StreamResponse) -> dict[str, str]:
+    """Return what a refusal's headers say beside what its body is."""
     return {
         name: value for name, value in error.headers.items() if name.lower() not in _OWN_HEADERS
     }
