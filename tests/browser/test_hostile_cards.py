@@ -70,8 +70,11 @@ async def test_names_every_object_has_are_names_like_any_other(world: World) -> 
     await nothing_odd(phone)
 
     # It is filled in, and comes back under its name.
-    question = phone.get_by_role("article").filter(has=phone.get_by_role("heading", name="valueOf"))
-    form = question.filter(has=phone.get_by_role("textbox"))
+    question = phone.get_by_role("region", name="Question")
+    named = question.filter(has=phone.get_by_role("heading", name="valueOf"))
+    form = named.filter(has=phone.get_by_role("textbox"))
+    while not await form.is_visible():
+        await question.get_by_role("button", name="1 of").tap()
     await form.get_by_role("textbox").fill("mine")
     await form.get_by_role("button", name="Send").tap()
     answer = await agent.hears(

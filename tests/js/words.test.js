@@ -21,7 +21,7 @@ for (const name of readdirSync(FOLDER).filter((each) => each !== "words.js")) {
     const words = await load(language)
     for (const key of sentenceKeys) {
       if (typeof own[key] === "string") {
-        const blanks = { n: 3, label: "", time: "", names: "", id: "" }
+        const blanks = { n: 3, label: "", time: "", names: "", id: "", all: 2, title: "" }
         assert.ok(!words(key, blanks).includes("{"), key)
         assert.equal(blanksOf(own[key]), blanksOf(englishOf(key)), key)
       } else if (key in own) assert.ok(own[key].other, key)
@@ -30,7 +30,7 @@ for (const name of readdirSync(FOLDER).filter((each) => each !== "words.js")) {
 }
 
 function englishOf(key) {
-  return english(key, { n: "{n}", label: "{label}", time: "{time}", names: "{names}", id: "{id}" })
+  return english(key, { n: "{n}", label: "{label}", time: "{time}", names: "{names}", id: "{id}", all: "{all}", title: "{title}" })
 }
 
 test("the session's language comes first, then the browser's, then English", () => {

@@ -23,3 +23,8 @@ export function isCard(toolName) {
 export function isChangeable(toolName) {
   return lookUp(COMPANION_TOOLS, toolName)?.isChangeable === true
 }
+
+/** Whether this companion tool asks somebody. */
+export function isQuestion(toolName) {
+  return lookUp(COMPANION_TOOLS, toolName)?.isQuestion === true
+}

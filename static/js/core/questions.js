@@ -5,6 +5,7 @@ import { isPlain, lookUp } from "./protocol.js"
 
 /** More of an answer than a pattern could be meant for. */
 const MAX_MATCHED = 2000
+const MAX_SPOKEN = 300
 
 /**
  * What `call` looks like: `{kind, title, …}` with kind choose, form, confirm, show or card.
@@ -19,6 +20,20 @@ export function questionView(call, about) {
 /** Whether a tap can answer this view. */
 export function isAsking(view) {
   return view.kind === "choose" || view.kind === "form" || view.kind === "confirm"
+}
+
+/** What is to be decided, in one sentence for a screen reader: ≤ 300 characters. */
+export function spokenQuestion(view, words) {
+  const parts = [view.title]
+  if (view.amount) parts.push(view.amount)
+  if (view.text) parts.push(view.text)
+  if (view.kind === "choose") parts.push(words("n_choices", { n: view.options.length }), ...view.options.map((option) => option.label))
+  return cut(parts.filter(Boolean).join(", "), MAX_SPOKEN)
+}
+
+/** Whether it is answered by a button that sends what was filled in or ticked before. */
+export function hasSend(view) {
+  return view.kind === "form" || (view.kind === "choose" && view.multiple)
 }
 
 /**

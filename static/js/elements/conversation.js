@@ -3,7 +3,8 @@
 // Lights: `show({known, agent, words})`; two of them, as server and agent are two things.
 // `known` is what core/link.js says a person knows of the connection.
 // Captions: `show({lines, unsent, note, words})`; `unsent` are lines the server does not have, each
-// with the `state` sending, queued or not_said; event out: "say" with the text typed instead of spoken.
+// with the `state` sending, queued or not_said. `fold(isFolded)` makes a button of the field to type in.
+// Events out: "say" with the text typed instead of spoken, "saying" when that button opens the field or it closes.
 
 import { cleanText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
@@ -23,33 +24,70 @@ class CompanionCaptions extends HTMLElement {
   #note = null
   #log = null
   #toggle = null
+  #box = null
 
   /** Build once: the text being typed must not be disturbed. */
   build(words) {
-    this.#log = h("div", { role: "log", class: "lines", "aria-label": words("captions"), tabindex: "0" })
+    // What is said is heard. A screen reader that read it out would talk over the agent.
+    this.#log = h("div", { role: "log", "aria-live": "off", class: "lines", "aria-label": words("captions"), tabindex: "0" })
     this.#toggle = h("button", {
       type: "button", class: "quiet captions-toggle", "aria-expanded": "false", "aria-label": words("show_captions"),
       on: { click: () => this.open(!this.classList.contains("is-open")) },
     }, icon("up"))
-    const box = h("input", {
+    this.#box = h("input", {
       type: "text", name: "text", autocomplete: "off", enterkeyhint: "send", maxlength: LONGEST_TEXT,
       "aria-label": words("type_instead"), placeholder: words("type_instead"),
     })
-    const form = h("form", { class: "say", on: { submit: (event) => {
-      event.preventDefault()
-      const text = box.value.trim()
-      if (text === "") return
-      // What cannot be sent stays where it can be made shorter.
-      if (this.dispatchEvent(new CustomEvent("say", { detail: text, cancelable: true }))) box.value = ""
-    } } }, box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
+    const form = h("form", { class: "say", on: {
+      submit: (event) => this.#submit(event),
+      focusout: (event) => form.contains(event.relatedTarget) || this.#box.value !== "" || this.stopSaying(),
+      keydown: (event) => event.key === "Escape" && this.stopSaying(),
+    } }, this.#box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
+    const start = h("button", { type: "button", class: "secondary say-start", on: { click: () => this.#startSaying() } },
+      icon("keyboard"), h("span", {}, words("type_instead")))
     this.#note = h("p", { class: "said-note", role: "status" })
-    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), this.#note, form)
+    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), start, this.#note, form)
   }
 
   open(isOpen) {
     this.classList.toggle("is-open", isOpen)
     this.#toggle.setAttribute("aria-expanded", String(isOpen))
     this.#log.scrollTop = this.#log.scrollHeight
+  }
+
+  /** Fold the field to a button; what is being typed stays in sight. */
+  fold(isFolded) {
+    const isTyping = this.#box !== null && (document.activeElement === this.#box || this.#box.value !== "")
+    if (isFolded && !this.classList.contains("is-folded") && isTyping) this.classList.add("is-saying")
+    this.classList.toggle("is-folded", isFolded)
+  }
+
+  /** Whether the field was opened although it is to be folded. */
+  get isSaying() {
+    return this.classList.contains("is-saying")
+  }
+
+  stopSaying() {
+    this.#say(false)
+  }
+
+  #startSaying() {
+    this.#say(true)
+    this.#box.focus({ preventScroll: true })
+  }
+
+  #say(isSaying) {
+    if (this.isSaying === isSaying) return
+    this.classList.toggle("is-saying", isSaying)
+    this.dispatchEvent(new CustomEvent("saying"))
+  }
+
+  #submit(event) {
+    event.preventDefault()
+    const text = this.#box.value.trim()
+    if (text === "") return
+    // What cannot be sent stays where it can be made shorter.
+    if (this.dispatchEvent(new CustomEvent("say", { detail: text, cancelable: true }))) this.#box.value = ""
   }
 
   show({ lines, unsent, note, words }) {
@@ -112,5 +150,5 @@ class ConnectionLights extends HTMLElement {
 }
 
 function light(state, text, of) {
-  return h("span", { class: `light is-${state}`, data: { of } }, h("i", { "aria-hidden": "true" }), text)
+  return h("span", { class: `light is-${state}`, data: { of } }, h("i", { "aria-hidden": "true" }), h("span", {}, text))
 }

@@ -7,11 +7,11 @@
 // same session looks the same.
 //
 // A paint. `#cards` and `#questions` make one entry for each thing to show: its key, its place, the
-// `state` it depends on, and a `model` for its element. Open questions stand first, then the
-// newest. `#item` keeps one element for each key and shows the model again only when a part of
+// `state` it depends on, and a `model` for its element. One open question stands in the sheet, the
+// others wait; what is answered joins the cards, newest first. `#item` keeps one element for each key and shows the model again only when a part of
 // `state` is another, so that focus, scrolling and a half-filled form survive. A view (what a record
 // looks like) is made once for each record. Nothing may move under the eyes of somebody who reads
-// further down: `#place` holds what is being read where it stands.
+// further down: reading.js holds what is being read where it stands.
 //
 // What goes wrong stays small. A record that cannot be shown becomes its title, a part that
 // cannot be painted costs itself alone, and the agent is told what is not on the screen.
@@ -24,11 +24,13 @@
 // is told, screen-session.js the connection and what taps become.
 
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
-import { COMPANION_TOOLS } from "../core/companion-tools.js"
+import { COMPANION_TOOLS, isQuestion } from "../core/companion-tools.js"
 import { callOf, resultOf } from "../core/protocol.js"
 import { isOpen, isPresent } from "../core/session.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
+import { Awake } from "./awake.js"
+import { hold, placeIn } from "./reading.js"
 import { Report, summaryOf } from "./report.js"
 import { ScreenSession } from "./screen-session.js"
 import { attempt, Shell } from "./shell.js"
@@ -60,7 +62,7 @@ export class Feed {
   #tick = null
   #frame = null
   #isEmbedded
-  #wakeLock = null
+  #awake = new Awake()
   #surfaces = null
   #drawing = Promise.resolve()
   #questioning = null
@@ -88,7 +90,7 @@ export class Feed {
     this.#paint()
     this.#screen.start()
     this.#tick = setInterval(() => this.#paintSoon(), 1000)
-    document.addEventListener("visibilitychange", () => this.#stayAwake())
+    document.addEventListener("visibilitychange", () => this.#screen.isConnected && this.#awake.keep())
   }
 
   get session() {
@@ -99,6 +101,7 @@ export class Feed {
     this.#words = words
     this.#locale = locale
     this.#name = name
+    this.#shell?.stop()
     this.#shell = new Shell(this.#page, {
       screen: this.#screen,
       language: { words, locale },
@@ -106,6 +109,7 @@ export class Feed {
       onSay: (event) => this.#say(event),
       find: (target) => this.#find(target),
     })
+    this.#shell.sheet.node.addEventListener("turn", () => this.#paint())
   }
 
   // Painting
@@ -132,31 +136,44 @@ export class Feed {
 
   #paint() {
     this.#follow(this.session.language)
+    const place = this.#shell.announcer.isRising ? null : placeIn(this.#shell.list)
     this.#shell.paint()
     attempt(() => this.#paintFeed())
+    hold(place)
     attempt(() => this.#report.summariseSoon())
     if (!this.#isOver) return
     clearInterval(this.#tick)
-    this.#wakeLock?.release?.()
+    this.#awake.end()
   }
 
   #paintFeed() {
-    const entries = [...this.#cards(), ...this.#questions()]
-    entries.sort((a, b) => Number(b.asks) - Number(a.asks) || b.position - a.position)
-    const place = this.#place()
-    const nodes = entries.map((entry) => this.#item(entry))
-    if (entries.length === 0 && this.#screen.status.phase !== "ended") nodes.push(this.#shell.waiting())
+    const questions = [...this.#questions()]
+    const open = questions.filter((entry) => entry.asks)
+    // What is answered and cannot be sent yet gives way to what can still be decided.
+    const undecided = open.filter((entry) => !entry.model.pending || this.#screen.link.isSure)
+    const asking = undecided.length ? undecided : open
+    const told = [...this.#cards(), ...questions.filter((entry) => !asking.includes(entry))].sort((a, b) => b.position - a.position)
+    const { sheet } = this.#shell
+    const hadFocus = sheet.hasFocus
+    this.#tellQuestions(asking, sheet.front, sheet.take(asking.map((entry) => entry.key)))
+    const front = asking.find((entry) => entry.key === sheet.front)
+    const node = front ? this.#item(front) : null
+    const nodes = told.map((entry) => this.#item(entry))
+    if (nodes.length + asking.length === 0 && this.#screen.status.phase !== "ended") nodes.push(this.#shell.waiting())
+    const focused = document.activeElement
+    this.#shell.ask(front ? { node, title: front.model.view.title, hasSend: this.#questioning.hasSend(front.model.view) } : null)
     arrange(this.#shell.list, nodes)
-    const moved = place?.node.isConnected ? place.node.getBoundingClientRect().top - place.top : 0
-    // Scrolling by nothing would stop a smooth scroll that is under way.
-    if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" })
+    // What is moved loses the focus: it goes on in the next question, else with what became of the last.
+    if (hadFocus && !sheet.hasFocus && front) sheet.focus()
+    else if (hadFocus && !front && focused?.isConnected) focused.focus({ preventScroll: true })
   }
 
-  /** What is being read and where it stands, so that news above does not move it. */
-  #place() {
-    if (scrollY < 80 || this.#shell.announcer.isRising) return null
-    const node = [...this.#shell.list.children].find((each) => each.getBoundingClientRect().bottom > 0)
-    return node ? { node, top: node.getBoundingClientRect().top } : null
+  /** Say what is to be decided now, and that more waits: `queued` are keys, `before` was in front. */
+  #tellQuestions(asking, before, queued) {
+    for (const { key, model } of asking) {
+      if (key === this.#shell.sheet.front && key !== before) this.#shell.announcer.ask(this.#questioning.spokenQuestion(model.view, this.#words))
+      else if (queued.includes(key)) this.#shell.announcer.ask(this.#words("question_waits", { title: model.view.title }))
+    }
   }
 
   *#cards() {
@@ -176,10 +193,10 @@ export class Feed {
 
   /** What questions are made of: fetched when one is there, or soon after the first card. */
   #fetchQuestions() {
-    this.#fetching ??= Promise.all([import("../core/questions.js"), import("../elements/question.js")]).then(
-      ([questions, { defineQuestion }]) => {
-        defineQuestion()
-        this.#questioning = questions
+    this.#fetching ??= import("./asking.js").then(
+      (asking) => {
+        asking.defineQuestion()
+        this.#questioning = asking
         this.#paintSoon()
       },
       () => (this.#fetching = null),
@@ -358,8 +375,9 @@ export class Feed {
   // Being told
 
   #arrived(record) {
-    const isNoise = record.type === "client_tool_call" && record.handled_by === "server"
-    if (!isNoise) this.#shell.announcer.tell(this.#sentenceFor(record))
+    // A question is told when it comes to the front, or where it waits.
+    const isTold = record.type !== "client_tool_call" || !(record.handled_by === "server" || isQuestion(callOf(record).name))
+    if (isTold) this.#shell.announcer.tell(this.#sentenceFor(record))
   }
 
   #sentenceFor(record) {
@@ -371,7 +389,7 @@ export class Feed {
   }
 
   #caughtUp(missed) {
-    this.#stayAwake()
+    this.#awake.keep()
     setTimeout(() => this.#fetchQuestions(), QUESTIONS_MS)
     this.#report.startOver()
     if (missed > 0) this.#shell.announcer.toast(this.#words("n_missed", { n: missed }))
@@ -404,15 +422,6 @@ export class Feed {
 
   get #isOver() {
     return this.#screen.status.phase === "ended"
-  }
-
-  async #stayAwake() {
-    if (document.visibilityState !== "visible" || !navigator.wakeLock || !this.#screen.isConnected) return
-    try {
-      this.#wakeLock = await navigator.wakeLock.request("screen")
-    } catch {
-      // A low battery may say no.
-    }
   }
 }
 

@@ -1,11 +1,16 @@
-// What stands around the cards: the bar, the dock, banners, what fills the page where no card is,
-// and what draws a person's attention: one spoken sentence, a pill, a toast, where the agent points.
+// What stands around the cards: the bar, the question's sheet, the dock, banners, what fills the page where
+// no card is, and what draws a person's attention: one spoken sentence, a pill, a toast, where the agent points.
+//
+// One Send in sight. A question with a Send of its own, or too few lines, folds the dock's field to a
+// button. The person who opens that field folds the sheet, and back.
 
 import { cleanText, cut, listText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
 import { isPresent } from "../core/session.js"
 import { workingText } from "../core/working.js"
 import { fillIn, h, icon } from "../elements/dom.js"
+import { Room } from "./room.js"
+import { Sheet } from "./sheet.js"
 
 /** What is said below the cards of each kind of loss, and after how long: a short pause is nobody's business. */
 const BANNERS = {
@@ -34,6 +39,8 @@ export class Shell {
   #isEmbedded
   #title
   #lights
+  #room
+  #hasSend = false
   #banner = h("div", { class: "banner", hidden: true })
   #alarm = h("div", { role: "alert" })
   #working = h("p", { class: "working", hidden: true })
@@ -46,16 +53,36 @@ export class Shell {
     this.#locale = locale
     this.#isEmbedded = isEmbedded
     this.list = h("div", { class: "feed" })
-    this.captions = h("companion-captions", { on: { say: onSay } })
+    this.captions = h("companion-captions", { on: { say: onSay, saying: () => this.sheet.fold(this.captions.isSaying) } })
+    this.sheet = new Sheet({ words, list: this.list })
+    this.sheet.node.addEventListener("fold", () => this.sheet.isFolded || this.captions.stopSaying())
     this.announcer = new Announcer({ words, list: this.list, find })
     this.#lights = h("connection-lights")
     this.#title = h("h1", { class: "bar-title" }, words("companion"))
-    fillIn(page.main, this.#alarm, this.#working, this.list)
+    fillIn(page.main, this.#alarm, this.list)
+    const dock = h("footer", { class: "dock" }, this.#banner, this.captions)
     fillIn(page.root,
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), this.#title, this.#lights),
-      page.main, ...this.announcer.parts,
-      h("footer", { class: "dock" }, this.#banner, this.captions),
+      this.sheet.node, page.main, this.#working, ...this.announcer.parts, dock, this.sheet.shield,
     )
+    this.#room = new Room({ root: page.root, list: this.list, foot: [dock, this.sheet.node], onChange: () => this.#foldDock() })
+  }
+
+  /** Another shell takes the place of this one. */
+  stop() {
+    this.#room.stop()
+  }
+
+  /** Show the question in front, `{node, title, hasSend}`, or null where none is open. */
+  ask(question) {
+    this.#hasSend = question?.hasSend ?? false
+    this.#foldDock()
+    this.sheet.show(question)
+    this.#room.measure()
+  }
+
+  #foldDock() {
+    this.captions.fold(this.#hasSend || this.#room.isShort)
   }
 
   paint() {
@@ -188,6 +215,7 @@ class Announcer {
   #find
   #unseen = 0
   #sentences = []
+  #questions = []
   #announcing = null
   #toasting = null
   #risingUntil = 0
@@ -209,11 +237,17 @@ class Announcer {
   /** Something new is shown; `sentence` is what a screen reader says of it. */
   tell(sentence) {
     this.#sentences.push(sentence)
-    this.#announcing ??= setTimeout(() => this.#announce(), ANNOUNCE_MS)
+    this.#announceSoon()
     if (scrollY <= READING_PX) return
     this.#unseen += 1
     this.pill.hidden = false
     fillIn(this.pill, icon("up"), this.#words("n_new", { n: this.#unseen }))
+  }
+
+  /** Say what is to be decided: `sentence` is never summed up. */
+  ask(sentence) {
+    this.#questions.push(sentence)
+    this.#announceSoon()
   }
 
   toast(text) {
@@ -246,11 +280,17 @@ class Announcer {
     this.#list.querySelector("article")?.focus({ preventScroll: true })
   }
 
-  /** Many at once are one sentence: nobody can follow ten. */
+  #announceSoon() {
+    this.#announcing ??= setTimeout(() => this.#announce(), ANNOUNCE_MS)
+  }
+
+  /** Many updates at once are one sentence: nobody can follow ten. What is asked comes last, to be remembered. */
   #announce() {
     const [first, ...others] = this.#sentences
-    this.spoken.textContent = others.length ? this.#words("n_updates", { n: others.length + 1 }) : first
+    const updates = others.length ? this.#words("n_updates", { n: others.length + 1 }) : first
+    this.spoken.textContent = [updates, ...this.#questions].filter(Boolean).join(". ")
     this.#sentences = []
+    this.#questions = []
     this.#announcing = null
   }
 

@@ -1,0 +1,82 @@
+// How much room the page has, told to the style: where the keyboard ends, how high dock and sheet are,
+// and whether so few lines fit that the dock must fold.
+
+/** Fewer lines than these, in text of the size set: what is not content folds. */
+const SHORT_REM = 30
+/** Between the last card and what stands at the end. */
+const GAP_REM = 1.25
+
+/**
+ * Watches `root`, the frame, with `list`, the cards, and `foot`, the elements at its end, first the lowest.
+ * Sets on `root`: `--view` and `--keyboard` (heights), `--foot-N` (of the N lowest), `--end` (what the
+ * page keeps free under its last card); calls `onChange()` when `isShort` has changed.
+ */
+export class Room {
+  #root
+  #list
+  #foot
+  #onChange
+  #watching = new AbortController()
+  isShort = false
+
+  constructor({ root, list, foot, onChange }) {
+    this.#root = root
+    this.#list = list
+    this.#foot = foot
+    this.#onChange = onChange
+    const measure = () => this.measure()
+    const { signal } = this.#watching
+    for (const type of ["resize", "scroll"]) {
+      addEventListener(type, measure, { signal, passive: true })
+      globalThis.visualViewport?.addEventListener(type, measure, { signal })
+    }
+    const sizes = new ResizeObserver(measure)
+    for (const each of [list, ...foot]) sizes.observe(each)
+    signal.addEventListener("abort", () => sizes.disconnect())
+  }
+
+  stop() {
+    this.#watching.abort()
+  }
+
+  measure() {
+    const remPx = parseFloat(getComputedStyle(document.documentElement).fontSize)
+    const keyboard = keyboardPx()
+    const view = innerHeight - keyboard
+    this.#set("--keyboard", keyboard)
+    this.#set("--view", view)
+    this.#fold(view < SHORT_REM * remPx)
+    let height = keyboard
+    this.#foot.forEach((each, at) => {
+      height += each.offsetHeight
+      this.#set(`--foot-${at + 1}`, height)
+    })
+    this.#set("--end", Math.max(height + GAP_REM * remPx, this.#seen()))
+  }
+
+  #fold(isShort) {
+    if (isShort === this.isShort) return
+    this.isShort = isShort
+    this.#root.classList.toggle("is-short", isShort)
+    this.#onChange()
+  }
+
+  /** What is seen below the last card: where it went at once, the page would have to scroll. */
+  #seen() {
+    const last = this.#list.lastElementChild
+    return last && scrollY > 0 ? innerHeight - last.getBoundingClientRect().bottom : 0
+  }
+
+  #set(name, px) {
+    const text = `${px.toFixed(2)}px`
+    if (this.#root.style.getPropertyValue(name) !== text) this.#root.style.setProperty(name, text)
+  }
+}
+
+/** How much of the page's end a keyboard covers, where it lies over the page (iOS); 0 where the page shrinks. */
+function keyboardPx() {
+  const seen = globalThis.visualViewport
+  // Who zooms in with two fingers has no keyboard in the way.
+  if (!seen || Math.abs(seen.scale - 1) > 0.01) return 0
+  return Math.max(0, innerHeight - seen.height - seen.offsetTop)
+}

@@ -1,0 +1,275 @@
+"""The frame of the phone page: it keeps still, leaves room, and asks one thing at a time."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from .conftest import QUOTES, Agent, World
+from .test_screen import SERVICES
+
+SIZES = [(320, 568), (412, 480), (412, 839), (844, 390)]
+TEXT = [100, 200]
+SETTLED = "() => document.getAnimations().every((each) => each.playState === 'finished')"
+# The share of the page's height, down its middle, that is neither bar nor dock.
+CONTENT = """() => {
+  const isFrame = (y) => document.elementFromPoint(innerWidth / 2, y)?.closest('.bar, .dock, .banner') != null
+  const rows = Array.from({ length: innerHeight }, (_, y) => y + 0.5)
+  return rows.filter((y) => !isFrame(y)).length / innerHeight
+}"""
+SENDS = """() => [...document.querySelectorAll('button')].filter((each) => each.checkVisibility())
+  .filter((each) => /^Send/.test(each.getAttribute('aria-label') ?? each.textContent)).length"""
+FORM = {
+    "title": "Your parcel",
+    "schema": {
+        "properties": {
+            "name": {"type": "string"},
+            **{f"line_{number}": {"type": "string"} for number in range(8)},
+        }
+    },
+}
+LONG = {"text": "Every word of it. " * 120}
+
+
+async def set_size(page: Page, size: tuple[int, int], percent: int) -> None:
+    """Make the page as large, with text as large, as a person has set it."""
+    await page.set_viewport_size({"width": size[0], "height": size[1]})
+    await page.evaluate("(text) => (document.documentElement.style.fontSize = text)", f"{percent}%")
+    await page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+    await page.wait_for_function(SETTLED)
+
+
+async def say_something(agent: Agent) -> None:
+    text = "FedEx Ground is the cheapest at twelve ninety-nine; it takes five days."
+    await agent.send(type="agent_response", agent_response_event={"agent_response": text})
+
+
+async def open_say(page: Page) -> None:
+    """Have the field to type in, folded to a button or not."""
+    button = page.get_by_role("button", name="Type instead of speaking")
+    if await button.count():
+        await button.tap()
+    await page.get_by_role("textbox", name="Type instead of speaking").focus()
+
+
+@pytest.mark.parametrize("percent", TEXT)
+async def test_the_page_keeps_still_and_leaves_room_for_content_at_every_size(
+    world: World, percent: int
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    for number in range(6):
+        await agent.update(f"news_{number}", LONG)
+    await say_something(agent)
+    await expect(phone.get_by_role("article")).to_have_count(6)
+    await expect(phone.get_by_role("log")).to_contain_text("FedEx")
+    for size in SIZES:
+        await set_size(phone, size, percent)
+        for start in (0, 700):
+            await phone.evaluate("(top) => scrollTo(0, top)", start)
+            assert await phone.evaluate(CONTENT) >= 0.6, (size, start)
+
+            await open_say(phone)
+            await phone.keyboard.type("yes please")
+            for key in ("Backspace", "Home", "End", "Shift+Tab", "Tab"):
+                await phone.keyboard.press(key)
+
+            assert await phone.evaluate("() => scrollY") == start, size
+            assert await phone.evaluate(CONTENT) >= 0.6, (size, start)
+            await phone.get_by_role("textbox", name="Type instead of speaking").fill("")
+            await phone.evaluate("() => document.activeElement.blur()")
+
+
+@pytest.mark.parametrize("percent", TEXT)
+async def test_a_question_stands_above_the_dock_and_scrolls_inside_with_one_send_in_sight(
+    world: World, percent: int
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    for number in range(6):
+        await agent.update(f"news_{number}", LONG)
+    await say_something(agent)
+    await agent.call("companion_form", **FORM)
+    sheet = phone.get_by_role("region", name="Question")
+    await expect(sheet).to_be_visible()
+    for size in SIZES:
+        await set_size(phone, size, percent)
+        await phone.evaluate("() => scrollTo(0, 700)")
+        box = await sheet.bounding_box()
+        dock = await phone.get_by_role("contentinfo").bounding_box()
+        assert box is not None
+        assert dock is not None
+        assert box["height"] <= 0.7 * size[1] + 1, size
+        assert abs(box["y"] + box["height"] - dock["y"]) <= 1, size
+        assert await phone.evaluate(SENDS) == 1, size
+        assert await phone.evaluate(CONTENT) >= 0.6, size
+
+        last = sheet.get_by_label("Line 7")
+        await last.focus()
+        await phone.keyboard.type("x")
+        field = await last.bounding_box()
+        assert field is not None
+        assert box["y"] <= field["y"]
+        assert field["y"] + field["height"] <= dock["y"] + 1, size
+        assert await phone.evaluate("() => scrollY") == 700, size
+
+        await open_say(phone)
+        assert await phone.evaluate(SENDS) == 1, size
+        await phone.get_by_role("button", name="Your parcel").tap()
+        await expect(last).to_have_value("x" * (SIZES.index(size) + 1))
+
+
+async def test_typing_beside_a_folded_question_loses_neither(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.call("companion_form", **FORM)
+    await phone.get_by_label("Name").fill("Ann")
+
+    await open_say(phone)
+    await phone.keyboard.type("One moment")
+    await phone.get_by_role("button", name="Your parcel").tap()
+    await expect(phone.get_by_label("Name")).to_have_value("Ann")
+    await open_say(phone)
+    await phone.keyboard.press("Enter")
+
+    said = await agent.hears(lambda message: message["type"] == "user_message")
+    assert said["text"] == "One moment"
+
+
+async def test_a_new_question_waits_behind_one_that_is_typed_into(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.call("companion_form", **FORM)
+    await phone.get_by_label("Name").press_sequentially("An")
+
+    await agent.call("companion_choose", **SERVICES)
+    await agent.call("companion_confirm", title="Print it?")
+
+    await expect(phone.get_by_role("button", name="1 of 3")).to_be_visible()
+    await expect(phone.locator("[aria-live=polite].unseen")).to_contain_text(
+        "Another question is waiting"
+    )
+    await phone.keyboard.type("n")
+    await expect(phone.get_by_label("Name")).to_have_value("Ann")
+    await phone.get_by_role("button", name="Send", exact=True).tap()
+    await expect(phone.get_by_role("article", name="Which service?")).to_be_visible()
+    await expect(phone.get_by_role("button", name="1 of 2")).to_be_visible()
+    await phone.get_by_role("button", name="UPS Next Day").tap()
+    await expect(phone.get_by_role("article", name="Print it?")).to_be_visible()
+    await expect(phone.get_by_role("button", name="1 of")).to_have_count(0)
+
+
+async def test_a_new_question_replaces_one_that_nobody_touched_for_five_seconds(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await phone.clock.install()
+    await agent.call("companion_choose", **SERVICES)
+    # A touch that decides nothing.
+    await phone.get_by_role("heading", name="Which service?").tap()
+    await agent.call("companion_choose", title="Which box?", options=["Small", "Large"])
+    await expect(phone.get_by_role("button", name="1 of 2")).to_be_visible()
+    await expect(phone.get_by_role("article", name="Which service?")).to_be_visible()
+
+    await phone.clock.run_for(5100)
+    await agent.call("companion_confirm", title="Print it?")
+
+    await expect(phone.get_by_role("article", name="Print it?")).to_be_visible()
+    await phone.get_by_role("button", name="1 of 3").tap()
+    await expect(phone.get_by_role("article", name="Which service?")).to_be_visible()
+
+
+async def test_a_tap_aimed_at_a_question_that_has_just_changed_answers_nothing(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    first = await agent.call("companion_choose", **SERVICES)
+    button = phone.get_by_role("button", name="UPS Next Day")
+    await expect(button).to_be_visible()
+    await phone.wait_for_function(SETTLED)
+    await phone.clock.install()
+    second = await agent.call("companion_choose", title="Which box?", options=["Small", "Large"])
+    small = phone.get_by_role("button", name="Small")
+    await expect(small).to_be_visible()
+    aim = await small.bounding_box()
+    assert aim is not None
+
+    async def tap() -> None:
+        await phone.touchscreen.tap(aim["x"] + 40, aim["y"] + 20)
+
+    await phone.clock.run_for(300)
+    await tap()
+    await expect(small).to_be_enabled()
+    assert agent.heard("client_tool_result") == []
+    await phone.clock.run_for(150)
+    await tap()
+    assert (await agent.result(second))["id"] == "Small"
+
+    # What comes up when a question is answered is not what the second tap was meant for.
+    await expect(button).to_be_visible()
+    await tap()
+    await phone.clock.run_for(450)
+    await button.tap()
+    assert (await agent.result(first))["id"] == "air"
+
+
+async def test_a_question_that_stood_takes_a_tap_at_once_and_a_keyboard_always(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await phone.clock.install()
+    call = await agent.call("companion_choose", **SERVICES)
+    button = phone.get_by_role("button", name="UPS Next Day")
+    aim = await button.bounding_box()
+    assert aim is not None
+    await phone.touchscreen.tap(aim["x"] + 40, aim["y"] + 20)
+    assert (await agent.result(call))["id"] == "air"
+
+    await agent.call("companion_choose", title="Which box?", options=["Small", "Large"])
+    call = await agent.call("companion_choose", title="Which day?", options=["Monday", "Friday"])
+    await phone.get_by_role("button", name="Monday").press("Enter")
+    assert (await agent.result(call))["id"] == "Monday"
+
+
+async def test_a_question_that_rises_over_a_choice_does_not_take_its_tap(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent, viewport={"width": 412, "height": 480})
+    await agent.update("quote_ready", QUOTES)
+    quote = phone.get_by_role("button", name="FedEx Ground")
+    await expect(quote).to_be_visible()
+    await phone.clock.install()
+    aim = await quote.bounding_box()
+    assert aim is not None
+    await agent.call("companion_choose", title="Which box?", options=["Small", "Large", "Larger"])
+    await expect(phone.get_by_role("button", name="Small")).to_be_visible()
+
+    await phone.touchscreen.tap(aim["x"] + 40, aim["y"] + 20)
+    await agent.update("done", {})
+
+    assert agent.heard("client_tool_result") == []
+    assert agent.heard("state_updated") == []
+
+
+async def test_the_end_of_the_page_stays_where_it_was_when_the_question_goes(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    for number in range(4):
+        await agent.update(f"news_{number}", LONG)
+    call = await agent.call("companion_confirm", title="Print it?", text="Every word of it. " * 40)
+    await expect(phone.get_by_role("region", name="Question")).to_be_visible()
+    await phone.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+    place = phone.get_by_role("heading", name="News 0")
+    before = await place.bounding_box()
+
+    await agent.send(type="client_tool_cancel", tool_call_id=call)
+    await expect(phone.get_by_role("region", name="Question")).to_be_hidden()
+
+    after = await place.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(before["y"] - after["y"]) < 2
