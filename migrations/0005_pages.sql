@@ -17,3 +17,25 @@ CREATE TABLE tool_times (
     took_ms    INTEGER                     -- until its answer; NULL where nothing answered it
 ) STRICT;
 CREATE UNIQUE INDEX tool_times_by_call ON tool_times (session_id, seq);
+-- Questions of agents without a connection: answers that nobody has heard, and durable handles.
+
+CREATE TABLE unheard (                     -- asked, and the asker has not been given the answer
+    session_id   TEXT NOT NULL REFERENCES sessions (session_id) ON DELETE CASCADE,
+    tool_call_id TEXT NOT NULL,
+    PRIMARY KEY (session_id, tool_call_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tasks (                       -- a handle on a question, for whoever asked it
+    handle_hash   BLOB PRIMARY KEY,        -- SHA-256; the handle itself is with its owner alone
+    session_id    TEXT NOT NULL REFERENCES sessions (session_id) ON DELETE CASCADE,
+    user          TEXT NOT NULL,           -- who asked
+    tool_call_id  TEXT NOT NULL,           -- the call that asks; another when it is asked again
+    asked         TEXT NOT NULL,           -- tool and parameters, as JSON
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL,
+    until_ms      INTEGER NOT NULL,        -- nobody finds it after that
+    status        TEXT NOT NULL,           -- working, completed or cancelled
+    is_shown_in   INTEGER NOT NULL DEFAULT 0,  -- whether the way to the screen has been answered
+    result        TEXT                     -- what it came to, as JSON
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_by_session ON tasks (session_id, created_at_ms);

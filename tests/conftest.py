@@ -31,6 +31,7 @@ LONG = (
     "voice/test_examples.py",
     "voice/test_js_package.py",
     "voice/test_killed.py",
+    "voice/test_mcp_killed.py",
     "voice/test_phone_fixture.py",
     "web/test_documents.py",
     "web/test_proxies.py",

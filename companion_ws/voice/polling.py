@@ -6,14 +6,17 @@ Rules of this file:
    meanwhile gets that answer; nobody is asked twice. Other tools are called each time.
 2. What screens did is told once: each answer carries what came since the one before.
    `told` in the database remembers how far, so a restart repeats nothing.
+3. An answer whose asker had gone, or was cut off by a restart, is not lost: `unheard` knows the
+   question until somebody was given its answer, and it is news until then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -21,14 +24,16 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from companion_ws.core.commands import DEFAULT_TIMEOUT_MS
-from companion_ws.core.companion_tools import COMPANION_TOOLS
+from companion_ws.core.companion_tools import COMPANION_TOOLS, is_question
 from companion_ws.core.errors import SessionNotFound
+from companion_ws.core.phrases import phrase
 from companion_ws.core.session import Sender
-from companion_ws.core.tool_calls import Call, status_of
-from companion_ws.voice.store import VoiceStore
+from companion_ws.core.tool_calls import RELEASES, Call, choice_of, content_hash, status_of
+from companion_ws.database import Statement
+from companion_ws.voice.store import VoiceStore, heard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from companion_ws.sessions.live import LiveSession
     from companion_ws.sessions.sessions import Sessions
@@ -61,6 +66,21 @@ class Answer:
     is_error: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A question as it was put: `answer` where one was there already."""
+
+    tool_call_id: str
+    answer: Answer | None = None
+    is_again: bool = False
+    """Whether the very same had been asked before, and its asker had not been answered by a person."""
+
+
+def never() -> bool:
+    """The caller stays."""
+    return False
+
+
 class PollingAgent:
     """Asks and listens in sessions on behalf of an agent that has no connection."""
 
@@ -68,6 +88,8 @@ class PollingAgent:
         self._sessions = sessions
         self._store = store
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._awaited: Counter[tuple[str, str]] = Counter()
+        """Questions whose callers are still here, by session and call."""
 
     async def ask(
         self,
@@ -87,19 +109,40 @@ class PollingAgent:
         Raises:
             CompanionError: the session would not take the call.
         """
-        ends_s = _now_s() + timeout_ms / 1000
+        put = await self.put(
+            session_id, sender, tool_name, parameters,
+            tool_call_id=tool_call_id, timeout_ms=timeout_ms,
+        )  # fmt: skip
+        return await self.await_answer(session_id, put, timeout_ms / 1000)
+
+    async def put(
+        self,
+        session_id: str,
+        sender: Sender,
+        tool_name: str,
+        parameters: Mapping[str, Any],
+        *,
+        tool_call_id: str | None = None,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
+    ) -> Put:
+        """Call a tool, durable on return, and do not wait for its result; see `ask`."""
         async with self._one_at_a_time(session_id):
             live = await self._live(session_id)
             joined = None if tool_call_id else _open_like(live, tool_name, parameters)
+            is_again = joined is not None
             if joined is not None and await self._is_stale(live, joined):
                 await self._withdraw(session_id, sender, joined)
                 joined = None
             if joined is None and tool_call_id not in live.session.calls:
                 untold = await self._untold_answer(live, tool_name, parameters)
                 if untold is not None:
-                    return untold
+                    return Put(untold.tool_call_id, untold, is_again=True)
+            if joined is not None:
+                tool_call_id = joined.tool_call_id
+            tool_call_id = tool_call_id or f"call_{uuid.uuid4().hex}"
+            if is_question(tool_name):
+                await self._store.ask(session_id, tool_call_id)
             if joined is None:
-                tool_call_id = tool_call_id or f"call_{uuid.uuid4().hex}"
                 call = {
                     "tool_name": tool_name,
                     "tool_call_id": tool_call_id,
@@ -108,34 +151,79 @@ class PollingAgent:
                 }
                 command = {"type": "client_tool_call", "client_tool_call": call}
                 await self._sessions.submit(session_id, command, sender)
-            else:
-                tool_call_id = joined.tool_call_id
-        if joined is not None and joined.status == "released":
-            return await self._late_answer(live, joined, ends_s)
-        return await self._result(session_id, tool_call_id, ends_s + MARGIN_S - _now_s())
+        return Put(tool_call_id, is_again=is_again)
 
-    async def news(self, session_id: str, exclude: str | None = None) -> list[dict[str, Any]]:
+    async def await_answer(
+        self, session_id: str, put: Put, timeout_s: float, is_gone: Callable[[], bool] = never
+    ) -> Answer:
+        """Return what a call that was put comes to.
+
+        Where `is_gone()` says that nobody would hear it, an answer is kept for the next time.
+        """
+        ends_s = _now_s() + timeout_s
+        with self._awaiting(session_id, put.tool_call_id):
+            answer = put.answer or await self._next_answer(session_id, put.tool_call_id, ends_s)
+            if not is_gone():
+                await self._hear(session_id, put.tool_call_id)
+        return answer
+
+    async def answer_of(self, session_id: str, tool_call_id: str) -> Answer | None:
+        """Return what a person has answered, in time or late, or who else closed it; else None."""
+        live = await self._live(session_id)
+        call = live.session.calls.get(tool_call_id)
+        if call is None:
+            return None
+        await self._catch_up(live)
+        if call.result_seq is not None:
+            record = await self._sessions.record(session_id, call.result_seq)
+            if record is not None and not _is_release(record):
+                return Answer(tool_call_id, record["result"], record["is_error"])
+        ids = {each.tool_call_id for each in live.session.members(live.session.question_of(call))}
+        answer, _ = await self._found(session_id, ids | {tool_call_id}, call.seq)
+        return answer
+
+    async def news(
+        self,
+        session_id: str,
+        exclude: str | None = None,
+        also: Callable[[list[dict[str, Any]]], Iterable[Statement]] | None = None,
+    ) -> list[dict[str, Any]]:
         """Return what screens did since the last time, oldest first, each once.
 
-        `exclude` leaves out the late answer to that call, because it is told otherwise.
+        `exclude` leaves out the answer to that call, because it is told otherwise. `also` gives
+        what is stored in the same step, for those who keep the events.
+
+        Raises:
+            Conflict: something of `also` is not as it expects; nothing counts as told then.
         """
         async with self._one_at_a_time(session_id):
+            live = await self._live(session_id)
+            kept = {exclude} if exclude is not None else set()
+            kept |= await self._held(live)
             told = await self._store.told(session_id)
-            seq = told
+            seq, is_left_out = told, False
             events: list[dict[str, Any]] = []
             while len(events) < MAX_EVENTS:
                 page = await self._sessions.records(session_id, seq, PAGE_RECORDS)
                 for record in page:
                     seq = record["seq"]
                     event = event_of(record)
-                    if event is not None and (exclude is None or event.get("in_reply_to") != exclude):
+                    if event is not None and event.get("in_reply_to") in kept:
+                        is_left_out = True
+                    elif event is not None:
                         events.append(event)
                     if len(events) == MAX_EVENTS:
                         break
                 if len(page) < PAGE_RECORDS:
                     break
-            if seq > told and (events or seq >= told + PAGE_RECORDS):
-                await self._store.tell(session_id, seq)
+            late, over = await self._unheard(live, kept, MAX_EVENTS - len(events))
+            events += late
+            also_stored = [heard(session_id, tool_call_id) for tool_call_id in over]
+            if also is not None:
+                also_stored += also(events)
+            is_further = events or is_left_out or seq >= told + PAGE_RECORDS
+            if also_stored or (seq > told and is_further):
+                await self._store.tell(session_id, seq, also_stored)
             return events
 
     async def wait(
@@ -162,9 +250,18 @@ class PollingAgent:
         live = await self._live(session_id)
         return [screen.screen for screen in live.screens()]
 
+    def is_awaited(self, session_id: str, tool_call_id: str) -> bool:
+        """Whether the caller of a question is still here for its answer."""
+        return (session_id, tool_call_id) in self._awaited
+
     async def _is_stale(self, live: LiveSession, call: Call) -> bool:
-        """Whether it was answered with a pairing code and still nobody is here: ask again."""
+        """Whether it was answered with a pairing code and still nobody is here: ask again.
+
+        Not where a task waits for it: withdrawn, it would be the end of that one.
+        """
         if call.status != "released" or live.screens():
+            return False
+        if call.tool_call_id in await self._held(live):
             return False
         answer = await self._result(live.session_id, call.tool_call_id, 0)
         return status_of(answer.result) == "no_screen"
@@ -172,39 +269,114 @@ class PollingAgent:
     async def _untold_answer(
         self, live: LiveSession, tool_name: str, parameters: Mapping[str, Any]
     ) -> Answer | None:
-        """Return the late answer to this very question that the agent does not know of yet."""
+        """Return the answer to this very question that the agent does not know of yet."""
         session_id = live.session_id
-        # The session in memory runs ahead of its log: what closed the question must be there.
-        await self._sessions.waiting.beyond(session_id, live.session.seq - 1, SETTLE_S)
+        await self._catch_up(live)
+        content = content_hash(tool_name, dict(parameters))
+        for tool_call_id in await self._store.unheard(session_id):
+            call = live.session.calls.get(tool_call_id)
+            if call is None or call.status != "closed" or call.content != content:
+                continue
+            if not self.is_awaited(session_id, tool_call_id):
+                answer = await self.answer_of(session_id, tool_call_id)
+                if answer is not None and status_of(answer.result) != "cancelled":
+                    return answer
         told = await self._store.told(session_id)
         for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
             call = live.session.calls.get(record.get("in_reply_to") or "")
-            if record["type"] != "user_message" or "result" not in record or call is None:
-                continue
-            rows = await self._sessions.records(session_id, call.seq - 1, 1)
-            asked = rows[0].get("client_tool_call") if rows else None
-            if asked and (asked["tool_name"], asked["parameters"]) == (tool_name, dict(parameters)):
-                return Answer(call.tool_call_id, record["result"], False)
+            if record["type"] == "user_message" and "result" in record and call is not None:
+                rows = await self._sessions.records(session_id, call.seq - 1, 1)
+                asked = rows[0].get("client_tool_call") if rows else None
+                if asked and (asked["tool_name"], asked["parameters"]) == (
+                    tool_name, dict(parameters),
+                ):  # fmt: skip
+                    return Answer(call.tool_call_id, record["result"], False)
         return None
+
+    async def _held(self, live: LiveSession) -> set[str]:
+        """Return the calls whose answer is for whoever has the handle of a task."""
+        held = await self._store.held(live.session_id, live.clock.running_ms())
+        for tool_call_id in tuple(held):
+            call = live.session.calls.get(tool_call_id)
+            if call is not None:
+                question = live.session.question_of(call)
+                held |= {each.tool_call_id for each in live.session.members(question)}
+        return held
+
+    async def _unheard(
+        self, live: LiveSession, kept: Collection[str], most: int
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return answers in time whose asker had gone, as news, and which questions are over."""
+        session_id, events, over = live.session_id, list[dict[str, Any]](), list[str]()
+        for tool_call_id in await self._store.unheard(session_id):
+            call = live.session.calls.get(tool_call_id)
+            is_wanted = tool_call_id in kept or self.is_awaited(session_id, tool_call_id)
+            if is_wanted or len(events) >= most or (call is not None and call.status != "closed"):
+                continue
+            if call is not None and call.result_seq is not None:
+                if call.result_seq > live.delivered_seq:
+                    continue
+                record = await self._sessions.record(session_id, call.result_seq)
+                if record is not None and record["answered_by"] == "ui":
+                    events.append(await self._late_event(live, call, record))
+            over.append(tool_call_id)
+        return events, over
+
+    async def _late_event(
+        self, live: LiveSession, call: Call, record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return an answer as news, in the form of one that came too late."""
+        asked = await self._sessions.record(live.session_id, call.seq)
+        title = asked["client_tool_call"]["parameters"].get("title") if asked is not None else None
+        text = phrase(
+            live.session.language, "late",
+            question=title if isinstance(title, str) and title else call.tool_name,
+            answer=choice_of(record["result"]),
+        )  # fmt: skip
+        return {
+            "type": "user_message",
+            "text": text,
+            "in_reply_to": call.tool_call_id,
+            "result": record["result"],
+            "timestamp": record["timestamp"],
+        }
 
     async def _withdraw(self, session_id: str, sender: Sender, call: Call) -> None:
         command = {"type": "client_tool_cancel", "tool_call_id": call.tool_call_id}
         await self._sessions.submit(session_id, command, sender)
+
+    async def _next_answer(self, session_id: str, tool_call_id: str, ends_s: float) -> Answer:
+        live = await self._live(session_id)
+        call = live.session.calls.get(tool_call_id)
+        if call is not None and call.status == "released":
+            return await self._late_answer(live, call, ends_s)
+        return await self._result(session_id, tool_call_id, ends_s + MARGIN_S - _now_s())
 
     async def _late_answer(self, live: LiveSession, call: Call, ends_s: float) -> Answer:
         """The question is on the screens already: wait for its answer a while longer."""
         session_id, seq = live.session_id, call.seq
         while True:
             told = live.delivered_seq
-            for record in await self._sessions.records(session_id, seq, PAGE_RECORDS):
-                seq = record["seq"]
-                if record["type"] == "user_message" and (
-                    record.get("in_reply_to") == call.tool_call_id and "result" in record
-                ):
-                    return Answer(call.tool_call_id, record["result"], False)
+            answer, seq = await self._found(session_id, {call.tool_call_id}, seq)
+            if answer is not None:
+                return answer
             if _now_s() >= ends_s:
                 return await self._result(session_id, call.tool_call_id, 0)
             await self._sessions.waiting.beyond(session_id, told, ends_s - _now_s())
+
+    async def _found(
+        self, session_id: str, ids: Collection[str], seq: int
+    ) -> tuple[Answer | None, int]:
+        """Return a person's answer to one of these calls after `seq`, and how far was looked."""
+        while True:
+            page = await self._sessions.records(session_id, seq, PAGE_RECORDS)
+            for record in page:
+                seq = record["seq"]
+                of = str(record.get("in_reply_to") or record.get("tool_call_id"))
+                if of in ids and "result" in record and record.get("answered_by", "ui") == "ui":
+                    return Answer(of, record["result"], record.get("is_error", False)), seq
+            if len(page) < PAGE_RECORDS:
+                return None, seq
 
     async def _result(self, session_id: str, tool_call_id: str, timeout_s: float) -> Answer:
         record = await self._sessions.waiting.result(session_id, tool_call_id, timeout_s)
@@ -212,17 +384,41 @@ class PollingAgent:
             return Answer(tool_call_id, '{"status":"no_answer"}', False)
         return Answer(tool_call_id, record["result"], record["is_error"])
 
+    async def _hear(self, session_id: str, tool_call_id: str) -> None:
+        if tool_call_id in await self._store.unheard(session_id):
+            await self._store.hear(session_id, tool_call_id)
+
+    async def _catch_up(self, live: LiveSession) -> None:
+        """The session in memory runs ahead of its log: let what happened be there."""
+        await self._sessions.waiting.beyond(live.session_id, live.session.seq - 1, SETTLE_S)
+
     async def _live(self, session_id: str) -> LiveSession:
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionNotFound
         return live
 
+    @contextmanager
+    def _awaiting(self, session_id: str, tool_call_id: str) -> Iterator[None]:
+        of = session_id, tool_call_id
+        self._awaited[of] += 1
+        try:
+            yield
+        finally:
+            self._awaited[of] -= 1
+            if not self._awaited[of]:
+                del self._awaited[of]
+
     @asynccontextmanager
     async def _one_at_a_time(self, session_id: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(session_id, asyncio.Lock())
         async with lock:
             yield
+
+
+def _is_release(record: Mapping[str, Any]) -> bool:
+    """Whether a result only let the agent go on, with the question still open."""
+    return record["answered_by"] == "server" and status_of(record["result"]) in RELEASES
 
 
 def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:

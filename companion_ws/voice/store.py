@@ -1,12 +1,14 @@
-"""The SQL of agents without a connection: how far each was told, and which sessions a caller had."""
+"""The SQL of agents without a connection: what they were told and heard, and sessions of callers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from companion_ws.database import Database, Statement
 
 
 class VoiceStore:
-    """The tables `told` and `callers`; both go with their session."""
+    """The tables `told`, `unheard` and `callers`; all go with their session."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -16,17 +18,50 @@ class VoiceStore:
         rows = await self._database.read("SELECT seq FROM told WHERE session_id = ?", (session_id,))
         return int(rows[0][0]) if rows else 0
 
-    async def tell(self, session_id: str, seq: int) -> None:
-        """Store that the agent has been told of what screens did up to `seq`."""
+    async def tell(self, session_id: str, seq: int, also: Iterable[Statement] = ()) -> None:
+        """Store that the agent has been told of what screens did up to `seq`, with what else is so.
+
+        Raises:
+            Conflict: something of `also` is not as it expects; then nothing is stored.
+        """
+        told = Statement(
+            "INSERT INTO told (session_id, seq) VALUES (?, ?) "
+            "ON CONFLICT (session_id) DO UPDATE SET seq = excluded.seq",
+            (session_id, seq),
+        )
+        await self._database.transact([told, *also])
+
+    async def unheard(self, session_id: str) -> list[str]:
+        """Return the questions whose asker has not been given the answer."""
+        rows = await self._database.read(
+            "SELECT tool_call_id FROM unheard WHERE session_id = ?", (session_id,)
+        )
+        return [tool_call_id for (tool_call_id,) in rows]
+
+    async def ask(self, session_id: str, tool_call_id: str) -> None:
+        """Store that somebody wants the answer to a question."""
         await self._database.transact(
             [
                 Statement(
-                    "INSERT INTO told (session_id, seq) VALUES (?, ?) "
-                    "ON CONFLICT (session_id) DO UPDATE SET seq = excluded.seq",
-                    (session_id, seq),
+                    "INSERT OR IGNORE INTO unheard (session_id, tool_call_id)"
+                    " SELECT session_id, ? FROM sessions WHERE session_id = ?",
+                    (tool_call_id, session_id),
                 )
             ]
         )
+
+    async def hear(self, session_id: str, tool_call_id: str) -> None:
+        """Store that the answer to a question has been given to its asker."""
+        await self._database.transact([heard(session_id, tool_call_id)])
+
+    async def held(self, session_id: str, at_ms: int) -> set[str]:
+        """Return the questions whose answer a task keeps for whoever has its handle."""
+        rows = await self._database.read(
+            "SELECT tool_call_id FROM tasks"
+            " WHERE session_id = ? AND status = 'working' AND until_ms > ?",
+            (session_id, at_ms),
+        )
+        return {tool_call_id for (tool_call_id,) in rows}
 
     async def sessions_of(self, caller: str, called: str) -> list[str]:
         """Return the sessions that a number had when it called another, newest first."""
@@ -49,3 +84,10 @@ class VoiceStore:
                 )
             ]
         )
+
+
+def heard(session_id: str, tool_call_id: str) -> Statement:
+    """Return what stores that the answer to a question has been given to its asker."""
+    return Statement(
+        "DELETE FROM unheard WHERE session_id = ? AND tool_call_id = ?", (session_id, tool_call_id)
+    )

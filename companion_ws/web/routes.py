@@ -18,8 +18,11 @@ from companion_ws.metrics import Metrics
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.store import VoiceStore
+from companion_ws.voice.task_store import TaskStore
+from companion_ws.voice.tasks import Tasks
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
+from companion_ws.web.agents.mcp_caller import McpParts
 from companion_ws.web.api.health import Health
 from companion_ws.web.api.overview import OverviewRoutes
 from companion_ws.web.api.pairing import PairingRoutes
@@ -66,6 +69,7 @@ class RouteTable:
         rates = Rates(config.rated_messages_per_s, config.limit_burst)
         voice = VoiceStore(on.database)
         polling = PollingAgent(sessions, voice)
+        tasks = Tasks(sessions, polling, TaskStore(on.database), on.pairing)
         parts = AppParts(
             sessions, on.devices, on.pairing.answer, on.pairing.requests, config, on.metrics,
             on.new_id, tokens.left_s,
@@ -82,7 +86,7 @@ class RouteTable:
             RecordRoutes(sessions, config, on.new_id, tokens.left_s),
             Health(on.database, on.metrics, on.instance),
             Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, voice, config),
-            McpRoute(sessions, polling, rates),
+            McpRoute(McpParts(sessions, polling, tasks, rates)),
             self.pages,
         ]
         self.routes: list[Route] = [route for room in rooms for route in room.routes()]

@@ -139,11 +139,13 @@ def test_all_that_a_form_understands_is_taught_to_agents_and_in_the_docs() -> No
 
 
 def test_what_mcp_asks_is_what_screens_read() -> None:
-    from companion_ws.voice.mcp import TOOLS
+    from companion_ws.voice.mcp_tools import TOOLS
 
     offered = {tool["name"]: tool["inputSchema"]["properties"] for tool in TOOLS}
     questions = [tool for tool in COMPANION_TOOLS.values() if tool.is_question]
-    assert {*offered["ask"]} == {name for tool in questions for name in tool.parameters}
+    assert {*offered["ask"]} - {"kind"} == {name for tool in questions for name in tool.parameters}
+    kinds = {tool.name.removeprefix("companion_") for tool in questions}
+    assert {*offered["ask"]["kind"]["enum"]} == kinds
     assert {*offered["show"]} == {*COMPANION_TOOLS["companion_show"].parameters}
     assert {*offered["ask"]["options"]["items"]["properties"]} == {*OPTION_FIELDS}
     assert {*offered["ask"]["items"]["items"]["properties"]} == {*LINE_FIELDS}

@@ -55,6 +55,8 @@ class KillableServer:
             self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
+    def token(self) -> str:
+        return Tokens(Keys.load(self._data, None)).issue("user", "alice", 600)[0]
+
     def client(self, **options: object) -> CompanionClient:
-        token, _ = Tokens(Keys.load(self._data, None)).issue("user", "alice", 600)
-        return CompanionClient(self.url, token=token, **options)  # type: ignore[arg-type]
+        return CompanionClient(self.url, token=self.token(), **options)  # type: ignore[arg-type]

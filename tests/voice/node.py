@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.npm import npm_installed
 
 HERE = Path(__file__).parent / "js"
 BRIDGE = Path(__file__).parents[2] / "static" / "js" / "elevenlabs.js"
@@ -20,22 +17,7 @@ BRIDGE = Path(__file__).parents[2] / "static" / "js" / "elevenlabs.js"
 
 def node_modules() -> Path:
     """Return a folder with the SDK in its node_modules, made once per version."""
-    wanted = (HERE / "package.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "companion-ws-tests" / hashlib.sha256(wanted).hexdigest()[:16]
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        (Path(made) / "package.json").write_bytes(wanted)
-        npm = shutil.which("npm") or "npm"
-        install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(install, cwd=made, check=True, capture_output=True, timeout=300)
-        _bundle_widget(Path(made))
-        with suppress(OSError):  # somebody else was first
-            Path(made).rename(folder)
-            Path(made).mkdir()
-    return folder
+    return npm_installed(HERE / "package.json", _bundle_widget)
 
 
 def _bundle_widget(folder: Path) -> None:

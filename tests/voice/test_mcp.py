@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import httpx2
 import pytest
+from jsonschema import Draft202012Validator
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
@@ -51,6 +52,32 @@ async def test_the_client_lists_the_five_tools(
         listed = await client.list_tools()
         names = [tool.name for tool in listed.tools]
         assert names == ["show", "ask", "get_state", "set_state", "wait_for_companion"]
+
+
+async def test_every_tool_says_all_a_model_must_know_in_valid_schemas(
+    companion_server: CompanionServer,
+) -> None:
+    async with mcp(companion_server) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    for tool in tools.values():
+        assert tool.title
+        assert "companion.events" in tool.description
+        for schema in (tool.input_schema, tool.output_schema):
+            Draft202012Validator.check_schema(schema)
+    assert "say it" in tools["ask"].description
+    asked = tools["ask"].input_schema["properties"]
+    assert asked["schema"]["type"] == "object"
+    assert {"id", "label", "price"} <= {*asked["options"]["items"]["properties"]}
+
+
+async def test_a_question_may_be_named_by_its_kind(
+    companion_server: CompanionServer, companion: CompanionClient, here: Phone
+) -> None:
+    async with mcp(companion_server, **session(companion)) as client:
+        given = {"title": "Sure?", "kind": "confirm", "options": OPTIONS}
+        asking = asyncio.create_task(client.call_tool("ask", given))
+        await here.decline()
+        assert value(await asking) == {"status": "declined"}
 
 
 async def test_the_newest_version_is_chosen(companion_server: CompanionServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from companion_ws.core.phrases import phrase
-from companion_ws.voice import mcp, parameters, wording
+from companion_ws.voice import mcp_tools, parameters, wording
 from companion_ws.voice.attachment import letter_of, letter_of_passed
 from companion_ws.voice.mailbox import Letter, Mailbox
 from companion_ws.voice.polling import event_of
@@ -75,6 +75,6 @@ def test_values_too_long_for_a_model_are_cut() -> None:
     assert text.endswith("…")
 
 
-@pytest.mark.parametrize("module", [mcp, parameters, wording])
+@pytest.mark.parametrize("module", [mcp_tools, parameters, wording])
 def test_the_examples_in_the_docstrings_hold(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

@@ -388,13 +388,17 @@ class Webhooks:
     ) -> web.Response:
         session_id, tool_name = summary.session_id, msgspec.convert(asked.tool_name, Name)
         here = await self._polling.screens(session_id)
-        answer = await self._polling.ask(
+        timeout_ms = patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS)
+        put = await self._polling.put(
             session_id,
             Sender("agent", summary.user),
             tool_name,
             understood(tool_name, asked.parameters),
             tool_call_id=await self._call_id(session_id, asked),
-            timeout_ms=patience_ms(tool_name, DEFAULT_TIMEOUT_MS if here else NOBODY_MS),
+            timeout_ms=timeout_ms,
+        )
+        answer = await self._polling.await_answer(
+            session_id, put, timeout_ms / 1000, lambda: long_poll.is_gone(request)
         )
         events = []
         if not long_poll.is_gone(request):

@@ -18,10 +18,10 @@ ALWAYS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 HSTS: Final = "max-age=31536000"
-EXPOSED: Final = "ETag, Retry-After, WWW-Authenticate, Idempotency-Replayed"
+EXPOSED: Final = "ETag, Retry-After, WWW-Authenticate, Idempotency-Replayed, Mcp-Session-Id"
 ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, "
-    "X-Companion-Session"
+    "X-Companion-Session, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id"
 )
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_S: Final = 600
