@@ -8,7 +8,7 @@ Rules of this file:
    but an update that a newer one with the same `context_id` replaces.
 3. A letter stays until the platform has taken it; it is never told twice.
 
-Source: docs/voice.md.
+Source: docs/agents.md.
 """
 
 from __future__ import annotations
