@@ -24,6 +24,7 @@ from companion_ws.core.session import Limits
 from companion_ws.data_folder import DataLock, RunningServer, has_old_key, prepare_data_folder
 from companion_ws.database import Database
 from companion_ws.files import folder
+from companion_ws.internet import Internet
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.connections import Connections
@@ -63,7 +64,9 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-async def create_app(config: Config, lock: DataLock | None = None) -> web.Application:
+async def create_app(
+    config: Config, lock: DataLock | None = None, *, internet: Internet | None = None
+) -> web.Application:
     """Return an aiohttp application that serves `config`; it may be mounted in another.
 
     Files are opened when the application starts and let go of when it is
@@ -71,7 +74,8 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
     folder's lock, and starting raises DataInUse where another program has
     it. Verbs (`companion-ws token create --data …`) reach it by a loopback port of its
     own, which `data/server.json` names. `lock` is for who holds it already, and says
-    itself where it listens.
+    itself where it listens. `internet` is how pictures are fetched where they are; a test gives
+    one that leads to a server of its own.
 
     Raises:
         StartRefused: the data folder's key or database can be read by others.
@@ -101,6 +105,7 @@ async def create_app(config: Config, lock: DataLock | None = None) -> web.Applic
             database, Store(database), _rules(config), Connections(lambda _: metrics.slow()), tools,
             pairing, credentials, metrics, PhoneCalls(database, config.limit_calls, clock.now_ms),
             clock, new_id,
+            (internet or Internet()).fetch if config.fetches_images else None,
         )
     )
     instance = new_id()

@@ -140,6 +140,11 @@ class Config:
     transcripts: bool = _setting(
         True, "Pass transcripts on without recording them.", flag="--no-transcripts"
     )
+    images: Literal["fetch", "off"] | None = _setting(
+        None,
+        "Whether pictures that cards name by address are fetched and shown."
+        " Default: fetch with --public-url, else off.",
+    )
     reload: bool = _setting(False, "Restart when a Python file changes (development).")
     tls_cert: Path | None = _setting(None, "Certificate chain (PEM); needs --tls-key.")
     tls_key: Path | None = _setting(None, "Private key of the certificate (PEM).")
@@ -221,6 +226,11 @@ class Config:
     @property
     def keep_ended_s(self) -> float:
         return float(self.keep_ended)
+
+    @property
+    def fetches_images(self) -> bool:
+        """Whether pictures are fetched; by default where this server is one of the internet."""
+        return (self.images or ("off" if self.public_url is None else "fetch")) == "fetch"
 
     @property
     def rated_messages_per_s(self) -> float:

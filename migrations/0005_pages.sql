@@ -39,3 +39,19 @@ CREATE TABLE tasks (                       -- a handle on a question, for whoeve
     result        TEXT                     -- what it came to, as JSON
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_by_session ON tasks (session_id, created_at_ms);
+
+-- Pictures that cards name by address: fetched once, and served from here while the session lives.
+
+CREATE TABLE pictures (
+    session_id TEXT NOT NULL,
+    url        TEXT NOT NULL,              -- as the card has it
+    seq        INTEGER NOT NULL,           -- of the newest record that names it
+    media_id   TEXT UNIQUE,                -- what screens ask for; NULL where it was not fetched
+    lent_at_ms INTEGER NOT NULL,           -- when the id was made
+    media_type TEXT,
+    width      INTEGER,
+    height     INTEGER,
+    problem    TEXT,                       -- why it was not fetched, in words
+    body       BLOB,                       -- as it came
+    PRIMARY KEY (session_id, url)
+) STRICT;

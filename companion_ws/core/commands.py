@@ -416,6 +416,7 @@ SAID: Final[dict[str, str]] = {
     "session_joined": "The first message, of one instant",
     "presence": "Somebody joined, left or dropped",
     "state_snapshot": "The state, sent to the client that asked",
+    "media": "A picture that a record names can be shown, from `/media/{media_id}`, or not: `problem`",
     "session_expiring": "The session ends at `expires_at` unless a command comes",
     "pairing_used": "A link or code was used: a page draws another",
     "pairing_request": "A device waits for the owner to let it in",

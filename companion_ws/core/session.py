@@ -37,6 +37,7 @@ from companion_ws.core.errors import (
     TooManyRequests,
 )
 from companion_ws.core.phrases import phrase
+from companion_ws.core.pictures import Picture
 from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import (
     QUESTION_MS,
@@ -168,6 +169,9 @@ class Session:
     rendered: dict[tuple[int, str], int] = field(default_factory=dict, compare=False)
     """Which device has shown which record, and the bytes that noting it takes."""
     rendered_bytes: int = field(default=0, compare=False)
+    pictures: dict[str, Picture] = field(default_factory=dict, compare=False)
+    """Pictures that records name, by their addresses."""
+    pictures_bytes: int = field(default=0, compare=False)
     conversation_id: str | None = None
     ended: str | None = None
     """Why it is over, or None."""
@@ -644,6 +648,8 @@ def trim(session: Session, limits: Limits) -> bool:
             session.requests.append(session.named.popleft())
             session.requests_bytes += session.requests[-1][1]
         session.first_seq += 1
+        if session.pictures:
+            _forget_pictures(session)
         while limits.log_bytes and session.requests_bytes > limits.log_bytes // 2:
             session.requests_bytes -= session.requests.popleft()[1]
     return session.first_seq != before
@@ -656,6 +662,7 @@ def _kept_bytes(session: Session) -> int:
         + session.requests_bytes
         + session.answers_bytes
         + session.rendered_bytes
+        + session.pictures_bytes
     )
 
 
@@ -695,6 +702,47 @@ def forget_rendered(session: Session) -> None:
     """Forget who has shown records that are gone."""
     for key in [key for key in session.rendered if key[0] < session.first_seq]:
         session.rendered_bytes -= session.rendered.pop(key)
+
+
+def put_picture(session: Session, picture: Picture) -> None:
+    """Take a picture as it is known now."""
+    known = session.pictures.get(picture.url)
+    session.pictures_bytes += picture.size_bytes - (known.size_bytes if known is not None else 0)
+    session.pictures[picture.url] = picture
+
+
+def make_room_for_picture(
+    session: Session, seq: int, size_bytes: int, limits: Limits
+) -> list[str] | None:
+    """Drop pictures of records before `seq`, oldest first, where one of `size_bytes` needs the room.
+
+    Pictures take three quarters of the log's limit at most, so that a log is left beside them.
+    Returns the addresses of those that went, or None where there is no room: then none went.
+    """
+    room = limits.log_bytes // 4 * 3 - session.pictures_bytes - size_bytes
+    if not limits.log_bytes or room >= 0:
+        return []
+    older = sorted(
+        (each for each in session.pictures.values() if each.seq < seq and each.size_bytes),
+        key=lambda each: each.seq,
+    )
+    dropped: list[str] = []
+    for each in older:
+        if room >= 0:
+            break
+        room += each.size_bytes
+        dropped.append(each.url)
+    if room < 0:
+        return None
+    for url in dropped:
+        session.pictures_bytes -= session.pictures.pop(url).size_bytes
+    return dropped
+
+
+def _forget_pictures(session: Session) -> None:
+    """Forget pictures that only records name which are gone."""
+    for picture in [each for each in session.pictures.values() if each.seq < session.first_seq]:
+        session.pictures_bytes -= session.pictures.pop(picture.url).size_bytes
 
 
 def forget_requests(session: Session) -> int:
@@ -906,7 +954,9 @@ __all__ = [
     "forget_calls",
     "forget_rendered",
     "forget_requests",
+    "make_room_for_picture",
     "note_rendered",
+    "put_picture",
     "remember",
     "replay",
     "short_key",

@@ -104,6 +104,8 @@ class LiveParts:
     """Does something that nobody waits for."""
     clock: Clock
     new_id: Callable[[], str]
+    shows_pictures: bool = False
+    """Whether pictures that records name by address are fetched."""
 
 
 class LiveSession:
@@ -454,6 +456,10 @@ class LiveSession:
                 "epoch": self._store.epoch,
                 "recovery": recovery,
                 "conversation_id": session.conversation_id,
+                # None tells a screen that there will be no pictures, so it keeps no place for them.
+                "media": [each.shown() for each in session.pictures.values()]
+                if self._parts.shows_pictures
+                else None,
                 "timestamp": self.clock.shown_ms(at_ms),
             },
         )

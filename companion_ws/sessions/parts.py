@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,3 +65,5 @@ class SessionParts:
     calls: PhoneCalls
     clock: Clock
     new_id: Callable[[], str]
+    fetch: Callable[[str], Awaitable[bytes]] | None
+    """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""

@@ -17,6 +17,7 @@ from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.phone_calls import HEARD_IN
 from companion_ws.sessions.questions import RELOAD_S, Questions
+from companion_ws.sessions.showing import Showing
 from companion_ws.sessions.waiting import Waiting
 
 RESTARTING: Final = 1012
@@ -36,6 +37,7 @@ class Reactions:
         waiting: Waiting,
         scheduler: Scheduler,
         conversations: Conversations,
+        showing: Showing,
     ) -> None:
         self._counted = parts.counted
         self._calls = parts.calls
@@ -45,6 +47,7 @@ class Reactions:
         self._waiting = waiting
         self._scheduler = scheduler
         self._conversations = conversations
+        self._showing = showing
 
     def recorded(
         self, live: LiveSession, event: Event, body: bytes, token: TokenRef | None
@@ -54,6 +57,7 @@ class Reactions:
         if event.type in HEARD_IN:
             self._calls.heard(live.session_id)
         self._waiting.recorded(live.session_id, event, body)
+        self._showing.recorded(live, event, body)
         match event.type:
             case "client_tool_call":
                 asked = event.fields["client_tool_call"]
@@ -93,6 +97,7 @@ class Reactions:
         )
         if connection.is_screen:
             self._spawn(self._questions.look(live.session_id))
+            self._showing.joined(live)
 
     def left(self, live: LiveSession, connection: Connection) -> None:
         """A connection is gone; calls that waited for it may be left with nobody."""

@@ -40,6 +40,7 @@ from companion_ws.sessions.people import People
 from companion_ws.sessions.questions import RETURN_S, Questions
 from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.runs import ToolRunner
+from companion_ws.sessions.showing import Showing
 from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Stored
 from companion_ws.sessions.summaries import Summaries, Summary
 from companion_ws.sessions.troubles import Troubles
@@ -81,13 +82,14 @@ class Sessions:
             ToolRunner(names_places=rules.is_development, result_bytes=rules.made_bytes),
         )
         self._scheduler = Scheduler(store, self._do, clock)
+        self.showing = Showing(parts, self.live, self._background.spawn)
         self._reactions = Reactions(
             parts, self._background, self.questions, self.waiting, self._scheduler,
-            self.conversations,
+            self.conversations, self.showing,
         )
         self._live_parts = LiveParts(
             parts.database, store, rules.limits, self.questions.is_server_tool, self._reactions,
-            self._background.spawn, clock, parts.new_id,
+            self._background.spawn, clock, parts.new_id, parts.fetch is not None,
         )
         self._expiry = Expiry(parts, self._lives, self._expire)
         self._summaries = Summaries(

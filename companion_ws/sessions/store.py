@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 
 from companion_ws.core import trouble
 from companion_ws.core.errors import Unavailable
-from companion_ws.core.session import Entry, Event, Session, note_rendered, remember
+from companion_ws.core.session import Entry, Event, Session, note_rendered, put_picture, remember
 from companion_ws.core.tool_calls import Call, content_hash, status_of
 from companion_ws.core.trouble import Trouble
 from companion_ws.database import Database, Params, Statement, Unit
-from companion_ws.sessions import troubles
+from companion_ws.sessions import pictures, troubles
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
@@ -94,8 +94,9 @@ _UNCALLED: Final = (
     "DELETE FROM callers WHERE session_id = ?",
     "DELETE FROM phone_calls WHERE session_id = ?",
     "DELETE FROM told WHERE session_id = ?",
+    pictures.FORGET,
 )
-"""Nobody finds a session by their number, or hears of it, once it is over."""
+"""Nobody finds a session by their number, hears of it or sees its pictures once it is over."""
 
 TRIM_RECORDS: Final = 32
 """Records beyond the limits are not shown any more, and are removed so many at a time."""
@@ -108,8 +109,8 @@ _ANSWERS_BYTES: Final = (
 
 _GUARDS: Final = frozenset({_ADVANCE})
 _TABLES: Final = (
-    "records", "requests", "rendered", "troubles", "tool_times", "state", "calls", "due", "trail",
-    "sessions",
+    "records", "requests", "rendered", "troubles", "tool_times", "pictures", "state", "calls", "due",
+    "trail", "sessions",
 )
 
 _SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
@@ -277,7 +278,9 @@ class PendingWrite(Unit):
         """Remove the records before the first one kept, but for cards, and older requestIds."""
         self.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
         self.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
-        for trims in (_TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES):
+        for trims in (
+            _TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES, pictures.TRIM
+        ):
             self.rows[trims] = [(self._id, session.first_seq)]
         if oldest_request > 1:
             self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
@@ -449,6 +452,8 @@ class Store:
             "SELECT seq, device, problem FROM rendered WHERE session_id = ?", (session_id,)
         ):
             note_rendered(session, seq, device, problem)
+        for picture in await pictures.of_session(self._database, session_id):
+            put_picture(session, picture)
         [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
         return Stored(session, row, requests)
 

@@ -16,6 +16,7 @@ from companion_ws.access.tokens import Tokens
 from companion_ws.app import SESSIONS, create_app
 from companion_ws.client import CompanionClient
 from companion_ws.config import Config
+from companion_ws.internet import Internet
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.web.runner import Runner
 
@@ -29,13 +30,15 @@ class CompanionServer:
 
     Settings are those of `Config`, for instance
     `CompanionServer(tools="my_shop.tools", elevenlabs_tool_secret="s3cret")`.
+    `internet` is how pictures are fetched, with `images="fetch"`; see `companion_ws.internet`.
 
         async with CompanionServer() as server:
             async with server.client() as companion:
                 await companion.contextual_update("quote_ready")
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, internet: Internet | None = None, **settings: Any) -> None:
+        self._internet = internet
         self._folder = tempfile.TemporaryDirectory(prefix="companion-")
         settings = {"data": Path(self._folder.name) / "data", "port": 0, **settings}
         self.config = Config(**settings)
@@ -62,7 +65,7 @@ class CompanionServer:
         listening = socket.create_server(("127.0.0.1", self.config.port))
         self.config = dataclasses.replace(self.config, port=listening.getsockname()[1])
         try:
-            self.app = await create_app(self.config)
+            self.app = await create_app(self.config, internet=self._internet)
             self._runner = Runner(self.app, shutdown_timeout=2.0)
             await self._runner.setup()
             await web.SockSite(self._runner, listening).start()

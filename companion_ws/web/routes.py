@@ -24,6 +24,7 @@ from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.agents.mcp_caller import McpParts
 from companion_ws.web.api.health import Health
+from companion_ws.web.api.media import MediaRoute
 from companion_ws.web.api.overview import OverviewRoutes
 from companion_ws.web.api.pairing import PairingRoutes
 from companion_ws.web.api.people import PeopleRoutes
@@ -84,6 +85,7 @@ class RouteTable:
             PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
             PeopleRoutes(sessions, on.credentials, on.devices),
             RecordRoutes(sessions, config, on.new_id, tokens.left_s),
+            MediaRoute(on.database),
             Health(on.database, on.metrics, on.instance),
             Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, voice, config),
             McpRoute(McpParts(sessions, polling, tasks, rates)),

@@ -23,6 +23,7 @@ from playwright.async_api import Browser, BrowserContext, Page, TimeoutError, as
 from companion_ws import Config, create_app
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Revocations, Tokens
+from companion_ws.internet import Internet
 from tests import bundles, chromium
 
 PIXEL = {
@@ -47,8 +48,9 @@ Message = dict[str, Any]
 class Server:
     """The whole application on a real port, which it keeps when it is restarted."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, *, internet: Internet | None = None, **settings: Any) -> None:
         self.data = data
+        self._internet = internet
         self._settings = {"data": data, **settings}
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -63,7 +65,7 @@ class Server:
         # The port is known before the application is made, which writes it in its links.
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
-        app = await create_app(Config(**self._settings, port=self.port))
+        app = await create_app(Config(**self._settings, port=self.port), internet=self._internet)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()

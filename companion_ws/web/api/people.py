@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
+from companion_ws.core.pictures import Picture
 from companion_ws.core.protocol import encode
 from companion_ws.logs import audit
 from companion_ws.sessions import trail
@@ -66,6 +69,9 @@ class PeopleRoutes:
             yield opening + encode(row)[:-1] + b',"records":'
             async for piece in pieces.array(_bodies(store.each_record(session_id))):
                 yield piece
+            yield b',"media":'
+            async for piece in pieces.array(_pictures(self._sessions.showing.exported(session_id))):
+                yield piece
             yield b"}"
             opening = b","
         yield b"]}" if opening == b"," else opening + b"]}"
@@ -75,6 +81,14 @@ class PeopleRoutes:
         await self._sessions.people.erase(user, self._credentials.refuse_and_erase(user))
         audit.info("user_erased")
         return web.Response(status=204)
+
+
+async def _pictures(
+    found: AsyncIterator[tuple[Picture, bytes | None]],
+) -> AsyncIterator[dict[str, Any]]:
+    async for picture, body in found:
+        content = None if body is None else b64encode(body).decode()
+        yield {"of_seq": picture.seq, **picture.shown(), "content": content}
 
 
 async def _bodies(records: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[bytes]:

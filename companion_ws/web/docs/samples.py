@@ -254,6 +254,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
         "conversation_id": None,
         "open_calls": [],
         "cards": [],
+        "media": [],
         "expires_at": AT_MS + 3600000,
         "limits": {"message_bytes": 65536},
     },
@@ -261,6 +262,14 @@ SAID: Final[dict[str, dict[str, Any]]] = {
     "state_snapshot": {
         "state": {"selected": {"value": {"carrier": "FedEx"}, "revision": 12}},
         "requestId": "r-1",
+    },
+    "media": {
+        "url": "https://shop.example/shoe.png",
+        "media_id": "TvQ3u0m2Yx7hHq1cV9nWbA",
+        "media_type": "image/png",
+        "width": 640,
+        "height": 480,
+        "size_bytes": 51200,
     },
     "session_expiring": {"expires_at": AT_MS + 60000},
     "pairing_used": {"pairing_id": "0c5a1b"},

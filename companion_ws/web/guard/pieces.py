@@ -1,4 +1,4 @@
-"""Long JSON answers, sent piece by piece: neither held in memory nor in the way of anybody."""
+"""Long answers, sent piece by piece: neither held in memory nor in the way of anybody."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ ROWS_AT_ONCE: Final = 100
 Pieces = AsyncIterator[bytes]
 
 
-async def send(request: web.Request, pieces: Pieces) -> web.StreamResponse:
-    """Answer 200 with JSON that comes in pieces; who stops reading is cut off.
+async def send(
+    request: web.Request, pieces: Pieces, media_type: str = "application/json"
+) -> web.StreamResponse:
+    """Answer 200 with what comes in pieces; who stops reading is cut off.
 
     What fails before the first piece is an ordinary refusal, after it a broken answer.
     """
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response = web.StreamResponse(headers={"Content-Type": media_type})
     if request.method == "HEAD":
         return response
     waiting = [await anext(pieces)]
