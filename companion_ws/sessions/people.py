@@ -17,6 +17,9 @@ from companion_ws.sessions.summaries import Summaries, Summary
 DELETED_AT_ONCE: Final = 4
 """Sessions that one transaction deletes: others wait for the writer meanwhile."""
 
+ERASED: Final = "erased"
+"""Why a socket is closed whose session leaves nothing behind: a screen forgets it, too."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -50,7 +53,7 @@ class People:
         for row in rows:
             self._lives.pop(row.session_id, None)
             self._calls.forget(row.session_id)
-            self._connections.close(4510, "erased", session_id=row.session_id)
+            self._connections.close(4510, ERASED, session_id=row.session_id)
             over += self._access.forget_session(row.session_id)
         for live in self._lives.values():
             if live.row.service == user:  # What it opened belongs to somebody else, and stays.
@@ -66,6 +69,6 @@ class People:
             )
         for row in rows:
             # Not of whom: the log would remember who had asked to be forgotten.
-            log.info("session_ended", session_id=row.session_id, reason="erased")
+            log.info("session_ended", session_id=row.session_id, reason=ERASED)
         await self._database.checkpoint()
         return len(rows)

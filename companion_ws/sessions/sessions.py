@@ -36,7 +36,7 @@ from companion_ws.sessions.due import Scheduler
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.parts import SessionParts
-from companion_ws.sessions.people import People
+from companion_ws.sessions.people import ERASED, People
 from companion_ws.sessions.questions import RETURN_S, Questions
 from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.runs import ToolRunner
@@ -308,9 +308,11 @@ class Sessions:
         log.info(event, session_id=session_id, user=live.row.user, reason=reason)
         self._lives.pop(session_id, None)
         self.calls.forget(session_id)
-        self.connections.close(4510, reason, session_id=session_id)
+        is_erased = erase or not self.rules.keep_ended_s
+        # A screen that is told so keeps nothing of it either.
+        self.connections.close(4510, ERASED if is_erased else reason, session_id=session_id)
         forgotten = self._access.forget_session(session_id)
-        if erase or not self.rules.keep_ended_s:
+        if is_erased:
             await self.store.delete(session_id, forgotten)
         else:
             await self.store.keep(session_id, forgotten)

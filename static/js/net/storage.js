@@ -109,3 +109,24 @@ export const views = {
     if (JSON.stringify(view).length <= MAX_VIEW_CHARACTERS) write(localStore(), viewKey(sessionId), view)
   },
 }
+
+const TAKE_AWAY = "companion.take-away"
+/** A phone keeps it no longer. Source: docs/screens.md. */
+export const KEPT_MS = 24 * 3_600_000
+
+/**
+ * What is left of the last conversation that ended, `{until, code, reason, session, …}`. Its time is
+ * over at `until`, by this device's clock; a clock that was set far back counts as over, too.
+ */
+export const takeAway = {
+  /** The one of `sessionId`, or of any session where that is null; else null. */
+  load: (sessionId = null) => {
+    const kept = read(localStore(), TAKE_AWAY)
+    if (kept === null) return null
+    const isFresh = Date.now() < kept.until && kept.until - Date.now() <= 2 * KEPT_MS
+    if (!isFresh) takeAway.clear()
+    return isFresh && (sessionId === null || kept.session?.id === sessionId) ? kept : null
+  },
+  save: (kept) => write(localStore(), TAKE_AWAY, kept),
+  clear: () => write(localStore(), TAKE_AWAY, null),
+}

@@ -7,7 +7,7 @@ import { defineConversation } from "../elements/conversation.js"
 import { ask, deviceName, Refusal } from "../net/api.js"
 import { Feed } from "../screen/feed.js"
 import { newId } from "../net/outbox.js"
-import { paired, readdress, signedIn } from "../net/storage.js"
+import { paired, readdress, signedIn, takeAway } from "../net/storage.js"
 import { choose, directionOf, load } from "../words/words.js"
 
 /** How often a phone asks whether the owner has said yes. */
@@ -77,6 +77,7 @@ async function showCodeForm() {
 
 function arrive({ token, session_id: sessionId, device_id: deviceId }) {
   paired.save(sessionId, token, deviceId)
+  takeAway.clear()
   showSession(sessionId, token)
 }
 
@@ -85,8 +86,15 @@ function openSession() {
   const sessionId = query.get("session_id") ?? (signedIn.token() ? null : paired.last())
   const seat = paired.find(sessionId)
   const token = fragment.kind === "token" ? fragment.value : (seat?.token ?? signedIn.token())
-  if (token) showSession(sessionId, token)
+  const kept = isEmbedded || token ? null : takeAway.load(sessionId)
+  if (kept) showSession(kept.session.id, null, kept)
+  else if (token) showSession(sessionId, token)
   else nothingHere()
+}
+
+function cleared() {
+  readdress("ui")
+  nothingHere()
 }
 
 function nothingHere() {
@@ -97,12 +105,13 @@ function nothingHere() {
     isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code"))))
 }
 
-function showSession(sessionId, token) {
-  const kept = new URLSearchParams(query)
-  if (sessionId) kept.set("session_id", sessionId)
-  readdress(`ui?${kept}`)
+/** `kept` is the take-away of a session that is over. */
+function showSession(sessionId, token, kept = null) {
+  const parameters = new URLSearchParams(query)
+  if (sessionId) parameters.set("session_id", sessionId)
+  readdress(`ui?${parameters}`)
   const page = { root, main: h("main", { class: "page" }) }
-  const target = { sessionId, token, device: deviceName(), isEmbedded }
+  const target = { sessionId, token, device: deviceName(), isEmbedded, kept, onCleared: cleared }
   new Feed(page, target, language, speak).start()
   document.title = language.words("companion")
 }

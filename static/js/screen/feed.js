@@ -21,12 +21,14 @@
 // what earlier ones made, so they are taken in the order of the log, one at a time.
 //
 // Others: shell.js is what stands around the cards and draws attention, report.js what the agent
-// is told, screen-session.js the connection and what taps become.
+// is told, screen-session.js the connection and what taps become, taps.js what is said of them until
+// then, take-away.js what stands above the cards at the end.
 
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
 import { COMPANION_TOOLS, isQuestion } from "../core/companion-tools.js"
-import { callOf, resultOf } from "../core/protocol.js"
-import { isOpen, isPresent } from "../core/session.js"
+import { callOf } from "../core/protocol.js"
+import { isOpen } from "../core/session.js"
+import { isGone } from "../core/take-away.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
 import { Awake } from "./awake.js"
@@ -34,11 +36,12 @@ import { hold, placeIn } from "./reading.js"
 import { Report, summaryOf } from "./report.js"
 import { ScreenSession } from "./screen-session.js"
 import { attempt, Shell } from "./shell.js"
+import { Taps } from "./taps.js"
 
 /** The first card comes first; the next thing an agent does may be to ask. */
 const QUESTIONS_MS = 2500
-/** A phone whose token has expired may rejoin, and sends what waits then. */
-const TOKEN_EXPIRED = 4401
+/** No conversation is over before. */
+const TAKE_AWAY_MS = 10_000
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
@@ -58,6 +61,7 @@ export class Feed {
   #items = new Map()
   #painted = new Map()
   #shell
+  #taps
   #report
   #tick = null
   #frame = null
@@ -67,14 +71,20 @@ export class Feed {
   #drawing = Promise.resolve()
   #questioning = null
   #fetching = null
+  #taking = null
+  #TakeAway
+  #takeAway = null
+  #onCleared
 
   constructor(page, target, language, speak) {
     this.#page = page
     this.#speak = speak
     this.#isEmbedded = target.isEmbedded === true
+    this.#onCleared = target.onCleared
     this.#screen = new ScreenSession({
       ...target,
       role: "ui",
+      keepsNothing: this.#isEmbedded,
       storage: localStore(),
       tools: Object.keys(COMPANION_TOOLS),
       onChange: () => this.#paintSoon(),
@@ -108,7 +118,10 @@ export class Feed {
       isEmbedded: this.#isEmbedded,
       onSay: (event) => this.#say(event),
       find: (target) => this.#find(target),
+      takeAway: () => this.#headOfTakeAway(),
     })
+    this.#taps = new Taps(this.#screen, words)
+    this.#takeAway = null
     this.#shell.sheet.node.addEventListener("turn", () => this.#paint())
   }
 
@@ -137,13 +150,39 @@ export class Feed {
   #paint() {
     this.#follow(this.session.language)
     const place = this.#shell.announcer.isRising ? null : placeIn(this.#shell.list)
+    if (this.#screen.isTakeAway) this.#fetchTakeAway()
     this.#shell.paint()
     attempt(() => this.#paintFeed())
+    attempt(() => this.#takeAway?.painted())
     hold(place)
     attempt(() => this.#report.summariseSoon())
     if (!this.#isOver) return
     clearInterval(this.#tick)
     this.#awake.end()
+  }
+
+  /** What is done with the cards at the end: fetched when it comes, or before, once the page is at rest. */
+  #fetchTakeAway() {
+    this.#taking ??= import("./take-away.js").then(
+      ({ TakeAway }) => (this.#TakeAway = TakeAway),
+      // A heading is left, and the cards.
+      () => (this.#TakeAway = null),
+    ).then(() => this.#paintSoon())
+  }
+
+  /** What stands above the cards at the end; null where there is nothing to take away, undefined while it is fetched. */
+  #headOfTakeAway() {
+    if (!this.#screen.isTakeAway || this.#TakeAway === null) return null
+    if (!this.#TakeAway) return undefined
+    this.#takeAway = new this.#TakeAway({
+      screen: this.#screen,
+      language: { words: this.#words, locale: this.#locale },
+      list: this.#shell.list,
+      parts: () => [...this.#cards(), ...this.#questions()].sort(newestFirst).map(({ model }) => partOf(model, this.#words)),
+      toast: (text) => this.#shell.announcer.toast(text),
+      onCleared: this.#onCleared,
+    })
+    return this.#takeAway.head()
   }
 
   #paintFeed() {
@@ -152,7 +191,7 @@ export class Feed {
     // What is answered and cannot be sent yet gives way to what can still be decided.
     const undecided = open.filter((entry) => !entry.model.pending || this.#screen.link.isSure)
     const asking = undecided.length ? undecided : open
-    const told = [...this.#cards(), ...questions.filter((entry) => !asking.includes(entry))].sort((a, b) => b.position - a.position)
+    const told = [...this.#cards(), ...questions.filter((entry) => !asking.includes(entry))].sort(newestFirst)
     const { sheet } = this.#shell
     const hadFocus = sheet.hasFocus
     this.#tellQuestions(asking, sheet.front, sheet.take(asking.map((entry) => entry.key)))
@@ -177,16 +216,16 @@ export class Feed {
   }
 
   *#cards() {
+    if (isGone(this.#screen.end)) return
     for (const card of this.session.cards) {
       const view = this.#view(card.record, () => cardView(card.record, this.#about), PLAIN_CARD)
       const chosen = view.choices ? this.#screen.chosen(card, view.choices) : null
-      const pending = this.#pendingChoice(card, view)
-      const isTooLate = view.choices && this.#screen.isTooLate(card, view.choices)
-      const note = isTooLate ? this.#words("choice_closed") : this.#refusal(card.key, card.locked)
+      const pending = this.#taps.choice(card, view)
+      const note = this.#taps.noteOnCard(card, view)
       const seen = view.choices ? this.#screen.standing(card, view.choices) : 0
       yield { key: card.key, position: card.position, asks: false, record: card.record, element: "companion-card",
-        state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked, this.#mayChange],
-        model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked, mayChange: this.#mayChange },
+        state: [card.record, chosen?.id, pending?.text, note, this.#isOver, card.locked, this.#taps.mayChange],
+        model: { ...view, title: this.#titleOf(view), chosen, pending, note, closed: this.#isOver || card.locked, mayChange: this.#taps.mayChange },
         choose: (option) => this.#screen.choose(card, view.choices, option, { sentence: sentenceOf(option), seen }) }
     }
   }
@@ -209,7 +248,8 @@ export class Feed {
   }
 
   *#questions() {
-    const { nowMs } = this.#screen
+    const { nowMs, end } = this.#screen
+    if (isGone(end)) return
     const calls = [...this.session.calls.values()].filter(({ record }) => (record.handled_by ?? SCREENS) === SCREENS)
     if (calls.length && !this.#questioning) this.#fetchQuestions()
     if (!this.#questioning) return
@@ -221,8 +261,8 @@ export class Feed {
       if (!open && !call.answer && isAsking(view) && this.#isOver) continue
       const mine = call.answer ? this.#screen.isMine(call.answer) : false
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
-      const pending = asks ? this.#pendingAnswer(call) : null
-      const note = asks ? this.#refusal(`call:${call.id}`) || (call.released ? this.#words("still_open") : "") : ""
+      const pending = asks ? this.#taps.answer(call) : null
+      const note = asks ? this.#taps.noteOnQuestion(call) : ""
       yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
         state: [call.record, open, call.answer, pending?.text, note],
         model: { view, open, receipt, pending, note, ui: view.ui },
@@ -334,44 +374,6 @@ export class Feed {
     this.#shell.announcer.toast(this.#words("too_long"))
   }
 
-  #pendingAnswer(call) {
-    const entry = this.#screen.pending(`call:${call.id}`)
-    if (!entry) return null
-    const result = resultOf(entry.command.result)
-    return { id: result.id ?? result.status, text: this.#travelling }
-  }
-
-  #pendingChoice(card, view) {
-    const entry = view.choices ? this.#screen.pending(card.key) : null
-    if (!entry) return null
-    const { command } = entry
-    const text = JSON.stringify(command.value ?? command.context?.id)
-    const option = view.choices.options.find((each) =>
-      [JSON.stringify(each.value), JSON.stringify(each.id)].includes(text))
-    // The first command is stored and its sentence still travels: that is done, for a person.
-    return option ? { id: option.id, text: this.#travelling } : null
-  }
-
-  /** What is said of a tap the server does not have yet. */
-  get #travelling() {
-    if (this.#isOver && this.#screen.status.code !== TOKEN_EXPIRED) return this.#words("not_said")
-    return this.#words(this.#screen.link.isSure ? "sending" : "queued")
-  }
-
-  /** Nobody changes what nobody hears: there must be an agent. */
-  get #mayChange() {
-    return isPresent(this.session, "agent")
-  }
-
-  #refusal(about, isLocked = false) {
-    const code = this.#screen.refusals.get(about)
-    if (!code) return ""
-    if (code === "tool_closed") return ""
-    if (code === "forbidden" && isLocked) return this.#words("choice_closed")
-    if (code === "body_too_large") return this.#words("too_long")
-    return this.#words(code === "revision_conflict" ? "changed_meanwhile" : "not_sent")
-  }
-
   // Being told
 
   #arrived(record) {
@@ -391,6 +393,7 @@ export class Feed {
   #caughtUp(missed) {
     this.#awake.keep()
     setTimeout(() => this.#fetchQuestions(), QUESTIONS_MS)
+    setTimeout(() => this.#fetchTakeAway(), TAKE_AWAY_MS)
     this.#report.startOver()
     if (missed > 0) this.#shell.announcer.toast(this.#words("n_missed", { n: missed }))
   }
@@ -428,6 +431,17 @@ export class Feed {
 /** What is shown of a record whose view cannot be made: its name. */
 const PLAIN_CARD = { choices: null, blocks: [] }
 const PLAIN_QUESTION = { kind: "card", blocks: [] }
+
+function newestFirst(one, other) {
+  return other.position - one.position
+}
+
+/** An entry's `model` as core/take-away.js shares it. */
+function partOf(model, words) {
+  const { title, blocks } = model.view ?? model
+  const label = model.chosen ? sentenceOf(model.chosen) : null
+  return { title, blocks, receipt: label ? words("selected", { label }) : (model.receipt?.text ?? "") }
+}
 
 /** What is said to the agent when an option of a card was tapped. */
 function sentenceOf(option) {

@@ -5,7 +5,8 @@ import { serverClock, socketAddress } from "../net/api.js"
 import { Connection } from "../net/connection.js"
 import { apply, emptySession, isCaughtUp, isLockAlone, isOpen } from "../core/session.js"
 import { newId, Outbox } from "../net/outbox.js"
-import { paired, views } from "../net/storage.js"
+import { endOf, isGone, isTakeAway, keptLines } from "../core/take-away.js"
+import { KEPT_MS, paired, takeAway, views } from "../net/storage.js"
 import { LinkWatch } from "./link-watch.js"
 
 const SAVE_MS = 500
@@ -20,6 +21,7 @@ const VISIBLE = new Set(["contextual_update", "client_tool_call"])
 
 /**
  * `options`: sessionId (null: the token's own), token, deviceId, device, tools, storage;
+ * `kept`, what `takeAway` has of a session that is over; `keepsNothing` where no trace may stay;
  * `onChange()` after anything changed, `onPass(message)` for what leaves no trace,
  * `onCaughtUp(missed)` once after each join, `onNew(record)` for each live record.
  */
@@ -39,6 +41,10 @@ export class ScreenSession {
     this.session = emptySession()
     this.status = { phase: "connecting", code: null }
     this.asOf = null
+    /** What was said and never sent, where the session is over. */
+    this.unsaid = []
+    /** Until when the take-away stays on this phone; null where there is none. */
+    this.keptUntil = null
     this.refusals = new Map()
     this.#restore()
     this.#link = new LinkWatch({
@@ -72,6 +78,14 @@ export class ScreenSession {
   }
 
   start() {
+    if (this.#options.kept) {
+      const { code, reason, unsaid, until } = this.#options.kept
+      this.status = { phase: "ended", code, reason }
+      this.unsaid = unsaid ?? []
+      this.keptUntil = until
+      this.#link.change("ended")
+      return
+    }
     this.#link.start()
     this.#connection.start()
     globalThis.addEventListener?.("pagehide", () => this.#save())
@@ -89,6 +103,25 @@ export class ScreenSession {
   /** What a person is told of the connection, a LinkWatch. */
   get link() {
     return this.#link
+  }
+
+  /** How it ended (core/take-away.js); null while it has not. */
+  get end() {
+    return this.status.phase === "ended" ? endOf(this.status, this.session) : null
+  }
+
+  /** Whether what is shown is to be taken away. */
+  get isTakeAway() {
+    return isTakeAway(this.end, this.session)
+  }
+
+  /** Whether this phone still has the take-away: another tab may have cleared it, or its time is over. */
+  get hasTakeAway() {
+    return takeAway.load(this.session.id) !== null
+  }
+
+  clearTakeAway() {
+    takeAway.clear()
   }
 
   get isConnected() {
@@ -248,6 +281,7 @@ export class ScreenSession {
     this.#link.change(status.phase)
     if (status.phase === "ended") {
       this.asOf ??= this.nowMs
+      this.#keepOrForget()
       // A device whose token has expired may rejoin with a new code, and finds all as it was.
       if (this.session.id && (OVER.has(status.code) || this.session.ended)) paired.forget(this.session.id)
       clearTimeout(this.#saving)
@@ -256,8 +290,20 @@ export class ScreenSession {
     this.#options.onChange()
   }
 
+  /** The cards stay on this phone for a day after it was last connected, unless somebody wants them gone. */
+  #keepOrForget() {
+    const { session, end, status } = this
+    this.unsaid = this.unsent.map(({ text }) => text)
+    const until = Date.now() + KEPT_MS - (this.nowMs - this.asOf)
+    if (this.isTakeAway && !this.#options.keepsNothing && until > Date.now()) {
+      this.keptUntil = until
+      const { code, reason } = status
+      takeAway.save({ ...this.#view({ ...session, lines: keptLines(session) }), until, code, reason, unsaid: this.unsaid })
+    } else if (isGone(end) && takeAway.load(session.id)) takeAway.clear()
+  }
+
   #restore() {
-    const view = views.load(this.#options.sessionId)
+    const view = this.#options.kept ?? views.load(this.#options.sessionId) ?? this.#leftOver()
     if (!view?.session) return
     const { session } = view
     const maps = MAPS.map((name) => [name, new Map(lookUp(session, name) ?? [])])
@@ -266,17 +312,26 @@ export class ScreenSession {
     this.asOf = view.at
   }
 
+  /** A tab that is signed in joins a session that is over once more, only to be told so. */
+  #leftOver() {
+    return this.#options.sessionId && !this.#options.keepsNothing ? takeAway.load(this.#options.sessionId) : null
+  }
+
   #save() {
     clearTimeout(this.#saving)
     if (this.#saving === -1 || !this.session.id) return
     this.#saving = null
-    const { session } = this
+    views.save(this.session.id, this.#view(this.session))
+  }
+
+  /** `session` as JSON can hold it, with what else is needed to show it again. */
+  #view(session) {
     const lists = MAPS.map((name) => [name, [...lookUp(session, name)]])
-    views.save(session.id, {
+    return {
       at: this.isConnected ? this.nowMs : (this.asOf ?? this.nowMs),
       own: [...this.#own].slice(-100),
       session: { ...session, ...Object.fromEntries(lists), presence: [] },
-    })
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 import { cleanText, cut, listText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
 import { isPresent } from "../core/session.js"
+import { isGone } from "../core/take-away.js"
 import { workingText } from "../core/working.js"
 import { fillIn, h, icon } from "../elements/dom.js"
 import { Room } from "./room.js"
@@ -30,6 +31,8 @@ const RISE_MS = 1000
 /**
  * The frame of `page` ({root, main}) in one language, `{words, locale}`. It shows what `screen`, a
  * ScreenSession, says of itself; `list` is where the cards go.
+ * `takeAway()` gives what stands above the cards of a session that is over, null where nothing does,
+ * undefined where it is not known yet.
  * `onSay(event)` hears typed text, `find(target)` gives the element an agent means.
  */
 export class Shell {
@@ -37,6 +40,7 @@ export class Shell {
   #words
   #locale
   #isEmbedded
+  #takeAway
   #title
   #lights
   #room
@@ -47,11 +51,12 @@ export class Shell {
   #waiting = null
   #waitingFor = ""
 
-  constructor(page, { screen, language: { words, locale }, isEmbedded, onSay, find }) {
+  constructor(page, { screen, language: { words, locale }, isEmbedded, onSay, find, takeAway }) {
     this.#screen = screen
     this.#words = words
     this.#locale = locale
     this.#isEmbedded = isEmbedded
+    this.#takeAway = takeAway
     this.list = h("div", { class: "feed" })
     this.captions = h("companion-captions", { on: { say: onSay, saying: () => this.sheet.fold(this.captions.isSaying) } })
     this.sheet = new Sheet({ words, list: this.list })
@@ -86,12 +91,13 @@ export class Shell {
   }
 
   paint() {
-    const { session, status } = this.#screen
+    const { session, status, end } = this.#screen
     const words = this.#words
+    if (isGone(end)) this.announcer.forget()
     const parts = [
       () => (this.#title.textContent = cleanText(session.title) || words("companion")),
       () => this.#lights.show({ known: this.#screen.link.known, agent: isPresent(session, "agent"), words }),
-      () => this.captions.show({ lines: session.lines, unsent: this.#unsent(), note: this.#noteOnWords(), words }),
+      () => this.captions.show({ lines: isGone(end) ? [] : session.lines, unsent: isGone(end) ? [] : this.#unsent(), note: this.#noteOnWords(), words }),
       () => (this.captions.parentElement.hidden = status.phase === "ended"),
       () => this.#paintWork(),
       () => this.#paintBanner(),
@@ -176,9 +182,11 @@ export class Shell {
   }
 
   #paintAlarm() {
-    const { status, session, hasTaps } = this.#screen
-    if (status.phase !== "ended" || this.#alarm.firstChild) return
-    fillIn(this.#alarm, terminal(status.code, session, this.#words, { isEmbedded: this.#isEmbedded, hasTaps }))
+    const { end, hasTaps } = this.#screen
+    if (end === null || this.#alarm.firstChild) return
+    const head = this.#takeAway()
+    if (head === undefined) return
+    fillIn(this.#alarm, head ?? terminal(end, this.#words, { isEmbedded: this.#isEmbedded, hasTaps }))
     scrollTo({ top: 0 })
   }
 }
@@ -192,16 +200,17 @@ export function attempt(act) {
   }
 }
 
-const ENDS = { 4501: "revoked", 4401: "away", 4510: "expired", 4504: "expired" }
+const TEXTS = {
+  ended: "scan_again_text", expired: "expired_text", erased: "erased_text", revoked: "revoked_text", away: "away_text", refused: "scan_again_text",
+}
 
-function terminal(code, session, words, { isEmbedded, hasTaps }) {
-  const kind = session.ended ? "ended" : (lookUp(ENDS, code) ?? "refused")
-  const text = lookUp({ ended: "ended_text", revoked: "revoked_text", expired: "expired_text", away: "away_text", refused: "scan_again_text" }, kind)
+function terminal(end, words, { isEmbedded, hasTaps }) {
+  const text = lookUp(TEXTS, end)
   return h("section", { class: "terminal" },
-    h("h2", {}, words(`${kind}_title`)),
+    h("h2", {}, words(`${end}_title`)),
     h("p", {}, words(text)),
-    kind === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
-    isEmbedded || kind === "refused" ? null : h("p", { class: "muted" }, words("scan_again_text")),
+    end === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
+    isEmbedded || text === "scan_again_text" ? null : h("p", { class: "muted" }, words("scan_again_text")),
     isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
 }
 
@@ -248,6 +257,15 @@ class Announcer {
   ask(sentence) {
     this.#questions.push(sentence)
     this.#announceSoon()
+  }
+
+  /** Say nothing of what was shown any more. */
+  forget() {
+    clearTimeout(this.#announcing)
+    this.#sentences = []
+    this.#questions = []
+    this.pill.hidden = this.toastBox.hidden = true
+    this.spoken.textContent = this.toastBox.textContent = ""
   }
 
   toast(text) {
