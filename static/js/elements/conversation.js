@@ -145,7 +145,7 @@ class ConnectionLights extends HTMLElement {
     if (this.#shown === key) return
     this.#shown = key
     this.setAttribute("role", "status")
-    fillIn(this, light(state, words(text), "server"), light(isKnown && agent ? "on" : "off", other, "agent"))
+    fillIn(this, light(state, words(text), "server"), known === "ended" ? null : light(isKnown && agent ? "on" : "off", other, "agent"))
   }
 }
 

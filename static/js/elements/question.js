@@ -1,6 +1,6 @@
 // <companion-question>: a tool call of the agent, answered by tap or keyboard.
 //
-// Properties in: `show(model)` with {view, time, open, pending, receipt, note, words}.
+// Properties in: `show(model)` with {view, time, open, pending, receipt, note, isHint, words}.
 // Event out: "answer" with the result text; prevented where it cannot be sent.
 
 import { lookUp } from "../core/protocol.js"
@@ -37,7 +37,7 @@ class CompanionQuestion extends HTMLElement {
         model.extra ?? null,
         asking ? this.#ask(model) : null,
         !asking && model.receipt ? receipt(model.receipt) : null,
-        model.note && view.kind !== "form" ? h("p", { class: "note", role: "status" }, model.note) : null),
+        model.note && view.kind !== "form" ? h("p", { class: model.isHint ? "note is-hint" : "note", role: "status" }, model.note) : null),
     )
   }
 
@@ -95,7 +95,7 @@ class CompanionQuestion extends HTMLElement {
         button("primary", view.confirm, results.confirmed(), "confirmed")))
   }
 
-  #fill({ view, pending, words, note }) {
+  #fill({ view, pending, words, note, isHint }) {
     const inputs = new Map(view.fields.map((field, at) => [field.name, inputOf(field, `${this.#id}-${at}`)]))
     const remark = h("p", { class: "note", role: "status" })
     const send = h("button", { type: "submit", class: "primary" })
@@ -104,13 +104,14 @@ class CompanionQuestion extends HTMLElement {
       this.#submit(view.fields, inputs, words)
     } } },
     view.fields.map((field) => labelled(field, inputs.get(field.name), words)), remark, send)
-    this.#form = ({ pending: sent, note: told, words: say }) => {
+    this.#form = ({ pending: sent, note: told, isHint, words: say }) => {
+      remark.classList.toggle("is-hint", isHint === true)
       remark.textContent = told ?? ""
       send.disabled = Boolean(sent)
       send.textContent = sent ? sent.text : say("send")
       for (const input of inputs.values()) input.inert = Boolean(sent)
     }
-    this.#form({ pending, note, words })
+    this.#form({ pending, note, isHint, words })
     return form
   }
 

@@ -262,10 +262,10 @@ export class Feed {
       const mine = call.answer ? this.#screen.isMine(call.answer) : false
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
       const pending = asks ? this.#taps.answer(call) : null
-      const note = asks ? this.#taps.noteOnQuestion(call) : ""
+      const { note, isHint } = asks ? this.#taps.noteOnQuestion(call) : { note: "", isHint: false }
       yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
         state: [call.record, open, call.answer, pending?.text, note],
-        model: { view, open, receipt, pending, note, ui: view.ui },
+        model: { view, open, receipt, pending, note, isHint, ui: view.ui },
         answer: (result) => {
           this.#screen.answer(call, result)
           navigator.vibrate?.(10)

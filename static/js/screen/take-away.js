@@ -106,7 +106,7 @@ export class TakeAway {
   }
 
   #time(ms) {
-    return new Intl.DateTimeFormat(this.#language.locale, { weekday: "long", hour: "2-digit", minute: "2-digit" }).format(ms)
+    return new Intl.DateTimeFormat(this.#language.locale, { weekday: "long", hour: "numeric", minute: "2-digit" }).format(ms)
   }
 }
 

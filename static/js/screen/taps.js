@@ -47,9 +47,11 @@ export class Taps {
     return this.#refusal(card.key, card.locked)
   }
 
-  /** What stands below an open question. */
+  /** What stands below an open question: `{note, isHint}`; a hint is nothing that went wrong. */
   noteOnQuestion(call) {
-    return this.#refusal(`call:${call.id}`) || (call.released ? this.#words("still_open") : "")
+    const refusal = this.#refusal(`call:${call.id}`)
+    const isHint = refusal === "" && call.released
+    return { note: isHint ? this.#words("still_open") : refusal, isHint }
   }
 
   get #travelling() {
