@@ -25,6 +25,7 @@ from companion_ws.core.commands import (
     Passed,
     Relayed,
 )
+from companion_ws.core.gists import GISTS
 from companion_ws.sessions.phone_calls import HEARD_IN
 from companion_ws.web.docs import samples
 
@@ -73,8 +74,9 @@ def places_without(kind: type[Command]) -> list[str]:
     if kind.fate == "passed":
         knows["static/js: a page that sends or handles it"] = is_in_pages(outcome)
     if kind.fate in ("passed", "recorded") and outcome not in WITHOUT_GIST:
-        has_gist = f"\n  {outcome}: (" in text_of("static/js/core/trace.js")
-        knows["static/js/core/trace.js: GISTS"] = has_gist
+        has_gist = f"\n  {outcome}: (" in text_of("static/js/core/gists.js")
+        knows["companion_ws/core/gists.py: GISTS"] = outcome in GISTS
+        knows["static/js/core/gists.js: GISTS"] = has_gist
     return [place for place, is_known in knows.items() if not is_known]
 
 
@@ -154,7 +156,7 @@ def test_of_a_new_message_every_place_that_lacks_it_is_named() -> None:
         "docs/protocol.md",
     ]
     said = ["companion_ws/core/commands.py: SAID", "companion_ws/web/docs/samples.py: SAID"]
-    gist = ["static/js/core/trace.js: GISTS"]
+    gist = ["companion_ws/core/gists.py: GISTS", "static/js/core/gists.js: GISTS"]
 
     assert places_without(ImaginedWave) == [
         *everywhere,

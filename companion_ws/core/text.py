@@ -84,7 +84,7 @@ def label(text: str, limit: int = NAME_CHARACTERS) -> str:
     """
     # A text of any length may come; what is far beyond the cut need not be looked at.
     kept = _NO_NAME.sub("", text[: 8 * limit].replace("\u00a0", " "))
-    return _cut(_without_stray_tags(kept).strip(), limit).rstrip()
+    return cut(_without_stray_tags(kept).strip(), limit).rstrip()
 
 
 def _without_stray_tags(text: str) -> str:
@@ -106,7 +106,8 @@ def _without_stray_tags(text: str) -> str:
     return "".join(kept)
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Return the beginning of a text, at most `limit` characters, ended between graphemes."""
     if len(text) <= limit:
         return text
     end = limit

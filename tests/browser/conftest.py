@@ -65,8 +65,10 @@ class Server:
         # The port is known before the application is made, which writes it in its links.
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
-        app = await create_app(Config(**self._settings, port=self.port), internet=self._internet)
-        self._runner = web.AppRunner(app, shutdown_timeout=1)
+        self.app = await create_app(
+            Config(**self._settings, port=self.port), internet=self._internet
+        )
+        self._runner = web.AppRunner(self.app, shutdown_timeout=1)
         await self._runner.setup()
         await web.SockSite(self._runner, listening).start()
 
@@ -157,8 +159,10 @@ class World:
         """Other addresses the server is reached at."""
         self._agents: list[Agent] = []
 
-    async def agent(self, session_id: str | None = None, user: str = "alice") -> Agent:
-        query = f"?session_id={session_id}" if session_id else ""
+    async def agent(
+        self, session_id: str | None = None, user: str = "alice", role: str = "agent"
+    ) -> Agent:
+        query = f"?session_id={session_id}&role={role}" if session_id else ""
         socket = await self._http.ws_connect(
             f"http://127.0.0.1:{self.server.port}/ws{query}",
             headers={"Authorization": f"Bearer {self.server.token(user)}"},
@@ -253,6 +257,20 @@ async def is_too_wide(page: Page) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def reach(page: Page, name: str) -> None:
+    """Go on by the Tab key alone until what is called `name` has the focus."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        called = await page.evaluate(
+            "() => { const at = document.activeElement; return at === document.body ? '' :"
+            " [at.getAttribute('aria-label'), at.labels?.[0]?.textContent, at.placeholder,"
+            " at.textContent].find(Boolean) ?? '' }"
+        )
+        if name in called:
+            return
+    raise AssertionError(f"the Tab key never reaches {name!r}")
 
 
 NewWorld = Callable[..., Coroutine[Any, Any, World]]

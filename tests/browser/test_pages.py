@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
-from .conftest import QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide
+from .conftest import QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide, reach
 
 MARKUP = [
     "<img src=x onerror=alert(1)>",
@@ -279,46 +279,6 @@ async def test_the_session_manager_makes_names_exports_and_ends(world: World) ->
     await expect(desk.get_by_text("No session yet")).to_be_visible()
 
 
-async def test_the_inspector_tells_how_long_a_tap_took(world: World) -> None:
-    agent = await world.agent()
-    phone = await world.phone(agent)
-    call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
-    await phone.get_by_role("button", name="A", exact=True).tap()
-    await agent.result(call)
-    desk = await world.page(viewport={"width": 1280, "height": 800})
-    admin = world.server.token("local", "admin")
-    await desk.goto(f"{world.server.url}/admin#token={admin}")
-    await desk.get_by_role("button", name="alice").click()
-
-    await desk.get_by_role("button", name="client_tool_call").click()
-    await expect(desk.get_by_text("call to answer")).to_be_visible()
-    await expect(desk.get_by_label("Payload", exact=True)).to_contain_text(call)
-    await desk.get_by_label("state", exact=True).check()
-    await expect(desk.get_by_role("button", name="client_tool_call")).to_be_hidden()
-    assert "kinds=state" in desk.url
-    await desk.get_by_label("state", exact=True).uncheck()
-
-    await agent.update("live", {"a": 1})
-    await expect(desk.get_by_role("button", name="contextual_update")).to_be_visible()
-    await desk.get_by_text("Send as agent").click()
-    await desk.get_by_role("button", name="Send", exact=True).click()
-    await expect(phone.get_by_role("article").get_by_text("$12.99")).to_be_visible()
-
-
-async def reach(page: Page, name: str) -> None:
-    """Go on by the Tab key alone until what is called `name` has the focus."""
-    for _ in range(60):
-        await page.keyboard.press("Tab")
-        called = await page.evaluate(
-            "() => { const at = document.activeElement; return at === document.body ? '' :"
-            " [at.getAttribute('aria-label'), at.labels?.[0]?.textContent, at.placeholder,"
-            " at.textContent].find(Boolean) ?? '' }"
-        )
-        if name in called:
-            return
-    raise AssertionError(f"the Tab key never reaches {name!r}")
-
-
 async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)
@@ -342,67 +302,6 @@ async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> Non
     await expect(desk.get_by_role("button", name="Remove Pixel 7")).to_have_count(0)
 
 
-async def test_what_is_open_in_the_inspector_stays_open_when_the_trail_comes_late(
-    world: World,
-) -> None:
-    agent = await world.agent()
-    phone = await world.phone(agent)
-    await agent.update("quote_ready", QUOTES)
-    desk = await world.page()
-    may_come = asyncio.Event()
-
-    async def late(route: Route) -> None:
-        await may_come.wait()
-        await route.continue_()
-
-    await desk.route("**/trail", late)
-    admin = world.server.token("local", "admin")
-    await desk.goto(f"{world.server.url}/admin?session={agent.session_id}#token={admin}")
-    update = desk.get_by_role("button", name="contextual_update")
-    await update.click()
-    await expect(desk.get_by_label("Payload", exact=True)).to_be_visible()
-
-    may_come.set()
-    joined = desk.get_by_role("button", name="trail").filter(has_text="Pixel 7")
-    await expect(joined).to_have_count(1)
-    await expect(desk.get_by_label("Payload", exact=True)).to_be_visible()
-    rows = desk.locator(".event-type")
-    kinds = await rows.all_text_contents()
-    assert kinds.index("contextual_update") > max(
-        at for at, kind in enumerate(kinds) if kind == "trail"
-    )
-    await phone.context.close()
-
-
-async def test_the_newest_filter_counts_whichever_answer_comes_first(world: World) -> None:
-    agent = await world.agent()
-    other = await world.agent(user="bob")
-    desk = await world.page()
-    may_come = asyncio.Event()
-    has_asked = asyncio.Event()
-
-    async def late(route: Route) -> None:
-        has_asked.set()
-        await may_come.wait()
-        await route.continue_()
-
-    await desk.route("**/sessions?*user=bob*", late)
-    await desk.goto(f"{world.server.url}/admin#token={world.server.token('local', 'admin')}")
-    find = desk.get_by_label("Find by user")
-    await find.fill("bob")
-    await has_asked.wait()
-    await find.fill("alice")
-    mine = desk.get_by_role("button", name=agent.session_id[:8])
-    theirs = desk.get_by_role("button", name=other.session_id[:8])
-    await expect(theirs).to_have_count(0)
-    await expect(mine).to_be_visible()
-
-    async with desk.expect_response("**/sessions?*user=bob*"):
-        may_come.set()
-    await desk.evaluate("() => new Promise((resolve) => setTimeout(resolve, 200))")
-    assert (await mine.count(), await theirs.count()) == (1, 0)
-
-
 async def test_a_device_that_leaves_keeps_the_keyboard_on_its_row(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)
@@ -415,38 +314,3 @@ async def test_a_device_that_leaves_keeps_the_keyboard_on_its_row(world: World) 
     await phone.context.close()
     await expect(desk.get_by_text("last seen")).to_be_visible()
     await expect(remove).to_be_focused()
-
-
-async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) -> None:
-    agent = await world.agent()
-    other = await world.agent(user="bob")
-    phone = await world.phone(agent)
-    call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
-    await phone.get_by_role("button", name="A", exact=True).tap()
-    await agent.result(call)
-    desk = await world.page(viewport={"width": 320, "height": 568})
-    await desk.goto(f"{world.server.url}/admin#token={world.server.token('local', 'admin')}")
-    await expect(desk.get_by_role("button", name=other.session_id[:8])).to_be_visible()
-
-    await reach(desk, "Find by user")
-    await desk.keyboard.type("alice")
-    await expect(desk.get_by_role("button", name=other.session_id[:8])).to_have_count(0)
-    await expect(desk.get_by_role("button", name=agent.session_id[:8])).to_be_visible()
-    await reach(desk, agent.session_id[:8])
-    await agent.update("while_the_row_has_the_focus")
-    await expect(desk.get_by_role("button", name="3 records")).to_be_focused()
-    await desk.keyboard.press("Enter")
-    await expect(desk.get_by_role("button", name="client_tool_result")).to_be_visible()
-    assert not await is_too_wide(desk)
-    await reach(desk, "client_tool_call")
-    await desk.keyboard.press("Enter")
-    await expect(desk.get_by_text("call to answer")).to_be_visible()
-    await desk.keyboard.press("Enter")
-    await expect(desk.get_by_text("call to answer")).to_be_hidden()
-    await desk.keyboard.press("Shift+Tab")
-    await reach(desk, "Send as agent")
-    await desk.keyboard.press("Enter")
-    await reach(desk, "Send")
-    await desk.keyboard.press("Enter")
-
-    await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()

@@ -1,11 +1,16 @@
-// What the records of a session tell somebody who looks for a fault: lane, gist, kin, latencies.
+// What the records of a session tell somebody who looks for a fault: lanes, the life of each call,
+// how long its steps took, and what was wrong.
 
-import { cut } from "./cards.js"
+import { gistOf, toneOf } from "./gists.js"
 import { PASSED } from "./commands.js"
-import { callOf, correctionIn, lookUp, plainText, resultOf, spokenIn } from "./protocol.js"
+import { callOf, lookUp, resultOf } from "./protocol.js"
 
 export const LANES = ["agent", "server", "screens"]
 export const KINDS = ["cards", "state", "tools", "said", "presence", "other"]
+/** Kinds of trouble, as the server counts them. Source: companion_ws/core/trouble.py. */
+export const TROUBLES = ["failed", "slow", "no_screen"]
+/** A server tool that ran so long was slow, and a question that came to its first screen so late. */
+export const SLOW_MS = 3000
 
 /** Told without a place in the log, and worth a row; that a person is busy is told too often for one. */
 export const TOLD = new Set(["presence", ...PASSED].filter((type) => type !== "user_activity"))
@@ -43,10 +48,15 @@ export function laneOf(message) {
   return lookUp({ agent: "agent", ui: "screens" }, role) ?? "server"
 }
 
-/** One line that says what happened. */
-export function gistOf(message) {
-  const gist = lookUp(GISTS, message.type)
-  return gist ? gist(message) : ""
+/** Whom it was for: one of LANES, or null where it was for nobody in particular. */
+export function targetOf(message) {
+  const from = laneOf(message)
+  if (message.type === "client_tool_call") return message.handled_by === "server" ? "server" : "screens"
+  if (["client_tool_result", "rendered", "screen", "ui_action"].includes(message.type)) return "agent"
+  if (["contextual_update", "screen_command", "state_updated", "state_deleted", "user_message"].includes(message.type)) {
+    return from === "screens" ? "agent" : "screens"
+  }
+  return null
 }
 
 /** The id under which records belong together: a tool call's, else none. */
@@ -56,41 +66,82 @@ export function kinOf(message) {
 }
 
 /**
- * The life of each tool call, by its id: `{name, calledAt, shownAt, answeredAt, releasedAt,
- * by, status}`; times in ms, null for what did not happen. `shownAt` is the first
- * screen's `rendered`.
+ * What the messages of a session add up to: `{calls, troubles}`.
+ * `calls` holds the life of each tool call by its id: `{id, name, seq, byServer, calledAt, shownAt,
+ * shown, answeredAt, releasedAt, by, status, tone}`; times in ms, null for what did not happen.
+ * `shown` lists what screens have painted: `{at, deviceId, problem}`, the first one first.
+ * `troubles` maps a record's seq to the kinds of TROUBLES it is in.
  */
-export function traces(messages) {
-  const found = new Map()
+export function analyse(messages) {
+  const calls = new Map()
   const bySeq = new Map()
+  const troubles = new Map()
+  const note = (seq, kind) => troubles.set(seq, (troubles.get(seq) ?? new Set()).add(kind))
   for (const message of messages) {
     const kin = kinOf(message)
     if (message.type === "client_tool_call") {
-      const trace = {
-        id: kin, name: callOf(message).name, calledAt: message.timestamp,
-        shownAt: null, answeredAt: null, releasedAt: null, by: null, status: null,
-      }
-      found.set(kin, trace)
-      bySeq.set(message.seq, trace)
+      const call = newCall(message, kin)
+      calls.set(kin, call)
+      bySeq.set(message.seq, call)
     } else if (message.type === "rendered") {
-      const trace = bySeq.get(message.of_seq)
-      if (trace) trace.shownAt ??= message.timestamp
-    } else if (kin && found.has(kin)) {
-      follow(found.get(kin), message)
+      if (message.problem) note(message.of_seq, "failed")
+      const call = bySeq.get(message.of_seq)
+      call?.shown.push({ at: message.timestamp, deviceId: message.device_id ?? null, problem: message.problem ?? null })
+    } else if (message.type === "agent_tool_response" && toneOf(message) === "bad") {
+      note(message.seq, "failed")
+    } else if (kin !== null && calls.has(kin)) {
+      follow(calls.get(kin), message)
     }
   }
-  return found
+  for (const call of calls.values()) {
+    call.shown.sort((one, other) => one.at - other.at)
+    call.shownAt = call.shown[0]?.at ?? null
+    for (const kind of troublesOf(call)) note(call.seq, kind)
+  }
+  return { calls, troubles }
 }
 
-/** The latencies of a trace that are known: `[[what, ms], …]`. */
-export function latenciesOf(trace) {
-  const { calledAt, shownAt, answeredAt, releasedAt } = trace
-  return [
-    ["call to screen", difference(calledAt, shownAt)],
-    ["screen to tap", difference(shownAt, answeredAt)],
-    ["call to answer", difference(calledAt, answeredAt)],
-    ["call to release", difference(calledAt, releasedAt)],
-  ].filter(([, ms]) => ms !== null)
+/** How many records are in each kind of trouble: `{failed, slow, no_screen}`. */
+export function troubleCounts(troubles) {
+  const counts = Object.fromEntries(TROUBLES.map((kind) => [kind, 0]))
+  for (const kinds of troubles.values()) for (const kind of kinds) counts[kind] += 1
+  return counts
+}
+
+/** The kinds of trouble that `message` belongs to: its own, or those of the call it is part of. */
+export function troublesAt(message, { calls, troubles }) {
+  const seq = message.type === "rendered" ? message.of_seq : (calls.get(kinOf(message))?.seq ?? message.seq)
+  return troubles.get(seq) ?? NONE
+}
+const NONE = new Set()
+
+/**
+ * The steps of a call, one after the other: `[{what, fromMs, tookMs}]`, from when it was called.
+ * Of a call that is not over there are those that are.
+ */
+export function stepsOf(call) {
+  const marks = [["call", call.calledAt]]
+  if (call.shownAt !== null) marks.push(["shown", call.shownAt])
+  if (call.by === "ui" && call.answeredAt !== null) marks.push(["tap", call.answeredAt])
+  const steps = []
+  for (const [at, [what, ms]] of marks.entries()) {
+    if (at > 0) steps.push(step(call, marks[at - 1], [what, ms]))
+  }
+  const resultAt = call.releasedAt ?? call.answeredAt
+  if (resultAt === null) return steps
+  // The agent was told before the tap: a stand-in, and what the person did came late.
+  const before = marks.filter(([, ms]) => ms <= resultAt).at(-1)
+  return [...steps, step(call, before, ["result", resultAt])]
+}
+
+function step(call, [from, fromMs], [to, toMs]) {
+  return { what: `${from} → ${to}`, fromMs: fromMs - call.calledAt, tookMs: Math.max(0, toMs - fromMs) }
+}
+
+/** How long until the agent had its result, in ms; null while it waits. */
+export function tookMs(call) {
+  const at = call.releasedAt ?? call.answeredAt
+  return at === null ? null : Math.max(0, at - call.calledAt)
 }
 
 /** "240 ms", "3.2 s" or "2:05". */
@@ -100,64 +151,51 @@ export function duration(ms) {
   return `${Math.floor(ms / 60_000)}:${String(Math.floor((ms % 60_000) / 1000)).padStart(2, "0")}`
 }
 
-/** Whether `message` is to be seen under `filter`: {kinds, lanes, text}; empty sets mean all. */
-export function matches(message, filter) {
-  if (filter.kinds.size && !filter.kinds.has(kindOf(message))) return false
-  if (filter.lanes.size && !filter.lanes.has(laneOf(message))) return false
-  return filter.text === "" || JSON.stringify(message).toLowerCase().includes(filter.text.toLowerCase())
+/**
+ * Whether a row is to be seen under `filter`: {kinds, lanes, troubles, text}; empty sets mean all.
+ * `row` is `{message, words, troubles}`: `words` is what of it can be searched, in lower case.
+ */
+export function matches(row, filter) {
+  if (filter.kinds.size && !filter.kinds.has(kindOf(row.message))) return false
+  if (filter.lanes.size && !filter.lanes.has(laneOf(row.message))) return false
+  if (filter.troubles.size && ![...filter.troubles].some((kind) => row.troubles.has(kind))) return false
+  return filter.text === "" || row.words.includes(filter.text.toLowerCase())
 }
 
-const GISTS = {
-  contextual_update: (record) => `${record.text ?? ""}${record.context_id ? ` (${record.context_id})` : ""}`,
-  state_updated: (record) => `${record.key ?? ""} = ${short(record.value) || "nothing"}`,
-  state_deleted: (record) => `${record.key ?? ""} deleted`,
-  client_tool_call: (record) => `${callOf(record).name}(${short(callOf(record).parameters)})`,
-  client_tool_result: (record) => `${record.tool_name ?? ""} → ${short(resultOf(record.result).status) || short(saidBy(record.result))}`,
-  client_tool_cancel: (record) => `withdraws ${record.tool_call_id ?? ""}`,
-  user_message: (record) => `“${record.text ?? ""}”`,
-  user_transcript: (record) => `“${spokenIn(record)?.text ?? ""}”`,
-  agent_response: (record) => `“${spokenIn(record)?.text ?? ""}”`,
-  agent_response_correction: (record) => `corrected to “${correctionIn(record).corrected}”`,
-  interruption: () => "",
-  agent_tool_request: (record) => plainText(record.agent_tool_request?.tool_name),
-  agent_tool_response: (record) => plainText(record.agent_tool_response?.tool_name),
-  ui_action: (record) => `${record.name ?? ""} on ${record.surface_id ?? ""}`,
-  screen: (record) => record.text ?? "",
-  rendered: (record) => `painted ${record.of_seq ?? ""}${record.problem ? `: ${record.problem}` : ""}`,
-  screen_command: (record) => `${record.name ?? ""} ${record.target ?? record.text ?? ""}`,
-  session_ended: (record) => record.reason ?? "",
-  presence: (message) => `${message.device || message.role || ""} ${message.event ?? ""}`,
-  trail: (entry) => [entry.device || entry.role, entry.event, entry.code, entry.reason].filter(Boolean).join(" · "),
-  conversation_initiation_metadata: (record) =>
-    plainText(record.conversation_initiation_metadata_event?.conversation_id),
+/** What of a message can be searched. */
+export function wordsOf(message) {
+  return `${gistOf(message)} ${JSON.stringify(message)}`.toLowerCase()
 }
 
-/** The types of message that have a gist. */
-export const gists = new Set(Object.keys(GISTS))
-
-function follow(trace, message) {
-  const isStandIn = message.answered_by === "server" && ["no_screen", "no_answer"].includes(resultOf(message.result).status)
-  if (message.type === "client_tool_result" && isStandIn) trace.releasedAt ??= message.timestamp
-  else if (message.result !== undefined && trace.answeredAt === null) {
-    trace.answeredAt = message.timestamp
-    trace.by = message.answered_by ?? "ui"
-    trace.status = resultOf(message.result).status
+function newCall(message, id) {
+  return {
+    id, name: callOf(message).name, seq: message.seq, byServer: message.handled_by === "server",
+    calledAt: message.timestamp, shown: [], shownAt: null, answeredAt: null, releasedAt: null,
+    by: null, status: null, tone: "",
   }
 }
 
-function difference(from, to) {
-  return from === null || to === null ? null : Math.max(0, to - from)
-}
-
-/** What a result says: its JSON read, or the text it is. */
-function saidBy(result) {
-  try {
-    return JSON.parse(result)
-  } catch {
-    return result
+function follow(call, message) {
+  const { status } = resultOf(message.result)
+  if (message.type === "client_tool_result") call.tone ||= toneOf(message)
+  const isStandIn = message.answered_by === "server" && ["no_screen", "no_answer"].includes(status)
+  if (message.type === "client_tool_result" && isStandIn) {
+    call.releasedAt ??= message.timestamp
+    call.standIn = status
+  } else if (message.result !== undefined && call.answeredAt === null) {
+    call.answeredAt = message.timestamp
+    call.by = message.answered_by ?? "ui"
+    call.status = status
   }
 }
 
-function short(value) {
-  return cut(plainText(value), 160)
+function troublesOf(call) {
+  const found = []
+  if (call.tone === "bad") found.push("failed")
+  if (call.standIn === "no_screen") found.push("no_screen")
+  const isSlow = call.byServer
+    ? call.answeredAt !== null && call.answeredAt - call.calledAt >= SLOW_MS
+    : call.shownAt !== null && call.shownAt - call.calledAt >= SLOW_MS
+  if (isSlow) found.push("slow")
+  return found
 }
