@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +19,17 @@ from companion_ws.cli.run_verb import run
 from companion_ws.cli.stay_connected import stay_connected
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.cli.tokens import quoted
-from companion_ws.client import CompanionClient
+from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.config import Config
 from companion_ws.control import STAY_S, Reached, reach
+from companion_ws.core.commands import TOLD
+from companion_ws.core.gists import GISTS, gist_of, tone_of
+from companion_ws.core.text import visible
+from companion_ws.core.trouble import TROUBLES
+
+MARKS: Final = {"bad": "✗", "warn": "!", "good": "✓", "": " "}
+WIDEST: Final = 40
+"""A longer title or name moves what follows it in its own line alone."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 
@@ -32,12 +41,19 @@ def session() -> None:
 
 @session.command("list")
 @click.option("--user", help="Only sessions of this user.")
+@click.option(
+    "--trouble",
+    type=click.Choice([kind.replace("_", "-") for kind in TROUBLES]),
+    help="Only sessions in which that happened.",
+)
 @click.option("--limit", type=click.IntRange(1), default=100, help="Sessions at most.")
 @json_option
 @data_option
-def list_(user: str | None, limit: int, as_json: bool, data: Path) -> None:
-    """Print the sessions, newest first."""
+def list_(user: str | None, trouble: str | None, limit: int, as_json: bool, data: Path) -> None:
+    """Print the sessions with titles, newest first, and what went wrong in them."""
     query = f"&user={quoted(user)}" if user else ""
+    if trouble:
+        query += f"&trouble={trouble.replace('-', '_')}"
     run(_print_sessions(environment_config(data), query, limit, as_json))
 
 
@@ -46,9 +62,8 @@ def list_(user: str | None, limit: int, as_json: bool, data: Path) -> None:
 @json_option
 @data_option
 def find(wanted: str, as_json: bool, data: Path) -> None:
-    """Print the sessions of a conversation id or a call sid."""
-    query = f"&conversation_id={quoted(wanted)}"
-    run(_print_sessions(environment_config(data), query, 100, as_json))
+    """Print the sessions in whose title, id, user, conversation or call WANTED occurs."""
+    run(_print_sessions(environment_config(data), f"&find={quoted(wanted)}", 100, as_json))
 
 
 @session.command()
@@ -135,7 +150,8 @@ def send(session_id: str, text: str, data_json: str | None, data: Path) -> None:
 def watch(session_id: str, as_json: bool, data: Path) -> None:
     """Follow a session.
 
-    Prints its records from the first one on, until Ctrl-C.
+    Prints a line for each of its records from the first one on, and says who comes and goes
+    meanwhile, until Ctrl-C. With --json it prints the records as they are.
     """
 
     config = environment_config(data)
@@ -152,11 +168,11 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
                 ssl=certificate_at(server.url, config),
             )
             async with stay_connected(observer) as watching:
-                async for record in watching.records():
-                    if as_json:
+                if as_json:
+                    async for record in watching.records():
                         print_json(record)
-                    else:
-                        say(summary(record))
+                else:
+                    await _say_what_happens(watching)
 
     run(work(), stays=True)
 
@@ -197,46 +213,81 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
     run(work(), stays=True)
 
 
-def summary(record: dict[str, Any]) -> str:
-    """Return a record as one readable line.
+async def _say_what_happens(watching: CompanionClient) -> None:
+    passing = asyncio.create_task(_say_what_passes(watching))
+    try:
+        async for record in watching.records():
+            say(line_of(record))
+    finally:
+        passing.cancel()
+        await asyncio.gather(passing, return_exceptions=True)
 
-    >>> summary({"type": "user_message", "seq": 3, "text": "Air, please", "timestamp": 0,
-    ...          "sender": {"role": "ui"}})
-    '00:00:00     3 ui     user_message: Air, please'
+
+async def _say_what_passes(watching: CompanionClient) -> None:
+    """Print what is told and not recorded: who comes and goes, what screens show."""
+    with suppress(CompanionClosed):  # which the records tell as well
+        async for message in watching.messages():
+            if message["type"] in TOLD and message["type"] in GISTS:
+                say(line_of(message))
+
+
+def line_of(message: dict[str, Any]) -> str:
+    """Return what happened as one readable line, its time that of this machine.
+
+    >>> line_of({"type": "user_message", "seq": 3, "text": "Air, please", "timestamp": 0,
+    ...          "sender": {"role": "ui"}})[8:]
+    '    3   screen  user_message: “Air, please”'
     """
-    at = datetime.fromtimestamp(record["timestamp"] / 1000, UTC)
-    skipped = {"type", "seq", "timestamp", "sender", "session_id", "requestId"}
-    said = {name: value for name, value in record.items() if name not in skipped}
-    text = str(said.pop("text", ""))
-    rest = json.dumps(said, ensure_ascii=False) if said else ""
-    role = record["sender"]["role"]
-    words = " ".join(part for part in (text, rest) if part)
-    return f"{at:%H:%M:%S} {record['seq']:>5} {role:<6} {record['type']}: {words}"
+    at = datetime.fromtimestamp(message["timestamp"] / 1000, UTC).astimezone()
+    role = (message.get("sender") or message).get("role", "server")
+    actor = "screen" if role == "ui" else role
+    mark, seq = MARKS[tone_of(message)], message.get("seq", "")
+    gist = gist_of(message)
+    says = f"{message['type']}: {gist}" if gist else message["type"]
+    return f"{at:%H:%M:%S} {seq:>4} {mark} {actor:<7} {says}"
 
 
 async def _print_sessions(config: Config, query: str, limit: int, as_json: bool) -> None:
     async with reach(config) as server:
-        answer = await server.ask("GET", f"/sessions?limit={min(limit, 100)}{query}")
-        while True:
-            for found in answer["sessions"][:limit]:
-                if as_json:
+        cursor = ""
+        while limit > 0:
+            page = f"/sessions?limit={min(limit, 100)}{query}{cursor}"
+            answer = await server.ask("GET", page if as_json else f"{page}&brief=1")
+            if as_json:
+                for found in answer["sessions"]:
                     print_json(found)
-                else:
-                    say(_session_line(found))
+            else:
+                for line in _aligned([_cells(found) for found in answer["sessions"]]):
+                    say(line)
             limit -= len(answer["sessions"])
-            if limit <= 0 or not answer.get("next"):
+            if not answer.get("next"):
                 return
-            cursor = quoted(answer["next"])
-            answer = await server.ask(
-                "GET", f"/sessions?limit={min(limit, 100)}{query}&cursor={cursor}"
-            )
+            cursor = f"&cursor={quoted(answer['next'])}"
 
 
-def _session_line(found: dict[str, Any]) -> str:
+def _cells(found: dict[str, Any]) -> list[str]:
+    """Return id, last activity, title, user, who is there and what went wrong in a session."""
     at = datetime.fromtimestamp(found["last_active_at"] / 1000, UTC)
-    here = " ".join(f"{count} {role}" for role, count in found["connections"].items() if count)
-    parts = [found["session_id"], f"{at:%Y-%m-%d %H:%M} UTC", found["user"], found["title"], here]
-    return "  ".join(part for part in parts if part)
+    here = ["ended"] if found["ended_at"] else []
+    here += [f"{count} {role}" for role, count in found["connections"].items() if count]
+    wrong = [f"{count} {kind.replace('_', ' ')}" for kind, count in found["troubles"].items() if count]
+    return [
+        found["session_id"], f"{at:%Y-%m-%d %H:%M} UTC", visible(found["title"]) or "(untitled)",
+        visible(found["user"]), " ".join(here), ", ".join(wrong),
+    ]  # fmt: skip
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines, their cells in columns.
+
+    >>> _aligned([["a", "bb", ""], ["ccc", "d", "e"]])
+    ['a    bb', 'ccc  d   e']
+    """
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 async def _records(server: Reached, session_id: str) -> AsyncIterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -253,14 +254,36 @@ async def test_a_long_session_is_exported_whole(program: Program, agent: Compani
 
 
 async def test_watch_tells_what_was_and_what_happens(
-    start: Start, agent: CompanionClient, program: Program
+    start: Start, server: Served, token: str, agent: CompanionClient
 ) -> None:
     await agent.contextual_update("before", {"cost": 1})
     watching = await asyncio.to_thread(start, "watch", agent.session_id, kind=Running)
-    await asyncio.to_thread(watching.until, r'agent +contextual_update: before {"data":')
+    await asyncio.to_thread(watching.until, r"1   agent   contextual_update: before · cost: 1$")
     await agent.user_message("now")
-    await asyncio.to_thread(watching.until, r"user_message: now")
+    await asyncio.to_thread(watching.until, r"user_message: “now”")
+    async with CompanionClient(
+        server.url, token=token, session_id=agent.session_id, role="ui", device="Pixel 7"
+    ):
+        await asyncio.to_thread(watching.until, r"screen  presence: Pixel 7 joined")
     assert await asyncio.to_thread(watching.stop, 2) in (130, -2)
+
+
+async def test_the_list_of_sessions_has_titles_and_what_went_wrong(
+    program: Program, server: Served, agent: CompanionClient, token: str
+) -> None:
+    async with aiohttp.ClientSession(server.url, headers=bearer(token)) as http:
+        path = f"/sessions/{agent.session_id}"
+        async with http.patch(path, json={"title": "Parcel to Denver"}) as answer:
+            assert answer.status == 200
+    await agent.call_tool("companion_confirm", title="Go on?")
+
+    (line,) = await verb(program, "session", "list")
+    assert re.fullmatch(
+        rf"{agent.session_id}  [\d-]+ [\d:]+ UTC  Parcel to Denver  alice  1 agent  1 no screen", line
+    )
+    assert await verb(program, "session", "find", "denver") == [line]
+    assert await verb(program, "session", "list", "--trouble", "no-screen") == [line]
+    assert await verb(program, "session", "list", "--trouble", "failed") == []
 
 
 async def test_a_headless_screen_answers_a_question_and_leaves(
