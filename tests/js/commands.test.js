@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
 import { PASSED, RELAYED, UNANSWERED, UNORDERED } from "../../static/js/core/commands.js"
-import { gists, TOLD } from "../../static/js/core/trace.js"
+import { gists } from "../../static/js/core/gists.js"
+import { TOLD } from "../../static/js/core/trace.js"
 
 const { commands, records, told } = JSON.parse(readFileSync(new URL("../wire/messages/catalogue.json", import.meta.url), "utf8"))
 const named = (wanted) => Object.entries(commands).filter(([, command]) => wanted(command)).map(([name]) => name).sort()
