@@ -274,7 +274,9 @@ class Database:
     # To the writer's thread and back.
 
     def _hand_over(self) -> None:
-        """Give what this turn of the loop wrote to the thread."""
+        """Give what waits to the thread; what comes while it commits waits for the end of that."""
+        if self._thread.is_committing and not self._is_closing:
+            return
         batch, self._waiting = self._waiting, []
         if batch:
             for unit in batch:
@@ -287,6 +289,7 @@ class Database:
         if isinstance(fates, Exception):
             self._refuse(batch, fates)
             return
+        self._hand_over()
         broken = [fate for fate in fates if fate is not None and _is_damage(fate)]
         if broken:
             self._damage.begin(broken[0])

@@ -48,6 +48,8 @@ class WriterThread(Generic[T]):
         self._queue: SimpleQueue[list[T] | Callable[[], None] | None] = SimpleQueue()
         self._refusal: Exception | None = None
         self._thread: threading.Thread | None = None
+        self.is_committing = False
+        """Whether a commit is under way: `told` will run after anybody saw this True."""
 
     def start(self) -> None:
         """Begin; called on the loop that is told."""
@@ -127,6 +129,7 @@ class WriterThread(Generic[T]):
 
     def _store(self, items: list[T]) -> None:
         fates: Fates | Exception
+        self.is_committing = True
         if self._refusal is not None:
             fates = self._refusal
         else:
@@ -135,6 +138,7 @@ class WriterThread(Generic[T]):
             except Exception as error:
                 # Whatever it was: nobody else writes, so this must go on.
                 fates = self._refusal = error
+        self.is_committing = False
         self._call(self._told, items, fates)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
