@@ -24,8 +24,9 @@ from benchmarks.generator import Traffic
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.data_folder import prepare_data_folder
-from companion_ws.database import Database, Statement
+from companion_ws.database import Database
 from companion_ws.files import folder
+from companion_ws.sessions.store import Row, creation
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 USER = "bench"
@@ -119,12 +120,11 @@ async def store_sessions(path: Path, session_ids: list[str]) -> None:
     await database.open()
     [(now_ms,)] = await database.read("SELECT unixepoch() * 1000")
     await database.transact(
-        Statement(
-            "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms)"
-            " VALUES (?, ?, ?, ?)",
-            (session_id, USER, now_ms, now_ms),
-        )
+        statement
         for session_id in session_ids
+        for statement in creation(
+            Row(session_id, USER, None, "", None, now_ms, now_ms, None, 0, None)
+        )
     )
     await database.close()
 

@@ -57,10 +57,16 @@ class Clock:
 
     def shown_ms(self, running_ms: int) -> int:
         """Return the time of day at which `running_ms` is, or was, as the clock on the wall has it now."""
-        ahead_ms = self._time_of_day_ms() - self.running_ms()
+        self.both_ms()
+        return running_ms + self._ahead_ms
+
+    def both_ms(self) -> tuple[int, int]:
+        """Return the running time and the time of day, as `running_ms` and `shown_ms` would."""
+        running_ms = self._began_ms + self._since_boot_ms()
+        ahead_ms = self._time_of_day_ms() - running_ms
         if abs(ahead_ms - self._ahead_ms) > TOLERANCE_MS:
             self._ahead_ms = ahead_ms
-        return running_ms + self._ahead_ms
+        return running_ms, running_ms + self._ahead_ms
 
     def earliest_ms(self) -> int:
         """Return the earlier of both: by it, a step of the time of day lets nothing expire."""

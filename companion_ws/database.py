@@ -25,13 +25,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
-import aiosqlite
 import structlog
 
 from companion_ws.core.errors import Unavailable
-from companion_ws.writer import Fates, WriterThread
+from companion_ws.writer import Fates, Worker, WriterThread
 
 APPLICATION_ID: Final = 0x43574B53
 RETRY_S: Final = 1.0
@@ -44,6 +43,10 @@ CALM_S: Final = 3.0
 """A disk that takes writes again may refuse the next one; it is over after so long without."""
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Accepted but not yet durable, in the whole process; beyond it new work is refused."""
+MIGRATION_FACTOR: Final = 4
+"""What a migration may take, in sizes of the database: a copy, the log, and new tables beside old."""
+PURGE_TRIES: Final = 3
+"""Each waits for whoever reads, up to `busy_timeout`."""
 CHECKPOINT_PAGES: Final = 4000
 """16 MiB: pages that many commits touch are moved once for all of them."""
 JOURNAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -52,10 +55,17 @@ log = structlog.get_logger(__name__)
 
 Params = Sequence[Any] | Mapping[str, Any]
 Settle = Callable[[Exception | None], None]
+Read = Callable[..., list[Any]]
+"""Takes SQL and its parameters, returns all rows."""
+R = TypeVar("R")
 
 
 class CannotOpen(sqlite3.OperationalError):
     """The database cannot be used as it stands; the message names cause and way out."""
+
+
+class NewerDatabase(CannotOpen):
+    """A newer version has written it; this one leaves it alone."""
 
 
 class FilesGone(OSError):
@@ -120,7 +130,8 @@ class Database:
         self._synchronous = "FULL" if durability == "power" else "NORMAL"
         self._thread: WriterThread[Unit] = WriterThread(self._commit, self._hear)
         self._connection: sqlite3.Connection | None = None
-        self._reader: aiosqlite.Connection | None = None
+        self._reading = Worker("companion-reader")
+        self._reader: sqlite3.Connection | None = None
         self._waiting: list[Unit] = []
         """What this turn of the loop writes."""
         self._waiting_bytes = 0
@@ -131,7 +142,7 @@ class Database:
         self._is_closing = False
         self._refusal = _Episode("database_refuses", "database_writes_again")
         self._damage = _Episode("database_damaged", "database_readable_again")
-        self._broken_read: tuple[str, Params] | None = None
+        self._broken_read: Callable[[sqlite3.Connection], Any] | None = None
 
     @property
     def is_writable(self) -> bool:
@@ -159,7 +170,7 @@ class Database:
         """
         try:
             await self._thread.run(self._open)
-            self._reader = await self._opened_reader()
+            self._reader = await self._reading.run(self._opened_reader)
         except BaseException as error:
             # A thread that outlives a failed start would keep the process alive.
             await self.close()
@@ -168,18 +179,6 @@ class Database:
             raise
         self._is_writable = True
         self._watcher = asyncio.create_task(self._watch(), name="database-watcher")
-
-    async def _opened_reader(self) -> aiosqlite.Connection:
-        reader = await aiosqlite.connect(self._path, isolation_level=None)
-        try:
-            await reader.execute("PRAGMA query_only = ON")
-            await reader.execute("PRAGMA wal_autocheckpoint = 0")
-            # It has the log open from here on, so that none is removed when the writer reopens.
-            await reader.execute_fetchall("PRAGMA user_version")
-        except BaseException:
-            await reader.close()
-            raise
-        return reader
 
     async def close(self) -> None:
         """Store what was accepted, checkpoint, and let go of the file."""
@@ -191,7 +190,8 @@ class Database:
         reader, self._reader = self._reader, None
         if reader is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
-                await reader.close()
+                await self._reading.run(reader.close)
+        self._reading.stop()
         await self._thread.run(self._close)
         self._thread.stop()
 
@@ -201,15 +201,27 @@ class Database:
         Raises:
             Unavailable: the disk does not let us read.
         """
+        return await self._on_reader(lambda connection: connection.execute(sql, params).fetchall())
+
+    async def read_with(self, function: Callable[[Read], R]) -> R:
+        """Return what a function makes of rows it reads, all of one instant.
+
+        It runs on the thread that reads, and must touch nothing that the loop works on.
+
+        Raises:
+            Unavailable: the disk does not let us read.
+        """
+        return await self._on_reader(lambda connection: _of_one_instant(connection, function))
+
+    async def _on_reader(self, function: Callable[[sqlite3.Connection], R]) -> R:
         if self._reader is None:
             raise Unavailable("The database is not open.")
         try:
-            return list(await self._reader.execute_fetchall(sql, params))
-        except (sqlite3.Error, OSError, ValueError) as error:
-            # aiosqlite says ValueError for a connection that is being closed.
+            return await self._reading.run(function, self._reader)
+        except (sqlite3.Error, OSError) as error:
             is_disks = isinstance(error, (sqlite3.OperationalError, OSError))
             if not self._is_closing and (is_disks or _is_damage(error)):
-                self._broken_read = self._broken_read or (sql, params)
+                self._broken_read = self._broken_read or function
                 self._damage.begin(error)
             raise Unavailable("The server cannot read at the moment; try again.") from error
 
@@ -257,9 +269,9 @@ class Database:
         self.write(unit)
         await asyncio.shield(future)
 
-    async def checkpoint(self) -> None:
-        """Move the WAL into the database file and truncate it."""
-        await self._thread.run(self._checkpoint)
+    async def purge(self) -> None:
+        """Let nothing that was deleted stay in any file: the log is emptied, copies of before go."""
+        await self._thread.run(self._purge)
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy to `target`, which must not exist; it gets another epoch.
@@ -344,15 +356,15 @@ class Database:
                 self._is_writable = False
                 self._queue(Unit())
             if self._broken_read is not None:
-                await self._read_again(*self._broken_read)
+                await self._read_again(self._broken_read)
 
-    async def _read_again(self, sql: str, params: Params) -> None:
+    async def _read_again(self, function: Callable[[sqlite3.Connection], Any]) -> None:
         """See whether what could not be read can be."""
         if self._reader is None:
             return
         try:
-            await self._reader.execute_fetchall(sql, params)
-        except (sqlite3.Error, OSError, ValueError) as error:
+            await self._reading.run(function, self._reader)
+        except (sqlite3.Error, OSError) as error:
             if not _is_damage(error):
                 await self._reopen_reader()
             return
@@ -361,11 +373,25 @@ class Database:
 
     async def _reopen_reader(self) -> None:
         """Read through a connection of its own from now on, if the files are the same."""
-        with contextlib.suppress(sqlite3.Error, OSError, ValueError):
+        with contextlib.suppress(sqlite3.Error, OSError):
             await asyncio.to_thread(self._files.check)
-            reader, self._reader = self._reader, await self._opened_reader()
+            reader, self._reader = self._reader, await self._reading.run(self._opened_reader)
             if reader is not None:
-                await reader.close()
+                await self._reading.run(reader.close)
+
+    # What runs on the reader's thread.
+
+    def _opened_reader(self) -> sqlite3.Connection:
+        reader = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+        try:
+            reader.execute("PRAGMA query_only = ON")
+            reader.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            # It has the log open from here on, so that none is removed when the writer reopens.
+            reader.execute("PRAGMA user_version").fetchall()
+        except BaseException:
+            reader.close()
+            raise
+        return reader
 
     # What runs on the writer's thread.
 
@@ -475,8 +501,14 @@ class Database:
         with contextlib.suppress(sqlite3.Error, OSError):
             connection.close()
 
-    def _checkpoint(self) -> None:
-        self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def _purge(self) -> None:
+        for copy in self._path.parent.glob(f"{self._path.name}.before-*"):
+            copy.unlink(missing_ok=True)
+        for _ in range(PURGE_TRIES):
+            [(is_busy, *_)] = self._raw().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if not is_busy:
+                return
+        log.warning("log_not_emptied", reason="it was being read")
 
 
     def _commit(self, batch: list[Unit]) -> list[Exception | None]:
@@ -527,6 +559,16 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _of_one_instant(connection: sqlite3.Connection, function: Callable[[Read], R]) -> R:
+    connection.execute("BEGIN")
+    try:
+        return function(lambda sql, params=(): connection.execute(sql, params).fetchall())
+    finally:
+        # It ends whatever was found: a transaction left open would stop the WAL from shrinking.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def outlive(future: asyncio.Future[Any]) -> None:
@@ -641,11 +683,23 @@ def _make_private(path: str) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> None:
-    """Bring a database to this version's tables, one transaction for each step."""
+    """Bring a database to this version's tables, one transaction for each step.
+
+    What was stored before is copied first, beside it: a step that goes wrong can be undone.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     files = sorted(migrations.glob("[0-9]*.sql"))
     if version > len(files):
-        raise CannotOpen(f"{path} was written by a newer version ({version} > {len(files)})")
+        raise NewerDatabase(
+            f"{path} was written by a newer version ({version} > {len(files)});"
+            " start that one, or restore a backup of before"
+        )
+    if version == len(files):
+        return
+    if version:
+        _copy_before(connection, path, len(files))
+    # Tables that are made again are dropped; what refers to them must not go with them.
+    connection.execute("PRAGMA foreign_keys = OFF")
     for number, file in enumerate(files[version:], start=version + 1):
         script = file.read_text(encoding="utf-8")
         try:
@@ -657,6 +711,30 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> No
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    connection.execute("PRAGMA foreign_keys = ON")
+    if version:
+        log.info("database_migrated", from_version=version, to_version=len(files))
+
+
+def _copy_before(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Copy the database as it is before it becomes `version`; an earlier copy of that stays."""
+    copy = path.with_name(f"{path.name}.before-{version}")
+    if copy.exists():
+        return  # A step behind it was broken off; what is there now is no better.
+    [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
+    [(page_bytes,)] = connection.execute("PRAGMA page_size").fetchall()
+    disk = os.statvfs(path.parent)
+    needed, free = pages * page_bytes * MIGRATION_FACTOR, disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise CannotOpen(
+            f"{path} has to be brought to this version, which takes {needed >> 20} MiB beside it"
+            f" (a copy as it was, and the log); {free >> 20} MiB are free. Make room and start again"
+        )
+    log.info("database_migrating", to_version=version, copy=copy.name, size_bytes=pages * page_bytes)
+    partial = path.with_name(f"{copy.name}.part")
+    partial.unlink(missing_ok=True)
+    _copy_pages(connection, partial)
+    os.rename(partial, copy)
 
 
 class _Transaction(Unit):
@@ -698,6 +776,11 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> None:
         FileExistsError: `target` is there.
         sqlite3.Error: it could not be written; nothing is left of it.
     """
+    # What is recorded after it was put back differs from what came after it here.
+    _copy_pages(connection, target, "UPDATE log SET epoch = lower(hex(randomblob(8)))")
+
+
+def _copy_pages(connection: sqlite3.Connection, target: Path, *then: str) -> None:
     # 0600 before the first byte: a copy holds what the original holds.
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     os.chmod(target, 0o600)
@@ -705,8 +788,8 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> None:
     try:
         connection.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-        # What is recorded after it was put back differs from what came after it here.
-        copy.execute("UPDATE log SET epoch = lower(hex(randomblob(8)))")
+        for sql in then:
+            copy.execute(sql)
     except sqlite3.Error:
         os.unlink(target)
         raise

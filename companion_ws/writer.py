@@ -1,4 +1,4 @@
-"""The thread that writes: gathers what was handed over, commits it at once, tells the loop once.
+"""Threads for the disk: one does what it is asked, the one that writes gathers and commits at once.
 
 How it works. The loop puts whole batches into a queue that never blocks it; the
 thread takes all that is there and commits it as one. A commit costs about the
@@ -30,40 +30,23 @@ R = TypeVar("R")
 Fates = Sequence[Exception | None]
 
 
-class WriterThread(Generic[T]):
-    """Commits batches of T in order, on a thread of its own.
+class Worker:
+    """A thread that runs functions in the order in which they were asked for."""
 
-    `commit` runs on the thread and returns a fate for each item; what it raises
-    refuses them all, and all that is handed over until `resume`. `told` runs on
-    the loop.
-    """
-
-    def __init__(
-        self,
-        commit: Callable[[list[T]], Fates],
-        told: Callable[[list[T], Fates | Exception], None],
-    ) -> None:
-        self._commit = commit
-        self._told = told
-        self._queue: SimpleQueue[list[T] | Callable[[], None] | None] = SimpleQueue()
-        self._refusal: Exception | None = None
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self.is_committing = False
-        """Whether a commit is under way: `told` will run after anybody saw this True."""
 
     def start(self) -> None:
         """Begin; called on the loop that is told."""
         self._loop = asyncio.get_running_loop()
         # A program that ends without `stop` is not held up: what was not committed was not told.
-        self._thread = threading.Thread(target=self._work, name="companion-writer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread.start()
 
-    def put(self, items: list[T]) -> None:
-        """Hand items over; nothing may be added to them from here on."""
-        self._queue.put(items)
-
     async def run(self, function: Callable[..., R], *args: Any) -> R:
-        """Run a function on the thread, behind what was handed over before."""
+        """Run a function on the thread, behind what was asked for before."""
         if self._thread is None:
             self.start()
         future: asyncio.Future[R] = self._loop.create_future()
@@ -79,6 +62,48 @@ class WriterThread(Generic[T]):
         self._queue.put(job)
         return await future
 
+    def stop(self) -> None:
+        """End the thread, behind what was asked for before, and wait for it."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            job()
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # a loop that has ended: nobody is left to be told
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+class WriterThread(Worker, Generic[T]):
+    """Commits batches of T in order, on a thread of its own.
+
+    `commit` runs on the thread and returns a fate for each item; what it raises
+    refuses them all, and all that is handed over until `resume`. `told` runs on
+    the loop.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[list[T]], Fates],
+        told: Callable[[list[T], Fates | Exception], None],
+    ) -> None:
+        super().__init__("companion-writer")
+        self._commit = commit
+        self._told = told
+        self._refusal: Exception | None = None
+        self.is_committing = False
+        """Whether a commit is under way: `told` will run after anybody saw this True."""
+
+    def put(self, items: list[T]) -> None:
+        """Hand items over; nothing may be added to them from here on."""
+        if self._thread is None:
+            self.start()
+        self._queue.put(items)
+
     async def resume(self, function: Callable[[], None]) -> None:
         """Run a function that makes writing possible again; where it raises, nothing has changed."""
 
@@ -87,13 +112,6 @@ class WriterThread(Generic[T]):
             self._refusal = None
 
         await self.run(reopen)
-
-    def stop(self) -> None:
-        """End the thread, behind what was handed over before, and wait for it."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
 
     # On the thread.
 
@@ -140,10 +158,6 @@ class WriterThread(Generic[T]):
                 fates = self._refusal = error
         self.is_committing = False
         self._call(self._told, items, fates)
-
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # a loop that has ended: nobody is left to be told
-            self._loop.call_soon_threadsafe(function, *args)
 
 
 _NOTHING: Final = object()

@@ -26,7 +26,7 @@ MIGRATIONS = folder("migrations")
 NEW = (
     "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms) VALUES (?, ?, 0, 0)"
 )
-RENAME = "UPDATE sessions SET title = ? WHERE session_id = ? AND seq = 0"
+RENAME = "UPDATE sessions SET title = ? WHERE session_id = ? AND ended_at_ms IS NULL"
 
 
 @asynccontextmanager
@@ -334,7 +334,7 @@ async def test_a_checkpoint_gives_the_wal_back(database: Database, tmp_path: Pat
     for number in range(50):
         await database.transact([Statement(NEW, (str(number), "x" * 1000))])
     assert (tmp_path / "companion.db-wal").stat().st_size > 0
-    await database.checkpoint()
+    await database.purge()
     assert (tmp_path / "companion.db-wal").stat().st_size == 0
 
 

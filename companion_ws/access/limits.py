@@ -50,12 +50,16 @@ class Rate:
         if self._per_s <= 0:
             return None
         now_s = self._clock()
-        passed_s = max(0.0, now_s - self._at_s)
-        self._left = min(self._burst, self._left + passed_s * self._per_s)
+        left, passed_s = self._left, now_s - self._at_s
+        if passed_s > 0:
+            left += passed_s * self._per_s
+            if left > self._burst:
+                left = self._burst
         self._at_s = now_s
-        if self._left >= 1 - EPSILON:
-            self._left -= 1
+        if left >= 1 - EPSILON:
+            self._left = left - 1
             return None
+        self._left = left
         if self._refusals is None:
             self._refusals = deque(maxlen=MAX_REFUSALS + 1)
         self._refusals.append(now_s)

@@ -29,7 +29,7 @@ from companion_ws.config import Config
 from companion_ws.data_folder import RunningServer, StartRefused, servers_here
 
 MIN_FREE_BYTES: Final = 100 * 1024 * 1024
-DISTRIBUTIONS: Final = ("aiohttp", "aiosqlite", "itsdangerous", "segno", "msgspec", "click")
+DISTRIBUTIONS: Final = ("aiohttp", "itsdangerous", "segno", "msgspec", "click")
 
 
 class Finding(NamedTuple):

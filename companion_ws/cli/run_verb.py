@@ -22,6 +22,7 @@ from companion_ws.cli.terminal import OutputClosed
 from companion_ws.client import CompanionClosed
 from companion_ws.core.errors import CompanionError
 from companion_ws.data_folder import DataInUse, StartRefused, why_not
+from companion_ws.database import NewerDatabase
 
 
 def run(work: Coroutine[Any, Any, int | None], *, stays: bool = False) -> None:
@@ -105,7 +106,9 @@ def sentences() -> Iterator[None]:
     except CompanionClosed as error:
         raise click.ClickException(f"The connection was closed: {error}.") from None
     except sqlite3.Error as error:
-        raise click.ClickException(f"The database cannot be used: {error}.") from None
+        # Trying a newer database again is in vain: a wrong argument, as it were.
+        kind = click.UsageError if isinstance(error, NewerDatabase) else click.ClickException
+        raise kind(f"The database cannot be used: {error}.") from None
     except ImportError as error:
         raise click.ClickException(f"A module cannot be imported: {error}.") from None
     # Some of these are ValueErrors, too: a certificate nobody knows, a URL that is none.

@@ -113,7 +113,8 @@ def decode(message: Json) -> tuple[Command, str | None]:
     ):
         raise InvalidMessage("`requestId` is a string of 1 to 128 characters.")
     try:
-        command = msgspec.convert(present(_nested(name, kind, message), kind), kind)
+        fields = _nested(name, kind, message) if kind.nest else message
+        command = msgspec.convert(present(fields, kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidMessage(f"{name}: {error}.") from None
     if isinstance(command, Relayed):
@@ -128,8 +129,6 @@ def _shown(name: str) -> str:
 def _nested(name: str, kind: type[Command], message: dict[str, Json]) -> dict[str, Json]:
     """Bring the two forms ElevenLabs and the guide use to the one its struct has."""
     nest = kind.nest
-    if not nest:
-        return message
     inner = message.get(nest)
     is_nested_kind = nest in kind.__struct_fields__
     if isinstance(inner, dict):

@@ -12,7 +12,6 @@ Source: docs/protocol.md.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
@@ -36,6 +35,7 @@ from companion_ws.core.errors import (
     ToolUnknown,
     TooManyRequests,
 )
+from companion_ws.core.numbers import Numbers
 from companion_ws.core.phrases import phrase
 from companion_ws.core.pictures import Picture
 from companion_ws.core.protocol import encode
@@ -70,6 +70,8 @@ def short_key(text: str) -> str:
     >>> short_key("r-1")
     'r-1'
     """
+    if len(text) <= MAX_KEY_BYTES and text.isascii():
+        return text
     raw = text.encode()
     return text if len(raw) <= MAX_KEY_BYTES else f"#{sha256(raw).hexdigest()[:48]}"
 
@@ -100,12 +102,14 @@ class Sender:
         key = encode([self.user, self.role, self.device_id]).decode()
         object.__setattr__(self, "key", short_key(key))
 
-    def shown(self) -> dict[str, str | None]:
-        return {"role": self.role, "user": self.user, "connection_id": self.connection_id}
+    def shown(self, owner: str) -> dict[str, str | None]:
+        """Return it as messages name it; what the server makes has the name of the `owner`."""
+        user = owner if self.role == "server" else self.user
+        return {"role": self.role, "user": user, "connection_id": self.connection_id}
 
 
 SERVER: Final = Sender("server", "")
-"""The sender of what the server makes; the owner's name is filled in by the session."""
+"""The sender of what the server makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +161,14 @@ class Session:
     """Those of `cards` whose choice an agent has closed."""
     locked_keys: dict[str, None] = field(default_factory=dict)
     """State keys that no screen may write: an agent has closed the choice, oldest first."""
-    sizes: deque[int] = field(default_factory=deque)
+    sizes: Numbers = field(default_factory=Numbers)
     """Bytes of each record kept, oldest first."""
-    named: deque[tuple[int, int]] = field(default_factory=deque, compare=False)
-    """Seq of each record kept that has a requestId, and the bytes that one will take."""
-    requests: deque[tuple[int, int]] = field(default_factory=deque, compare=False)
-    """The same of records that are gone: their requestIds are remembered."""
+    named: Numbers = field(default_factory=lambda: Numbers("B"), compare=False)
+    """Of each record kept the bytes that its requestId will take, 0 where it has none."""
+    requests: Numbers = field(default_factory=Numbers, compare=False)
+    """Seqs of records that are gone and whose requestIds are remembered."""
+    request_sizes: Numbers = field(default_factory=lambda: Numbers("B"), compare=False)
+    """The bytes each of those takes."""
     requests_bytes: int = field(default=0, compare=False)
     answers_bytes: int = field(default=0, compare=False)
     """What is remembered for requests with an `Idempotency-Key`."""
@@ -295,12 +301,19 @@ def decide(command: Command, context: DecisionContext) -> Decision:
         raise Forbidden(f"A connection with role {role} may not send {command.type}.")
     if context.session.ended is not None:
         raise SessionEnded
-    return _decide.dispatch(command.__class__)(command, context)
+    decider = _DECIDERS.get(type(command))
+    if decider is None:
+        decider = _DECIDERS[type(command)] = _decide.dispatch(type(command))
+    return decider(command, context)
 
 
 @singledispatch
 def _decide(command: Command, context: DecisionContext) -> Decision:
     raise Forbidden(f"{command.type} cannot be sent here.")
+
+
+_DECIDERS: Final[dict[type[Command], Callable[[Any, DecisionContext], Decision]]] = {}
+"""What `_decide` has found: its own memory is asked at twice the cost."""
 
 
 @_decide.register
@@ -617,6 +630,7 @@ def apply(session: Session, event: Event, body: bytes, at_ms: int) -> None:
     session.seq += 1
     session.log_bytes += len(body)
     session.sizes.append(len(body))
+    session.named.append(0)
     fold = _FOLDS.get(event.type)
     if fold is not None:
         fold(session, event.fields, body, at_ms)
@@ -626,9 +640,10 @@ def remember(session: Session, sender_key: str, request_id: str, seq: int) -> No
     """Count what is kept to recognise the requestId of a record when it is sent again."""
     size = len(sender_key) + len(request_id.encode()) + REQUEST_BYTES
     if seq >= session.first_seq:
-        session.named.append((seq, size))
+        session.named[seq - session.first_seq] = size
     else:
-        session.requests.append((seq, size))
+        session.requests.append(seq)
+        session.request_sizes.append(size)
         session.requests_bytes += size
 
 
@@ -639,19 +654,22 @@ def trim(session: Session, limits: Limits) -> bool:
     of the limit at most.
     """
     before = session.first_seq
-    while len(session.sizes) > 1 and (
-        (limits.records and len(session.sizes) > limits.records)
-        or (limits.log_bytes and _kept_bytes(session) > limits.log_bytes)
+    records, log_bytes = limits.records, limits.log_bytes
+    while session.seq > session.first_seq and (
+        (records and session.seq - session.first_seq >= records)
+        or (log_bytes and _kept_bytes(session) > log_bytes)
     ):
         session.log_bytes -= session.sizes.popleft()
-        if session.named and session.named[0][0] == session.first_seq:
-            session.requests.append(session.named.popleft())
-            session.requests_bytes += session.requests[-1][1]
+        size = session.named.popleft()
+        if size:
+            session.requests.append(session.first_seq)
+            session.request_sizes.append(size)
+            session.requests_bytes += size
         session.first_seq += 1
         if session.pictures:
             _forget_pictures(session)
-        while limits.log_bytes and session.requests_bytes > limits.log_bytes // 2:
-            session.requests_bytes -= session.requests.popleft()[1]
+        while log_bytes and session.requests_bytes > log_bytes // 2:
+            _forget_request(session)
     return session.first_seq != before
 
 
@@ -748,8 +766,13 @@ def _forget_pictures(session: Session) -> None:
 def forget_requests(session: Session) -> int:
     """Forget the oldest requestIds beyond KEPT_REQUESTS; return the oldest seq remembered."""
     while len(session.requests) > KEPT_REQUESTS:
-        session.requests_bytes -= session.requests.popleft()[1]
-    return session.requests[0][0] if session.requests else session.first_seq
+        _forget_request(session)
+    return session.requests[0] if session.requests else session.first_seq
+
+
+def _forget_request(session: Session) -> None:
+    session.requests.popleft()
+    session.requests_bytes -= session.request_sizes.popleft()
 
 
 def replay(session: Session, bodies: list[bytes]) -> Session:
@@ -764,6 +787,12 @@ def replay(session: Session, bodies: list[bytes]) -> Session:
             )
         apply(session, Event(record["type"], record), body, record["timestamp"])
     return session
+
+
+def fold_card_again(session: Session, seq: int, body: bytes) -> None:
+    """Fold a stored `contextual_update` into the cards alone; called in order of `seq`."""
+    session.seq = seq
+    _fold_card(session, msgspec.json.decode(body), body, 0)
 
 
 def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int) -> None:
@@ -951,6 +980,7 @@ __all__ = [
     "Transient",
     "apply",
     "decide",
+    "fold_card_again",
     "forget_calls",
     "forget_rendered",
     "forget_requests",

@@ -57,3 +57,14 @@ class Caller(Struct, frozen=True, eq=False):
         """That record was stored or refused."""
         if self.connection is not None:
             self.connection.command_settled(self.size_bytes)
+
+    def look_up(self) -> None:
+        """The disk is asked about it; what its connection says next must not overtake it."""
+        if self.connection is not None:
+            self.connection.lookups += 1
+
+    def looked_up(self) -> None:
+        """It has been decided on."""
+        if self.connection is not None:
+            self.connection.lookups -= 1
+            self.connection.changed.set()

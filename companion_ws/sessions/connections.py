@@ -82,6 +82,8 @@ class Connection:
     """How it came up to date, as `session_joined` told it."""
     ahead: int = 0
     ahead_bytes: int = 0
+    lookups: int = 0
+    """Its commands that the disk is asked about before they are decided on."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[Callable[[], None]] = field(default_factory=list)
     """Questions that wait for the end of the replay: their answers are of later than that."""
@@ -166,7 +168,9 @@ class Connection:
     @property
     def is_ahead(self) -> bool:
         """Whether so much of it waits for the disk that reading on must wait."""
-        return self.ahead >= MAX_AHEAD or self.ahead_bytes >= MAX_AHEAD_BYTES
+        return (
+            self.ahead >= MAX_AHEAD or self.ahead_bytes >= MAX_AHEAD_BYTES or self.lookups > 0
+        )
 
     def command_accepted(self, size_bytes: int) -> None:
         """One of its commands waits for the disk."""

@@ -66,13 +66,16 @@ from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.joined import joined_text, recovery_of
 from companion_ws.sessions.line import Line, QueueEntry
 from companion_ws.sessions.outbox import Batch
-from companion_ws.sessions.store import TRIM_RECORDS, PendingWrite, Store, Stored
+from companion_ws.sessions.requests import Key, Requests
+from companion_ws.sessions.store import FOLD_RECORDS, TRIM_RECORDS, PendingWrite, Store, Stored
 
 RELOAD_PAUSE_S: Final = 0.5
 """How long to wait before a session that could not be read is tried again."""
 
 MAX_LATER: Final = 1024
 """How many may wait for a session that is being reloaded."""
+
+_NO_KEY: Final = (None, None)
 
 log = structlog.get_logger(__name__)
 
@@ -162,13 +165,14 @@ class LiveSession:
 
     # Commands.
 
-    def submit(self, command: Command, caller: Caller) -> None:
+    def submit(self, command: Command, caller: Caller, *, is_new: bool = False) -> None:
         """Decide on a command and put what follows into the line; never awaits.
 
         A record goes to everybody; the caller's `answer` gets its text as well, once it
         is durable. Repeats, replies and transient messages are answered alone. A refusal
         rests on the tip as much as an answer does: the caller hears it in its turn, or
-        that the disk would not take what it rests on.
+        that the disk would not take what it rests on. `is_new` says that the disk does not
+        know its requestId.
 
         Raises:
             Unavailable: nothing can be stored at the moment; nothing has changed.
@@ -181,20 +185,25 @@ class LiveSession:
         ):
             self._ask_later(command, caller)
             return
-        at_ms = self.clock.running_ms()
+        at_ms, shown_ms = self.clock.both_ms()
         self.active(at_ms)  # a refused one, too: somebody is there
-        sender, request_id = caller.sender, caller.request_id
+        sender, request_id, key = caller.sender, caller.request_id, None
         if request_id is not None:
-            known = self._requests.get((sender.key, short_key(request_id)))
+            key = (sender.key, short_key(request_id))
+            known = self._requests.find(key)
             if known is not None:
                 self._repeat(_with_result(self.session, known, command), caller)
+                return
+            if not is_new and self._requests.may_be_stored(key):
+                caller.look_up()
+                self._parts.spawn(self._submit_after_lookup(command, caller, key))
                 return
         try:
             decision = decide(
                 command,
                 DecisionContext(
                     self.session, sender, at_ms, self._parts.limits, self._parts.is_server_tool,
-                    self.clock.shown_ms(at_ms) - at_ms,
+                    shown_ms - at_ms,
                 ),
             )
         except CompanionError as error:
@@ -202,10 +211,10 @@ class LiveSession:
             return
         match decision:
             case Event():
-                self._record(decision, caller, at_ms)
+                self._record(decision, caller, key, at_ms, shown_ms)
                 for event in decision.then:
                     # In the same unit, for nothing awaits: stored with the first, or not at all.
-                    self._record(event, Caller(sender), at_ms)
+                    self._record(event, Caller(sender), None, at_ms, shown_ms)
             case Repeat():
                 seqs = dict.fromkeys(decision.seqs[:1], "client_tool_call")
                 seqs |= dict.fromkeys(decision.seqs[1:], "client_tool_result")
@@ -215,6 +224,23 @@ class LiveSession:
                 self._line.append_answer(body, caller)
             case Transient():
                 self._pass(decision, caller)
+
+    async def _submit_after_lookup(self, command: Command, caller: Caller, key: Key) -> None:
+        """Ask the disk whether a requestId is known there, and go on; that caller alone waits."""
+        try:
+            known, asked_at_seq = None, -Requests.recent
+            # What was recorded meanwhile is among the newest, unless that was too much.
+            while known is None and self.session.seq - asked_at_seq >= Requests.recent:
+                asked_at_seq = self.session.seq
+                known = await self._store.request(self.session_id, *key)
+            if known is None:
+                self.submit(command, caller, is_new=True)
+            else:
+                self._repeat(_with_result(self.session, known, command), caller)
+        except CompanionError as error:
+            caller.hear_refusal(error, self.now_ms())
+        finally:
+            caller.looked_up()
 
     def _ask_later(self, command: Command, caller: Caller) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""
@@ -236,42 +262,42 @@ class LiveSession:
 
     def active(self, at_ms: int) -> None:
         """Note activity, by the clock that runs: the session lives on from here."""
-        self.last_active_ms = max(self.last_active_ms, at_ms)
+        if at_ms > self.last_active_ms:
+            self.last_active_ms = at_ms
         self.expiry_told = False
 
-    def _record(self, event: Event, caller: Caller, at_ms: int) -> None:
-        sender, request_id = caller.sender, caller.request_id
+    def _record(
+        self, event: Event, caller: Caller, key: Key | None, at_ms: int, shown_ms: int
+    ) -> None:
+        """Make a record of an event; `key` is what its requestId is remembered by."""
+        request_id = caller.request_id
         write = self._open_write()
         session = self.session
-        shown = sender.shown()
-        if sender.role == "server":
-            shown["user"] = session.user
         body = encode(
             {
                 "type": event.type,
                 **event.fields,
-                "timestamp": self.clock.shown_ms(at_ms),
+                "timestamp": shown_ms,
                 "requestId": request_id if request_id is not None else self._parts.new_id(),
                 "session_id": session.session_id,
                 "seq": session.seq + 1,
-                "sender": shown,
+                "sender": caller.sender.shown(session.user),
             }
         )
         apply(session, event, body, at_ms)
-        request: tuple[str | None, str | None] = (None, None)
-        if request_id is not None:
-            request = key = (sender.key, short_key(request_id))
-            self._requests[key] = (session.seq, event.type)
+        if key is not None:
+            self._requests.add(key, session.seq, event.type, self._line.durable_seq)
             remember(session, *key, session.seq)
         first_seq = session.first_seq
         trimmed = trim(session, self._parts.limits)
-        write.record(session, event, body, at_ms, request)
+        write.record(session, event, body, at_ms, key or _NO_KEY)
         if trimmed and session.first_seq // TRIM_RECORDS != first_seq // TRIM_RECORDS:
             forget_rendered(session)
             oldest = forget_requests(session)
             write.trim(session, oldest)
             write.forget_calls(forget_calls(session, self._parts.limits))
-            _forget_requests(self._requests, oldest)
+        elif not session.seq % FOLD_RECORDS:
+            write.fold(session)
         self._database.note_bytes(write, len(body))
         caller.command_accepted()
         self._line.append(QueueEntry(session.seq, body, caller.answer, None, caller, event))
@@ -280,7 +306,7 @@ class LiveSession:
         """Return the unit to add to: the one that waits, or a new one."""
         write = self._write
         if write is None or write.taken:
-            write = PendingWrite(self.session, self._settle)
+            write = PendingWrite(self.row.number, self.session, self._settle)
             self._database.write(write)
             self._write = write
         return write
@@ -347,7 +373,7 @@ class LiveSession:
         connection, answer = caller.connection, caller.answer
         if transient.type == "screen" and connection is not None:
             connection.screen = transient.fields["text"]
-        fields = {**transient.fields, "sender": caller.sender.shown()}
+        fields = {**transient.fields, "sender": caller.sender.shown(self.session.user)}
         body = self._message(transient.type, fields, caller.request_id)
         self.tell(body, roles=transient.roles, exclude=connection)
         self._observer.passed(self, transient.type, transient.fields, caller.sender)
@@ -615,12 +641,3 @@ def _with_result(session: Session, known: tuple[int, str], command: Command) -> 
         if call is not None and call.seq == known[0] and call.result_seq is not None:
             seqs[call.result_seq] = "client_tool_result"
     return seqs
-
-
-def _forget_requests(requests: dict[tuple[str, str], tuple[int, str]], before: int) -> None:
-    """Forget requestIds as the disk does, oldest first."""
-    while requests:
-        oldest = next(iter(requests))
-        if requests[oldest][0] >= before:
-            return
-        del requests[oldest]

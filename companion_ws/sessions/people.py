@@ -49,7 +49,7 @@ class People:
         # What the user did a moment ago may still wait for the disk.
         await self._database.transact(())
         rows = await self._store.listed(user=user, limit=2**31)
-        over = [*extra_statements, Statement(ABANDON, (user,))]
+        over = [*extra_statements, *(Statement(sql, (user,)) for sql in ABANDON)]
         for row in rows:
             self._lives.pop(row.session_id, None)
             self._calls.forget(row.session_id)
@@ -70,5 +70,5 @@ class People:
         for row in rows:
             # Not of whom: the log would remember who had asked to be forgotten.
             log.info("session_ended", session_id=row.session_id, reason=ERASED)
-        await self._database.checkpoint()
+        await self._database.purge()
         return len(rows)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from companion_ws.core.pictures import Picture
-from companion_ws.database import Database, Statement
+from companion_ws.database import Database, Read, Statement
 
 PIECE_BYTES: Final = 256 * 1024
 """What is read of a picture at once: whoever reads slowly holds no more of it."""
@@ -55,14 +55,14 @@ class Piece:
     body: bytes
 
 
-async def of_session(database: Database, session_id: str) -> list[Picture]:
+def of_session(read: Read, session_id: str) -> list[Picture]:
     """Return what is known of a session's pictures, without them."""
     return [
         Picture(
             url=url, seq=seq, media_id=media_id, media_type=media_type, width=width, height=height,
             size_bytes=size_bytes, problem=problem,
         )
-        for url, seq, media_id, media_type, width, height, size_bytes, problem in await database.read(
+        for url, seq, media_id, media_type, width, height, size_bytes, problem in read(
             _OF_SESSION, (session_id,)
         )
     ]  # fmt: skip
@@ -123,7 +123,7 @@ async def piece(database: Database, media_id: str, start: int) -> Piece | None:
 
 async def exported(database: Database, session_id: str) -> AsyncIterator[tuple[Picture, bytes | None]]:
     """Return the pictures of a session with their bytes, one by one."""
-    for picture in await of_session(database, session_id):
+    for picture in await database.read_with(lambda read: of_session(read, session_id)):
         rows: list[Any] = await database.read(
             "SELECT body FROM pictures WHERE session_id = ? AND url = ?", (session_id, picture.url)
         )

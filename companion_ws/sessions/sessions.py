@@ -39,6 +39,7 @@ from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.people import ERASED, People
 from companion_ws.sessions.questions import RETURN_S, Questions
 from companion_ws.sessions.reactions import Reactions
+from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.runs import ToolRunner
 from companion_ws.sessions.showing import Showing
 from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Stored
@@ -204,10 +205,10 @@ class Sessions:
                 self._new_id(), user, service, label(title), language, self.now_ms(),
                 self.clock.running_ms(), None, 0, None, int(is_call),
             )
-            await self.store.create(row)
+            row = await self.store.create(row)
         by = {} if service is None else {"service": service}
         log.info("session_created", session_id=row.session_id, user=user, **by)
-        stored = Stored(Session(row.session_id, user, language), row, {})
+        stored = Stored(Session(row.session_id, user, language), row, Requests())
         self._lives[row.session_id] = self._brought_to_life(stored)
         return self._summaries.of(row)
 
@@ -323,7 +324,7 @@ class Sessions:
         """Delete everything of a session that has ended."""
         self._lives.pop(session_id, None)
         await self.store.delete(session_id, self._access.forget_session(session_id))
-        await self._database.checkpoint()
+        await self._database.purge()
 
     # Commands.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from sys import intern
@@ -12,11 +11,20 @@ from typing import Any, Final, Literal
 
 from companion_ws.core import trouble
 from companion_ws.core.errors import Unavailable
-from companion_ws.core.session import Entry, Event, Session, note_rendered, put_picture, remember
+from companion_ws.core.session import (
+    Entry,
+    Event,
+    Session,
+    fold_card_again,
+    note_rendered,
+    put_picture,
+    remember,
+)
 from companion_ws.core.tool_calls import Call, content_hash, status_of
 from companion_ws.core.trouble import Trouble
-from companion_ws.database import Database, Params, Statement, Unit
+from companion_ws.database import Database, Params, Read, Statement, Unit
 from companion_ws.sessions import pictures, troubles
+from companion_ws.sessions.requests import Requests
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
@@ -26,13 +34,21 @@ PAGE_RECORDS: Final = 256
 PAGE_BYTES: Final = 128 * 1024
 """What is read of a log at once."""
 
-_ADVANCE: Final = """
-    UPDATE sessions SET seq = ?, first_seq = ?, log_bytes = ?, cards = ?, locked = ?
-    WHERE session_id = ? AND seq = ? AND ended_at_ms IS NULL"""
+_ADVANCE: Final = "UPDATE tips SET seq = ?, first_seq = ? WHERE number = ? AND seq = ? AND is_open"
+"""The fence: a unit that does not continue what is stored touches no row, and is refused.
+
+The key of `records` could not do that: it refuses doubles, but neither gaps nor what is
+written into a session that has ended or was erased.
+"""
+_NUMBER: Final = "(SELECT number FROM sessions WHERE session_id = ?)"
 _OF_RECORDS: Final = """
-    FROM records WHERE session_id = ? AND seq > ? AND seq <= ?
-    AND seq >= (SELECT first_seq FROM sessions WHERE session_id = ?)
-    ORDER BY seq LIMIT ?"""
+    FROM tips JOIN records USING (number)
+    WHERE number = (SELECT number FROM sessions WHERE session_id = ?)
+    AND records.seq > ? AND records.seq <= ? AND records.seq >= first_seq
+    ORDER BY records.seq LIMIT ?"""
+_FOLD: Final = """
+    INSERT INTO folds (number, seq, cards, locked) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET seq = excluded.seq, cards = excluded.cards, locked = excluded.locked"""
 _BIND: Final = """
     INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
     SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ?
@@ -46,16 +62,20 @@ _NAME_CONVERSATION: Final = """
     UPDATE sessions SET conversation_id = ? WHERE session_id = ? AND EXISTS (
         SELECT 1 FROM bindings WHERE kind = 'conversation' AND ref = ?
         AND bindings.session_id = sessions.session_id)"""
-ABANDON: Final = "UPDATE sessions SET ended_at_ms = -(1 << 50) WHERE user = ?"
+ABANDON: Final = (
+    "UPDATE tips SET is_open = 0 WHERE number IN (SELECT number FROM sessions WHERE user = ?)",
+    "UPDATE sessions SET ended_at_ms = -(1 << 50) WHERE user = ?",
+)
 """Over for longer than any of them is kept: the sweep removes what an erasing leaves behind."""
-_END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE session_id = ?"
+_END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE number = ?"
+_SHUT: Final = "UPDATE tips SET is_open = 0 WHERE number = ?"
 _RECORD: Final = """
-    INSERT INTO records (session_id, seq, sender, request_id, type, body)
+    INSERT INTO records (number, seq, sender, request_id, type, body)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _KEEP_REQUESTS: Final = """
-    INSERT OR IGNORE INTO requests (session_id, seq, sender, request_id, type)
-    SELECT session_id, seq, sender, request_id, type FROM records
-    WHERE session_id = ? AND seq < ? AND request_id IS NOT NULL"""
+    INSERT OR IGNORE INTO requests (number, seq, sender, request_id, type)
+    SELECT number, seq, sender, request_id, type FROM records
+    WHERE number = ? AND seq < ? AND request_id IS NOT NULL"""
 _STATE: Final = """
     INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
@@ -79,7 +99,7 @@ _TRIM_TRAIL: Final = """
 _DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
 _TRIM: Final = (
-    "DELETE FROM records WHERE session_id = ? AND seq < ?"
+    "DELETE FROM records WHERE number = ? AND seq < ?"
     " AND seq NOT IN (SELECT value FROM json_each(?))"
 )
 _FORGET_CALL: Final = "DELETE FROM calls WHERE session_id = ? AND tool_call_id = ? AND seq = ?"
@@ -88,7 +108,7 @@ _RENDERED: Final = """
     INSERT OR IGNORE INTO rendered (session_id, seq, device, at_ms, problem)
     SELECT session_id, :seq, :device, :at_ms, :problem FROM sessions
     WHERE session_id = :session_id"""
-_TRIM_REQUESTS: Final = "DELETE FROM requests WHERE session_id = ? AND seq < ?"
+_TRIM_REQUESTS: Final = "DELETE FROM requests WHERE number = ? AND seq < ?"
 
 _UNCALLED: Final = (
     "DELETE FROM callers WHERE session_id = ?",
@@ -100,6 +120,8 @@ _UNCALLED: Final = (
 
 TRIM_RECORDS: Final = 32
 """Records beyond the limits are not shown any more, and are removed so many at a time."""
+FOLD_RECORDS: Final = 128
+"""How often it is noted what the records add up to: a load folds so many at most."""
 
 ANSWER_BYTES: Final = 256
 """What a row of `answers` takes besides its memory."""
@@ -108,16 +130,18 @@ _ANSWERS_BYTES: Final = (
 )
 
 _GUARDS: Final = frozenset({_ADVANCE})
-_TABLES: Final = (
-    "records", "requests", "rendered", "troubles", "tool_times", "pictures", "state", "calls", "due",
-    "trail", "sessions",
+_BY_NUMBER: Final = ("records", "requests", "folds", "tips")
+_BY_ID: Final = (
+    "rendered", "troubles", "tool_times", "pictures", "state", "calls", "due", "trail", "sessions"
 )
+"""The row of the session goes last: the number of the others is looked up there."""
 
-_SUMMARY: Final = """session_id, user, service, title, language, created_at_ms,
-    last_active_at_ms, ended_at_ms, seq, conversation_id, is_call"""
+_SUMMARY: Final = """SELECT session_id, user, service, title, language, created_at_ms,
+    last_active_at_ms, ended_at_ms, seq, conversation_id, is_call, number
+    FROM sessions JOIN tips USING (number)"""
 
 _LISTED: Final = f"""
-    SELECT {_SUMMARY} FROM sessions
+    {_SUMMARY}
     WHERE (:user IS NULL OR user = :user)
     AND (:conversation_id IS NULL OR session_id IN (
         SELECT session_id FROM bindings
@@ -160,6 +184,8 @@ class Row:
     conversation_id: str | None
     is_call: int = 0
     """1 where a telephone call opened it."""
+    number: int = 0
+    """What its records are found by; 0 before it is stored."""
 
     @property
     def account(self) -> str:
@@ -173,26 +199,28 @@ class Stored:
 
     session: Session
     row: Row
-    requests: dict[tuple[str, str], tuple[int, str]]
+    requests: Requests
 
 
 class PendingWrite(Unit):
     """A unit that records of one session are added to until the writer takes it."""
 
-    __slots__ = ("_advance", "_first", "_id", "_records", "_told", "last_seq", "session")
+    __slots__ = ("_first", "_id", "_number", "_records", "_told", "last_seq", "session")
 
     def __init__(
-        self, session: Session, told: Callable[[PendingWrite, Exception | None], None]
+        self,
+        number: int,
+        session: Session,
+        told: Callable[[PendingWrite, Exception | None], None],
     ) -> None:
         super().__init__(guards=_GUARDS)
         self._told: Callable[[PendingWrite, Exception | None], None] | None = told
-        # One row for the whole unit, filled in when the writer takes it.
-        self._advance: list[Any] = []
         self.session = session
         self._id = session.session_id
+        self._number = number
         self._first = session.seq
         self._records: list[Params] = []
-        self.rows[_ADVANCE] = [self._advance]
+        self.rows[_ADVANCE] = []
         self.rows[_RECORD] = self._records
         self.last_seq = session.seq
 
@@ -204,10 +232,7 @@ class PendingWrite(Unit):
 
     def seal(self) -> None:
         session = self.session
-        self._advance[:] = (
-            session.seq, session.first_seq, session.log_bytes, _listed(session.cards),
-            _locked(session), self._id, self._first,
-        )
+        self.rows[_ADVANCE] = [(session.seq, session.first_seq, self._number, self._first)]
 
     def record(
         self,
@@ -220,9 +245,9 @@ class PendingWrite(Unit):
         """Add a record that `session` already holds, with everything it changes."""
         seq, kind = session.seq, event.type
         self.last_seq = seq
-        self._records.append((self._id, seq, *request, kind, body))
+        self._records.append((self._number, seq, *request, kind, body))
         if kind == "contextual_update":
-            return  # It stands in the log, and which cards are shown in the session's row.
+            return  # It stands in the log, and which cards are shown follows from that.
         add = self.add
         match kind:
             case "state_updated":
@@ -250,7 +275,8 @@ class PendingWrite(Unit):
                 ):
                     add(sql, params)
             case "session_ended":
-                add(_END, (at_ms, self._id))
+                add(_END, (at_ms, self._number))
+                add(_SHUT, (self._number,))
         for call in session.changed.values():
             self._call(call)
         session.changed.clear()
@@ -274,16 +300,22 @@ class PendingWrite(Unit):
             (self._id, call.seq, call.tool_name, took_ms if is_answered else None),
         )
 
+    def fold(self, session: Session) -> None:
+        """Note what the records add up to by now, so that a load need not fold all of them."""
+        self.rows[_FOLD] = [(self._number, session.seq, _listed(session.cards), _locked(session))]
+
     def trim(self, session: Session, oldest_request: int) -> None:
         """Remove the records before the first one kept, but for cards, and older requestIds."""
-        self.rows[_KEEP_REQUESTS] = [(self._id, session.first_seq)]
-        self.rows[_TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
+        # What is folded from here on must not need what is removed now.
+        self.fold(session)
+        self.rows[_KEEP_REQUESTS] = [(self._number, session.first_seq)]
+        self.rows[_TRIM] = [(self._number, session.first_seq, _listed(session.cards))]
         for trims in (
             _TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES, pictures.TRIM
         ):
             self.rows[trims] = [(self._id, session.first_seq)]
         if oldest_request > 1:
-            self.rows[_TRIM_REQUESTS] = [(self._id, oldest_request)]
+            self.rows[_TRIM_REQUESTS] = [(self._number, oldest_request)]
 
     def forget_calls(self, calls: Iterable[Call]) -> None:
         """Remove closed calls; one of the same id that was made since then stays."""
@@ -364,113 +396,37 @@ class Store:
         """Read what names this log."""
         [(self.epoch,)] = await self._database.read("SELECT epoch FROM log")
 
-    async def create(self, row: Row) -> None:
-        """Store a new session; its creation is a row, not a record."""
-        await self._database.transact(
-            [
-                Statement(
-                    "INSERT INTO sessions (session_id, user, service, title, language,"
-                    " created_at_ms, last_active_at_ms, is_call) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (row.session_id, row.user, row.service, row.title, row.language,
-                     row.created_at_ms, row.last_active_at_ms, row.is_call),
-                )
-            ]
-        )
+    async def create(self, row: Row) -> Row:
+        """Store a new session, and return it as stored; its creation is a row, not a record."""
+        await self._database.transact(creation(row))
+        stored = await self.row(row.session_id)
+        if stored is None:
+            raise Unavailable("The session was erased while it was made; make another.")
+        return stored
 
     async def row(self, session_id: str) -> Row | None:
         """Return a session's row, ended or not."""
-        rows = await self._database.read(
-            f"SELECT {_SUMMARY} FROM sessions WHERE session_id = ?", (session_id,)  # noqa: S608
-        )
+        rows = await self._database.read(f"{_SUMMARY} WHERE session_id = ?", (session_id,))
         return Row(*rows[0]) if rows else None
 
     async def load(self, session_id: str) -> Stored | None:
         """Return the session with everything a tip needs, or None if there is none.
 
-        Records are read last and only by size: what they add up to stands in
-        tables of its own, so that a long log does not make a join slow.
+        Of one instant, and in one visit to the thread that reads. Of most records only
+        the size is read: what they add up to stands in tables of its own.
         """
-        read = self._database.read
-        row = await self.row(session_id)
-        if row is None:
-            return None
-        [(seq, first_seq, cards, locked)] = await read(
-            "SELECT seq, first_seq, cards, locked FROM sessions WHERE session_id = ?",
-            (session_id,),
-        ) or [(0, 1, "[]", "")]
-        session = Session(
-            session_id, row.user, row.language, seq=seq, first_seq=first_seq,
-            conversation_id=row.conversation_id,
-        )
-        if row.ended_at_ms is not None:
-            session.ended = "ended"
-        for key, value, revision in await read(
-            "SELECT key, value, revision FROM state"
-            " WHERE session_id = ? AND value IS NOT NULL ORDER BY revision",
-            (session_id,),
-        ):
-            session.state[key] = Entry(value, revision)
-            session.state_bytes += len(json.dumps(key, ensure_ascii=False).encode()) + len(value)
-        if locked:
-            locked_cards, locked_keys = json.loads(locked)
-            session.locked_cards, session.locked_keys = set(locked_cards), dict.fromkeys(locked_keys)
-        for card_seq, body in await read(
-            "SELECT seq, body FROM records WHERE session_id = ?"
-            " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
-            (session_id, cards),
-        ):
-            session.cards[card_seq] = (json.loads(body).get("context_id"), body)
-            session.cards_bytes += len(body)
-        for columns in await read(
-            "SELECT tool_call_id, seq, tool_name, handled_by, status, asked_at_ms, deadline_ms,"
-            " result_seq, body, content, joins FROM calls WHERE session_id = ? ORDER BY seq",
-            (session_id,),
-        ):
-            session.put_call(Call(*columns))
-        await self._compare_old_calls(session)
-        session.changed.clear()
-        session.sizes = deque(
-            size
-            for (size,) in await read(
-                "SELECT length(body) FROM records WHERE session_id = ? AND seq >= ? ORDER BY seq",
-                (session_id, first_seq),
-            )
-        )
-        session.log_bytes = sum(session.sizes)
-        requests = {
-            (intern(sender), request_id): (request_seq, intern(kind))
-            for sender, request_id, request_seq, kind in await read(
-                "SELECT sender, request_id, seq, type FROM requests WHERE session_id = ?"
-                " UNION SELECT sender, request_id, seq, type FROM records"
-                " WHERE session_id = ? AND request_id IS NOT NULL ORDER BY seq",
-                (session_id, session_id),
-            )
-        }
-        for (sender, request_id), (request_seq, _) in requests.items():
-            remember(session, sender, request_id, request_seq)
-        for seq, device, problem in await read(
-            "SELECT seq, device, problem FROM rendered WHERE session_id = ?", (session_id,)
-        ):
-            note_rendered(session, seq, device, problem)
-        for picture in await pictures.of_session(self._database, session_id):
-            put_picture(session, picture)
-        [(session.answers_bytes,)] = await read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
-        return Stored(session, row, requests)
+        return await self._database.read_with(lambda read: _loaded(read, session_id))
 
-    async def _compare_old_calls(self, session: Session) -> None:
-        """Let calls of before version 0.2 tell whether another of their id is the same."""
-        if all(call.content for call in session.calls.values()):
-            return
-        for tool_call_id, body in await self._database.read(
-            "SELECT tool_call_id, coalesce(nullif(calls.body, x''), records.body) FROM calls"
-            " LEFT JOIN records USING (session_id, seq)"
-            " WHERE session_id = ? AND content = x''",
-            (session.session_id,),
-        ):
-            if body is not None:
-                asked = json.loads(body)["client_tool_call"]
-                content = content_hash(asked["tool_name"], asked["parameters"])
-                session.put_call(replace(session.calls[tool_call_id], content=content))
+    async def request(self, session_id: str, sender: str, request_id: str) -> tuple[int, str] | None:
+        """Return seq and type of the record that a requestId made, if that is stored."""
+        rows = await self._database.read(
+            f"SELECT seq, type FROM records WHERE number = {_NUMBER}"  # noqa: S608 - a constant
+            " AND request_id = ? AND sender = ?"
+            f" UNION ALL SELECT seq, type FROM requests WHERE number = {_NUMBER}"
+            " AND request_id = ? AND sender = ? LIMIT 1",
+            (session_id, request_id, sender, session_id, request_id, sender),
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
 
     async def records(
         self, session_id: str, after: int, up_to: int, count: int, size_bytes: int = 0
@@ -480,15 +436,15 @@ class Store:
             # Sizes are read without the bodies, which the disk would be asked for in vain.
             total, last = 0, after
             for seq, size in await self._database.read(
-                f"SELECT seq, length(body) {_OF_RECORDS}",
-                (session_id, after, up_to, session_id, count),
+                f"SELECT records.seq, length(body) {_OF_RECORDS}",
+                (session_id, after, up_to, count),
             ):
                 last, total = seq, total + size
                 if total >= size_bytes:
                     break
             up_to = min(up_to, last)
         return await self._database.read(
-            f"SELECT seq, body {_OF_RECORDS}", (session_id, after, up_to, session_id, count)
+            f"SELECT records.seq, body {_OF_RECORDS}", (session_id, after, up_to, count)
         )
 
     async def each_record(
@@ -508,7 +464,8 @@ class Store:
     async def first_seq(self, session_id: str) -> int | None:
         """Return the seq of the oldest record kept, or None without one."""
         rows = await self._database.read(
-            "SELECT first_seq FROM sessions WHERE session_id = ? AND seq >= first_seq",
+            "SELECT first_seq FROM sessions JOIN tips USING (number)"
+            " WHERE session_id = ? AND seq >= first_seq",
             (session_id,),
         )
         return int(rows[0][0]) if rows else None
@@ -545,7 +502,7 @@ class Store:
     async def found(self, kind: Kind, ref: str) -> Row | None:
         """Return the session an id leads to, of those that have not ended."""
         rows = await self._database.read(
-            f"SELECT {_SUMMARY} FROM sessions WHERE ended_at_ms IS NULL"  # noqa: S608 - a constant
+            f"{_SUMMARY} WHERE ended_at_ms IS NULL"  # noqa: S608 - a constant
             " AND session_id IN (SELECT session_id FROM bindings WHERE kind = ? AND ref = ?)"
             " ORDER BY created_at_ms DESC LIMIT 1",
             (kind, ref),
@@ -754,9 +711,133 @@ class Store:
         await self._database.transact([*deletion(session_id), *extra_statements])
 
 
+def creation(row: Row) -> list[Statement]:
+    """Return the statements that make a session."""
+    return [
+        Statement(
+            "INSERT INTO sessions (session_id, user, service, title, language,"
+            " created_at_ms, last_active_at_ms, is_call) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.session_id, row.user, row.service, row.title, row.language,
+             row.created_at_ms, row.last_active_at_ms, row.is_call),
+        ),
+        Statement(
+            "INSERT INTO tips (number, seq, first_seq, is_open)"
+            " SELECT number, 0, 1, 1 FROM sessions WHERE session_id = ?",
+            (row.session_id,),
+        ),
+    ]
+
+
 def deletion(session_id: str) -> list[Statement]:
     """Return the statements that remove a session."""
-    return [
-        Statement(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
-        for table in _TABLES
-    ]
+    by_number = [f"DELETE FROM {table} WHERE number = {_NUMBER}" for table in _BY_NUMBER]  # noqa: S608
+    by_id = [f"DELETE FROM {table} WHERE session_id = ?" for table in _BY_ID]  # noqa: S608
+    return [Statement(sql, (session_id,)) for sql in (*by_number, *by_id)]
+
+
+def _loaded(read: Read, session_id: str) -> Stored | None:
+    rows = read(f"{_SUMMARY} WHERE session_id = ?", (session_id,))
+    if not rows:
+        return None
+    row = Row(*rows[0])
+    [(first_seq,)] = read("SELECT first_seq FROM tips WHERE number = ?", (row.number,))
+    session = Session(
+        session_id, row.user, row.language, first_seq=first_seq,
+        conversation_id=row.conversation_id,
+    )
+    _load_cards(read, row.number, session)
+    session.seq = row.seq
+    if row.ended_at_ms is not None:
+        session.ended = "ended"
+    for key, value, revision in read(
+        "SELECT key, value, revision FROM state"
+        " WHERE session_id = ? AND value IS NOT NULL ORDER BY revision",
+        (session_id,),
+    ):
+        session.state[key] = Entry(value, revision)
+        session.state_bytes += len(json.dumps(key, ensure_ascii=False).encode()) + len(value)
+    for columns in read(
+        "SELECT tool_call_id, seq, tool_name, handled_by, status, asked_at_ms, deadline_ms,"
+        " result_seq, body, content, joins FROM calls WHERE session_id = ? ORDER BY seq",
+        (session_id,),
+    ):
+        session.put_call(Call(*columns))
+    _compare_old_calls(read, row.number, session)
+    session.changed.clear()
+    requests = _load_requests(read, row.number, session)
+    for seq, device, problem in read(
+        "SELECT seq, device, problem FROM rendered WHERE session_id = ?", (session_id,)
+    ):
+        note_rendered(session, seq, device, problem)
+    for picture in pictures.of_session(read, session_id):
+        put_picture(session, picture)
+    [(session.answers_bytes,)] = read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
+    return Stored(session, row, requests)
+
+
+def _load_cards(read: Read, number: int, session: Session) -> None:
+    """Take what was noted last of cards and locks, and fold in what came after it."""
+    [(folded_seq, cards, locked)] = read(
+        "SELECT seq, cards, locked FROM folds WHERE number = ?", (number,)
+    ) or [(0, "[]", "")]
+    if locked:
+        locked_cards, locked_keys = json.loads(locked)
+        session.locked_cards, session.locked_keys = set(locked_cards), dict.fromkeys(locked_keys)
+    for seq, body in read(
+        "SELECT seq, body FROM records WHERE number = ?"
+        " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        (number, cards),
+    ):
+        session.cards[seq] = (json.loads(body).get("context_id"), body)
+        session.cards_bytes += len(body)
+    for seq, body in read(
+        "SELECT seq, body FROM records WHERE number = ? AND seq > ?"
+        " AND type = 'contextual_update' ORDER BY seq",
+        (number, folded_seq),
+    ):
+        fold_card_again(session, seq, body)
+
+
+def _load_requests(read: Read, number: int, session: Session) -> Requests:
+    """Take the sizes of the records shown, and what is known of requestIds, oldest first."""
+    requests = Requests()
+
+    def known(seq: int, sender: str, request_id: str, kind: str) -> None:
+        remember(session, sender, request_id, seq)
+        requests.add((intern(sender), request_id), seq, intern(kind), seq)
+
+    for columns in read(
+        "SELECT seq, sender, request_id, type FROM requests WHERE number = ?"
+        # A card that outlives the trimming stands in both.
+        " UNION SELECT seq, sender, request_id, type FROM records"
+        " WHERE number = ? AND seq < ? AND request_id IS NOT NULL ORDER BY seq",
+        (number, number, session.first_seq),
+    ):
+        known(*columns)
+    for seq, size, sender, request_id, kind in read(
+        "SELECT seq, length(body), sender, request_id, type FROM records"
+        " WHERE number = ? AND seq >= ? ORDER BY seq",
+        (number, session.first_seq),
+    ):
+        session.sizes.append(size)
+        session.named.append(0)
+        session.log_bytes += size
+        if request_id is not None:
+            known(seq, sender, request_id, kind)
+    return requests
+
+
+def _compare_old_calls(read: Read, number: int, session: Session) -> None:
+    """Let calls of before version 0.2 tell whether another of their id is the same."""
+    if all(call.content for call in session.calls.values()):
+        return
+    for tool_call_id, body in read(
+        "SELECT tool_call_id, coalesce(nullif(calls.body, x''), records.body) FROM calls"
+        " LEFT JOIN records ON records.number = ? AND records.seq = calls.seq"
+        " WHERE session_id = ? AND content = x''",
+        (number, session.session_id),
+    ):
+        if body is not None:
+            asked = json.loads(body)["client_tool_call"]
+            content = content_hash(asked["tool_name"], asked["parameters"])
+            session.put_call(replace(session.calls[tool_call_id], content=content))

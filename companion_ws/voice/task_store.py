@@ -47,10 +47,10 @@ class TaskStore:
         await self._database.transact(
             [
                 Statement(
-                    "DELETE FROM tasks WHERE session_id = ?1 AND (until_ms <= ?2 OR handle_hash IN"
-                    " (SELECT handle_hash FROM tasks WHERE session_id = ?1"
-                    "  ORDER BY created_at_ms DESC LIMIT -1 OFFSET ?3))",
-                    (task.session_id, task.created_at_ms, MAX_TASKS - 1),
+                    "DELETE FROM tasks WHERE session_id = ? AND (until_ms <= ? OR handle_hash IN"
+                    " (SELECT handle_hash FROM tasks WHERE session_id = ?"
+                    "  ORDER BY created_at_ms DESC LIMIT -1 OFFSET ?))",
+                    (task.session_id, task.created_at_ms, task.session_id, MAX_TASKS - 1),
                 ),
                 Statement(
                     "INSERT INTO tasks (handle_hash, session_id, user, tool_call_id, asked,"

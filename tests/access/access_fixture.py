@@ -13,8 +13,9 @@ from companion_ws.access.keys import Keys
 from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
-from companion_ws.database import Database, Statement
+from companion_ws.database import Database
 from companion_ws.files import folder
+from companion_ws.sessions.store import Row, creation
 
 SESSION = "3f2b8c1e-6a4d-4e7b-9c5a-1d2e3f4a5b6c"
 
@@ -88,13 +89,6 @@ class Access:
 
     async def add_session(self, session_id: str = SESSION, user: str = "alice") -> str:
         now = self.clock()
-        await self.database.transact(
-            [
-                Statement(
-                    "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms)"
-                    " VALUES (?, ?, ?, ?)",
-                    (session_id, user, now, now),
-                )
-            ]
-        )
+        row = Row(session_id, user, None, "", None, now, now, None, 0, None)
+        await self.database.transact(creation(row))
         return session_id

@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -176,6 +178,24 @@ def test_a_failed_start_says_why_in_one_sentence(
     assert last.startswith("Error: ")
     assert sentence in last
     assert "Traceback" not in failed.stderr
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(
+    program: Program, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    with closing(sqlite3.connect(data / "companion.db")) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    (data / "companion.db").chmod(0o600)
+    failed = program.run("serve", "--port", "0", "--data", str(data))
+
+    assert failed.returncode == 2
+    assert "was written by a newer version" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    with closing(sqlite3.connect(data / "companion.db")) as same:
+        assert same.execute("PRAGMA user_version").fetchone() == (99,)
+        assert same.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("name", ["secret.key", "companion.db"])

@@ -145,10 +145,10 @@ def test_a_request_of_a_record_that_is_gone_already_is_counted_as_such() -> None
     talk.say(card())
     trim(talk.session, talk.limits)
     kept = talk.session.requests_bytes
-    assert [seq for seq, _ in talk.session.requests] == [1]
+    assert [*talk.session.requests] == [1]
 
     remember(talk.session, "sender", "again", 1)
-    assert [seq for seq, _ in talk.session.requests] == [1, 1]
+    assert [*talk.session.requests] == [1, 1]
     assert talk.session.requests_bytes == 2 * kept
 
 

@@ -248,10 +248,10 @@ def test_request_ids_of_records_that_are_gone_count_with_the_log() -> None:
 
         assert session.log_bytes + session.requests_bytes <= 4000
         assert session.requests_bytes <= 2000
-        assert session.requests_bytes == sum(size for _, size in session.requests)
+        assert session.requests_bytes == sum(session.request_sizes)
     assert len(session.sizes) > 1
     oldest = forget_requests(session)
-    assert oldest == session.requests[0][0] < session.first_seq
+    assert oldest == session.requests[0] < session.first_seq
 
 
 def test_ten_thousand_of_the_longest_request_ids_are_remembered_beside_a_full_log() -> None:
@@ -260,6 +260,7 @@ def test_ten_thousand_of_the_longest_request_ids_are_remembered_beside_a_full_lo
     for number in range(KEPT_REQUESTS * 2):
         session.seq += 1
         session.sizes.append(100)
+        session.named.append(0)
         session.log_bytes += 100
         if number % 2:  # Records without a requestId count for none.
             longest = "\U0001f600" * 123 + f"{number:05}"
@@ -275,6 +276,7 @@ def test_no_more_request_ids_than_that_are_remembered() -> None:
     for number in range(KEPT_REQUESTS + 50):
         talk.session.seq += 1
         talk.session.sizes.append(1)
+        talk.session.named.append(0)
         talk.session.log_bytes += 1
         remember(talk.session, "s", str(number), talk.session.seq)
         trim(talk.session, talk.limits)

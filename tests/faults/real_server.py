@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -98,7 +99,8 @@ class Server:
         process, self._process = self._process, None
         if process is None:
             return 0
-        process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.send_signal(number)
         async with asyncio.timeout(PATIENCE_S):
             code = await process.wait()
             if self._listening is not None:

@@ -146,7 +146,7 @@ def intact(data: Path, scratch: Path) -> None:
 def records_of(data: Path, session_id: str) -> list[Message]:
     with closing(sqlite3.connect(data / "companion.db")) as connection:
         rows = connection.execute(
-            "SELECT body FROM records WHERE session_id = ? ORDER BY seq", (session_id,)
+            "SELECT body FROM records JOIN sessions USING (number) WHERE session_id = ? ORDER BY seq", (session_id,)
         ).fetchall()
     return [json.loads(body) for (body,) in rows]
 

@@ -179,16 +179,21 @@ def store_sessions(path: Path, known: str, count: int) -> None:
         [(now_ms,)] = connection.execute("SELECT created_at_ms FROM sessions").fetchall()
         ids = [str(uuid.UUID(int=number + 1, version=4)) for number in range(count)]
         connection.executemany(
-            "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms, seq)"
-            " VALUES (?, ?, ?, ?, 1)",
+            "INSERT INTO sessions (session_id, user, created_at_ms, last_active_at_ms)"
+            " VALUES (?, ?, ?, ?)",
             [(name, f"user {n % 1000}", now_ms, now_ms) for n, name in enumerate(ids)],
         )
-        [(body,)] = connection.execute(
-            "SELECT body FROM records WHERE session_id = ?", (known,)
-        ).fetchall()
-        connection.executemany(
-            "INSERT INTO records (session_id, seq, type, body) VALUES (?, 1, 'state_updated', ?)",
-            [(name, body) for name in ids],
+        connection.execute(
+            "INSERT INTO tips (number, seq, first_seq, is_open)"
+            " SELECT number, 1, 1, 1 FROM sessions WHERE session_id != ?",
+            (known,),
+        )
+        connection.execute(
+            "INSERT INTO records (number, seq, type, body)"
+            " SELECT sessions.number, 1, 'state_updated', body FROM sessions, records"
+            " JOIN sessions AS filled ON filled.number = records.number"
+            " WHERE filled.session_id = ? AND sessions.session_id != ?",
+            (known, known),
         )
         connection.executemany(
             "INSERT INTO state (session_id, key, value, revision) VALUES (?, 'step', x'31', 1)",

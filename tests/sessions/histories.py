@@ -34,13 +34,15 @@ from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
-from companion_ws.database import Database, Params, Statement, Unit
+from companion_ws.database import Database, Statement, Unit
 from companion_ws.files import folder
+from companion_ws.sessions import live as live_session
 from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.outbox import Outbox
+from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.store import Row, Store
 from companion_ws.writer import WriterThread
 
@@ -140,11 +142,11 @@ class MoodyDatabase(Database):
         self._looking = sqlite3.connect(self._path, isolation_level=None)
         self._is_writable = True
 
-    async def read(self, sql: str, params: Params = ()) -> list[Any]:
+    async def _on_reader(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.02)))
         if self._looking is None or self.rng.random() < self.mood / 4:
             raise Unavailable("The server cannot read at the moment; try again.")
-        return self._looking.execute(sql, params).fetchall()
+        return function(self._looking)
 
     async def kill(self) -> None:
         """End as a process does that is killed: nothing is flushed, nobody is told."""
@@ -434,6 +436,9 @@ class World:
         self.rng = random.Random(seed)
         self.path = path
         self.limits = Limits(records=self.rng.choice((1000, 1000, 40, 5)))
+        # So that a short history, too, asks the disk of requestIds and folds what it loads.
+        Requests.recent = self.rng.choice((64, 4, 1))
+        live_session.FOLD_RECORDS = self.rng.choice((128, 7, 1))  # type: ignore[misc]
         self.session_ids = [str(uuid.UUID(int=n + 1)) for n in range(2)]
         self.asked: dict[str, Message] = {}
         self.told: list[tuple[str, Message]] = []

@@ -171,10 +171,11 @@ async def test_what_an_erasing_leaves_behind_is_swept_away(
         session_id = await talked(server, 3, 100)
         # As a crash between the step that ends all and those that delete.
         database = server.sessions._database
-        await database.transact([store.Statement(store.ABANDON, ("alice",))])
+        await database.transact([store.Statement(sql, ("alice",)) for sql in store.ABANDON])
         async with asyncio.timeout(WAIT_S):
             while await database.read(
-                "SELECT 1 FROM records WHERE session_id = ?", (session_id,)
+                "SELECT 1 FROM records JOIN sessions USING (number) WHERE session_id = ?",
+                (session_id,),
             ):
                 await asyncio.sleep(0.05)
         assert await database.read("SELECT 1 FROM sessions") == []

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -29,6 +31,7 @@ MAX_CONTROL_BYTES: Final = 125
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
+_WHOLE_TEXT: Final = _FIN | TEXT
 
 
 class FrameError(Exception):
@@ -40,7 +43,7 @@ class FrameError(Exception):
         self.reason = reason
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True, gc=False):
     """A whole message (`TEXT`, `BINARY`) or control frame, unmasked."""
 
     opcode: int
@@ -89,6 +92,9 @@ class FrameReader:
         Raises:
             FrameError: the peer broke the protocol; 1002, 1007 or 1009.
         """
+        message = self._whole_text()
+        if message is not None:
+            return message
         while True:
             frame = self._frame()
             if frame is None:
@@ -112,6 +118,27 @@ class FrameReader:
             if self._opcode == TEXT and not payload.isascii():
                 _check_text(payload)
             return Message(self._opcode, payload)
+
+    def _whole_text(self) -> Message | None:
+        """Return the next message where it is one short frame of text that is all there.
+
+        Nearly every message is; what this does not know is read, or refused, step by step.
+        """
+        data, at = self._data, self._at
+        there = len(data)
+        if there - at < 8 or data[at] != _WHOLE_TEXT or self._fragments is not None:
+            return None
+        size, start = data[at + 1] - _MASKED, at + 6
+        if size == 126:
+            size, start = data[at + 2] << 8 | data[at + 3], at + 8
+        end = start + size
+        if size < 0 or size == 127 or end > there or size > self._limit_bytes:
+            return None
+        self._at = end
+        payload = unmasked(data[start:end], data[start - 4 : start])
+        if not payload.isascii():
+            _check_text(payload)
+        return Message(TEXT, payload)
 
     def _frame(self) -> tuple[int, bytes] | None:
         """Return the first byte and the payload of the next frame, if it is all there."""

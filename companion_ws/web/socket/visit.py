@@ -15,7 +15,7 @@ from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
 from companion_ws.config import Config
 from companion_ws.core import protocol
-from companion_ws.core.commands import PairingAnswer, Ping, TokenRenew
+from companion_ws.core.commands import Command, PairingAnswer, Ping, TokenRenew
 from companion_ws.core.errors import (
     CompanionError,
     Forbidden,
@@ -41,9 +41,6 @@ from companion_ws.web.socket.websocket import WebSocket
 
 PACE_S: Final = 0.005
 """How often to look whether a peer has read what it caused."""
-
-AWAITED: Final = (TokenRenew, PairingAnswer)
-"""Commands that wait for something else than their turn in the line."""
 
 log = structlog.get_logger(__name__)
 
@@ -262,14 +259,9 @@ class Visit:
                 raise InvalidMessage("Send text frames; binary ones are not read.")
             parsed = protocol.parse(message.payload)
             command, request_id = protocol.decode(parsed)
-            if isinstance(command, AWAITED):
-                return self._settle(command, request_id)
             connection = self.connection
-            if isinstance(command, Ping):
-                if command.resume:
-                    connection.refusal = None
-                self._say("pong", request_id)
-                return None
+            if command.by_entrance:
+                return self._answer(command, request_id)
             connection.check_turn()
             size_bytes = len(message.payload)
             self._live.submit(
@@ -281,6 +273,16 @@ class Visit:
             self._refused(error, _request_id(parsed, message))
         except CompanionError as error:
             self._refused(error, _request_id(parsed, message))
+        return None
+
+    def _answer(self, command: Command, request_id: str | None) -> Awaitable[None] | None:
+        """Do what has no place in the session's order; return what has to be awaited of it."""
+        if isinstance(command, (TokenRenew, PairingAnswer)):
+            return self._settle(command, request_id)
+        if isinstance(command, Ping):
+            if command.resume:
+                self.connection.refusal = None
+            self._say("pong", request_id)
         return None
 
     async def _settle(self, command: TokenRenew | PairingAnswer, request_id: str | None) -> None:
