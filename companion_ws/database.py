@@ -130,8 +130,6 @@ class Database:
         self._synchronous = "FULL" if durability == "power" else "NORMAL"
         self._thread: WriterThread[Unit] = WriterThread(self._commit, self._hear)
         self._connection: sqlite3.Connection | None = None
-        self._reading = Worker("companion-reader")
-        self._reader: sqlite3.Connection | None = None
         self._waiting: list[Unit] = []
         """What this turn of the loop writes."""
         self._waiting_bytes = 0
@@ -142,7 +140,7 @@ class Database:
         self._is_closing = False
         self._refusal = _Episode("database_refuses", "database_writes_again")
         self._damage = _Episode("database_damaged", "database_readable_again")
-        self._broken_read: Callable[[sqlite3.Connection], Any] | None = None
+        self._reader = _Reader(path, self._files, self._damage)
 
     @property
     def is_writable(self) -> bool:
@@ -170,7 +168,7 @@ class Database:
         """
         try:
             await self._thread.run(self._open)
-            self._reader = await self._reading.run(self._opened_reader)
+            await self._reader.open()
         except BaseException as error:
             # A thread that outlives a failed start would keep the process alive.
             await self.close()
@@ -187,11 +185,7 @@ class Database:
             if task is not None:
                 task.cancel()
         self._hand_over()
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            with contextlib.suppress(sqlite3.Error, OSError):
-                await self._reading.run(reader.close)
-        self._reading.stop()
+        await self._reader.close()
         await self._thread.run(self._close)
         self._thread.stop()
 
@@ -201,7 +195,7 @@ class Database:
         Raises:
             Unavailable: the disk does not let us read.
         """
-        return await self._on_reader(lambda connection: connection.execute(sql, params).fetchall())
+        return await self._reader.run(lambda connection: connection.execute(sql, params).fetchall())
 
     async def read_with(self, function: Callable[[Read], R]) -> R:
         """Return what a function makes of rows it reads, all of one instant.
@@ -211,19 +205,7 @@ class Database:
         Raises:
             Unavailable: the disk does not let us read.
         """
-        return await self._on_reader(lambda connection: _of_one_instant(connection, function))
-
-    async def _on_reader(self, function: Callable[[sqlite3.Connection], R]) -> R:
-        if self._reader is None:
-            raise Unavailable("The database is not open.")
-        try:
-            return await self._reading.run(function, self._reader)
-        except (sqlite3.Error, OSError) as error:
-            is_disks = isinstance(error, (sqlite3.OperationalError, OSError))
-            if not self._is_closing and (is_disks or _is_damage(error)):
-                self._broken_read = self._broken_read or function
-                self._damage.begin(error)
-            raise Unavailable("The server cannot read at the moment; try again.") from error
+        return await self._reader.run(lambda connection: _of_one_instant(connection, function))
 
     def write(self, unit: Unit) -> None:
         """Queue a unit; `unit.settle` is called with None or the reason it was refused.
@@ -355,43 +337,7 @@ class Database:
                 self._refusal.begin(error)
                 self._is_writable = False
                 self._queue(Unit())
-            if self._broken_read is not None:
-                await self._read_again(self._broken_read)
-
-    async def _read_again(self, function: Callable[[sqlite3.Connection], Any]) -> None:
-        """See whether what could not be read can be."""
-        if self._reader is None:
-            return
-        try:
-            await self._reading.run(function, self._reader)
-        except (sqlite3.Error, OSError) as error:
-            if not _is_damage(error):
-                await self._reopen_reader()
-            return
-        self._broken_read = None
-        self._damage.end()
-
-    async def _reopen_reader(self) -> None:
-        """Read through a connection of its own from now on, if the files are the same."""
-        with contextlib.suppress(sqlite3.Error, OSError):
-            await asyncio.to_thread(self._files.check)
-            reader, self._reader = self._reader, await self._reading.run(self._opened_reader)
-            if reader is not None:
-                await self._reading.run(reader.close)
-
-    # What runs on the reader's thread.
-
-    def _opened_reader(self) -> sqlite3.Connection:
-        reader = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
-        try:
-            reader.execute("PRAGMA query_only = ON")
-            reader.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-            # It has the log open from here on, so that none is removed when the writer reopens.
-            reader.execute("PRAGMA user_version").fetchall()
-        except BaseException:
-            reader.close()
-            raise
-        return reader
+            await self._reader.look_again()
 
     # What runs on the writer's thread.
 
@@ -559,6 +505,80 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+class _Reader:
+    """The connection that reads, on a thread of its own, and what it could not read."""
+
+    def __init__(self, path: Path, files: _OpenFiles, damage: _Episode) -> None:
+        self._path = path
+        self._files = files
+        self._damage = damage
+        self._thread = Worker("companion-reader")
+        self._connection: sqlite3.Connection | None = None
+        self._broken: Callable[[sqlite3.Connection], Any] | None = None
+        self._is_closing = False
+
+    async def open(self) -> None:
+        self._connection = await self._thread.run(self._opened)
+
+    async def close(self) -> None:
+        self._is_closing = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                await self._thread.run(connection.close)
+        self._thread.stop()
+
+    async def run(self, function: Callable[[sqlite3.Connection], R]) -> R:
+        """Return what a function reads.
+
+        Raises:
+            Unavailable: the disk does not let us read.
+        """
+        if self._connection is None:
+            raise Unavailable("The database is not open.")
+        try:
+            return await self._thread.run(function, self._connection)
+        except (sqlite3.Error, OSError) as error:
+            is_disks = isinstance(error, (sqlite3.OperationalError, OSError))
+            if not self._is_closing and (is_disks or _is_damage(error)):
+                self._broken = self._broken or function
+                self._damage.begin(error)
+            raise Unavailable("The server cannot read at the moment; try again.") from error
+
+    async def look_again(self) -> None:
+        """See whether what could not be read can be."""
+        if self._broken is None or self._connection is None:
+            return
+        try:
+            await self._thread.run(self._broken, self._connection)
+        except (sqlite3.Error, OSError) as error:
+            if not _is_damage(error):
+                await self._reopen()
+            return
+        self._broken = None
+        self._damage.end()
+
+    async def _reopen(self) -> None:
+        """Read through a connection of its own from now on, if the files are the same."""
+        with contextlib.suppress(sqlite3.Error, OSError):
+            await asyncio.to_thread(self._files.check)
+            old, self._connection = self._connection, await self._thread.run(self._opened)
+            if old is not None:
+                await self._thread.run(old.close)
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+            # It has the log open from here on, so that none is removed when the writer reopens.
+            connection.execute("PRAGMA user_version").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _of_one_instant(connection: sqlite3.Connection, function: Callable[[Read], R]) -> R:

@@ -404,13 +404,6 @@ class LiveSession:
             )  # fmt: skip
             self._store.note_rendered(self.session_id, seq, device, at_ms, problem, found)
 
-    def tell_error(
-        self, connection: Connection, error: CompanionError, request_id: str | None
-    ) -> None:
-        """Tell a sender of a refusal that rests on nothing in the session, in its turn."""
-        body = protocol.error_message(error, request_id, self.session_id, self.now_ms())
-        self.tell_one(connection, body)
-
     def tell_one(self, connection: Connection, body: bytes) -> None:
         """Tell one alone something that rests on no record, in its turn: after `session_joined`."""
         push = connection.outbox.push_text

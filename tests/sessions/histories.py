@@ -33,8 +33,9 @@ import msgspec
 from companion_ws.clock import Clock
 from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
+from companion_ws.core.protocol import error_message
 from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
-from companion_ws.database import Database, Statement, Unit
+from companion_ws.database import Database, Params, Read, Statement, Unit, _of_one_instant
 from companion_ws.files import folder
 from companion_ws.sessions import live as live_session
 from companion_ws.sessions.caller import Caller
@@ -142,7 +143,13 @@ class MoodyDatabase(Database):
         self._looking = sqlite3.connect(self._path, isolation_level=None)
         self._is_writable = True
 
-    async def _on_reader(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    async def read(self, sql: str, params: Params = ()) -> list[Any]:
+        return await self._look(lambda connection: connection.execute(sql, params).fetchall())
+
+    async def read_with(self, function: Callable[[Read], Any]) -> Any:
+        return await self._look(lambda connection: _of_one_instant(connection, function))
+
+    async def _look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.02)))
         if self._looking is None or self.rng.random() < self.mood / 4:
             raise Unavailable("The server cannot read at the moment; try again.")
@@ -289,7 +296,7 @@ class Client:
             caller = Caller(connection.sender, given, connection, size_bytes=len(body))
             live.submit(command, caller)
         except CompanionError as error:
-            live.tell_error(connection, error, given)
+            live.tell_one(connection, error_message(error, given, live.session_id, self.world.now_ms()))
 
     # What it is told.
 

@@ -361,7 +361,10 @@ class Visit:
     def _refused(self, error: CompanionError, request_id: str | None) -> None:
         self._note(error)
         self.connection.hold(error)
-        self._live.tell_error(self.connection, error, request_id)
+        live, now_ms = self._live, self._sessions.now_ms()
+        live.tell_one(
+            self.connection, protocol.error_message(error, request_id, live.session_id, now_ms)
+        )
 
     def _note(self, error: CompanionError) -> None:
         self._parts.metrics.refused(error.code)
