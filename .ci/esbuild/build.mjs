@@ -13,7 +13,7 @@ const DIST = join(STATIC, "dist")
 
 /** What few visits need; where one is imported by `import()`, it is fetched then. */
 const PARTS = new Map(["a2ui/surfaces", "core/matcher", "net/stream", "pages/code", "screen/asking", "screen/take-away",
-  ...readdirSync(join(STATIC, "js/words")).filter((each) => each !== "words.js").map((each) => `words/${each.replace(".js", "")}`),
+  ...readdirSync(join(STATIC, "js/words")).filter((each) => !["words.js", "asking.js"].includes(each)).map((each) => `words/${each.replace(".js", "")}`),
 ].map((name) => [join(STATIC, `js/${name}.js`), name.replaceAll("/", "-")]))
 /** Stands in the name of a part until the server knows its hash, which is as long: maps stay true. */
 const NO_HASH = "0000000000000000"
@@ -43,7 +43,7 @@ const OPTIONS = {
 
 const linked = (page, tag) => [...page.matchAll(tag)].map(([, path]) => path)
 const scripts = Object.fromEntries([...PARTS].map(([file, name]) => [name, file]))
-const styles = { a2ui: ["css/a2ui.css"] }
+const styles = { a2ui: ["css/a2ui.css"], asking: ["css/asking.css"] }
 for (const file of readdirSync(STATIC).filter((each) => each.endsWith(".html"))) {
   const page = readFileSync(join(STATIC, file), "utf8")
   const name = file.replace(".html", "")

@@ -4,8 +4,11 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { cardView, cleanText, cut, humanized, spokenView } from "../../static/js/core/cards.js"
-import { formValues, isAsking, questionView, receiptOf } from "../../static/js/core/questions.js"
+import { isAsking, questionView, receiptOf } from "../../static/js/core/questions.js"
+import { learnToAsk } from "../../static/js/words/asking.js"
 import { english } from "../../static/js/words/words.js"
+
+await learnToAsk(english)
 
 const about = { locale: "en-US", nowMs: Date.UTC(2026, 10, 23, 8), words: english }
 const view = (text, data) => cardView({ text, data }, about)
@@ -142,31 +145,6 @@ test("a receipt is in the past tense and says who answered", () => {
   assert.equal(receiptOf(question, null, about, true).text, "Selected: UPS Next Day")
   assert.equal(receiptOf(question, null, about, true).note, "")
   assert.equal(receiptOf(question, null, about, false).note, "Answered on another device")
-})
-
-test("a form gives typed values or names what is wrong", () => {
-  const { fields } = questionView(
-    call("companion_form", {
-      schema: {
-        type: "object",
-        properties: {
-          name: { type: "string" },
-          weight: { type: "number", minimum: 0 },
-          count: { type: "integer" },
-          size: { enum: ["S", "M"] },
-          gift: { type: "boolean" },
-          day: { type: "string", format: "date" },
-        },
-        required: ["name", "weight"],
-      },
-    }),
-    about,
-  )
-  const good = formValues(fields, new Map([["name", "Ann"], ["weight", "2,5"], ["size", "M"], ["gift", false], ["day", "2026-11-23"]]))
-  const bad = formValues(fields, new Map([["weight", "-1"], ["count", "1.5"]]))
-
-  assert.deepEqual(good, { values: { name: "Ann", weight: 2.5, size: "M", gift: false, day: "2026-11-23" }, wrong: [] })
-  assert.deepEqual(bad.wrong, ["name", "weight", "count"])
 })
 
 test("text is cut between what looks like characters, and keeps what scripts and emoji need", () => {

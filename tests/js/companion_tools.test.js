@@ -6,7 +6,10 @@ import { test } from "node:test"
 
 import { COMPANION_TOOLS, isCard, isChangeable } from "../../static/js/core/companion-tools.js"
 import { isAsking, questionView, receiptOf, results } from "../../static/js/core/questions.js"
+import { learnToAsk } from "../../static/js/words/asking.js"
 import { english } from "../../static/js/words/words.js"
+
+await learnToAsk(english)
 
 const about = { words: english, locale: "en", nowMs: 0 }
 const golden = new Map(Object.entries(JSON.parse(readFileSync(new URL("../wire/companion_tools/list.json", import.meta.url), "utf8")).tools))

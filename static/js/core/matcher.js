@@ -19,10 +19,14 @@ const MAX_WRITTEN = 20_000
 const MAX_WORK = 20_000
 
 /** The text is too long to be matched against a pattern of this size. */
-export class TooLong extends Error {}
+export class TooLong extends Error {
+  name = "TooLong"
+}
 
 /** The pattern is not a regular expression, or one that cannot be matched in linear time here. */
-export class Unsupported extends Error {}
+export class Unsupported extends Error {
+  name = "Unsupported"
+}
 
 /**
  * A matcher of `pattern`, as JSON Schema and A2UI understand it: anywhere in the text.

@@ -191,7 +191,7 @@ export function codeIn(text) {
 }
 
 /** Every script's digits as 0 to 9, without what cannot be seen. */
-function plainDigits(text) {
+export function plainDigits(text) {
   const value = (digit) => {
     // The digits of a script stand side by side, from its zero on.
     const code = digit.codePointAt(0)

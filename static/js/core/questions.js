@@ -1,11 +1,14 @@
 // What a tool call asks of a person, and how the answer reads afterwards.
 
-import { blocksOf, cleanText, cut, humanized, listText, MAX_PARTS } from "./cards.js"
-import { isPlain, lookUp } from "./protocol.js"
+import { blocksOf, cleanText, cut, humanized, listText, MAX_PARTS, money } from "./cards.js"
+import { isChangeable } from "./companion-tools.js"
+import { eachField, formOf } from "./fields.js"
+import { answersText } from "./form-words.js"
+import { numberText } from "./numbers.js"
+import { isPlain, lookUp, plainText } from "./protocol.js"
 
-/** More of an answer than a pattern could be meant for. */
-const MAX_MATCHED = 2000
 const MAX_SPOKEN = 300
+const MAX_ITEMS = 50
 
 /**
  * What `call` looks like: `{kind, title, …}` with kind choose, form, confirm, show or card.
@@ -25,8 +28,7 @@ export function isAsking(view) {
 /** What is to be decided, in one sentence for a screen reader: ≤ 300 characters. */
 export function spokenQuestion(view, words) {
   const parts = [view.title]
-  if (view.amount) parts.push(view.amount)
-  if (view.text) parts.push(view.text)
+  if (view.kind === "confirm") parts.push(view.amount, view.payee, view.text)
   if (view.kind === "choose") parts.push(words("n_choices", { n: view.options.length }), ...view.options.map((option) => option.label))
   return cut(parts.filter(Boolean).join(", "), MAX_SPOKEN)
 }
@@ -37,22 +39,25 @@ export function hasSend(view) {
 }
 
 /**
- * What became of a closed call: `{text, note, tone}` with tone done, no or quiet;
- * null where nothing need be said. `mine` tells whether this device answered.
+ * What became of a closed call: `{text, note, tone, rows}` with tone done, no or quiet; `rows` are
+ * the answers of a form, `{label, text}`. Null where nothing need be said. `mine` tells whether this
+ * device answered.
  */
 export function receiptOf(call, view, about, mine) {
   const { words } = about
   const answer = call.answer
   if (!answer) return { text: words("closed"), note: "", tone: "quiet" }
-  const result = answer.result
-  const note = answer.by === "ui" && !mine ? words("answered_elsewhere") : ""
+  const result = (call.change ?? answer).result
+  const note = call.change ? words("changed") : answer.by === "ui" && !mine ? words("answered_elsewhere") : ""
   switch (result.status) {
     case "shown":
       return null
-    case "chosen":
-      return { text: words("selected", { label: chosenText(result, about) }), note, tone: "done" }
+    case "chosen": {
+      const text = chosenText(result, about)
+      return text ? { text: words("selected", { label: text }), note, tone: "done" } : { text: words("no_answer"), note, tone: "quiet" }
+    }
     case "submitted":
-      return { text: words("submitted"), note, tone: "done", values: isPlain(result.values) ? result.values : {} }
+      return { text: words("submitted"), note, tone: "done", rows: view?.form ? answersText(view.form, result.values, about) : [] }
     case "confirmed":
       return { text: words("confirmed"), note, tone: "done" }
     case "declined":
@@ -62,6 +67,22 @@ export function receiptOf(call, view, about, mine) {
     default:
       return { text: words(answer.isError ? "failed" : "answered"), note, tone: answer.isError ? "no" : "done" }
   }
+}
+
+/** Whether a person may still change their answer to a closed call: one they gave, until an agent closes it. */
+export function mayChange(call) {
+  const { answer } = call
+  return isChangeable(call.name) && !call.locked && answer !== null && answer.by === "ui" && !answer.isError &&
+    ["chosen", "submitted"].includes(answer.result.status)
+}
+
+/** What the agent is told when the answer to `view` is now `result`, as the person would say it. */
+export function changeText(view, result, about) {
+  const { words, locale } = about
+  const answer = result.status === "submitted"
+    ? listText(answersText(view.form, result.values, about).map(({ label, text }) => `${label}: ${text}`), locale)
+    : chosenText(result, about) || words("no_answer")
+  return cut(words("answer_changed", { question: view.title, answer }), 1000)
 }
 
 /** The result text of a tap: what goes back to the agent as JSON. Source: docs/protocol.md. */
@@ -79,37 +100,25 @@ export const results = {
   declined: () => JSON.stringify({ status: "declined" }),
 }
 
-/**
- * The values of a filled form, or the names of fields that are wrong.
- * `entries` maps a field's name to its text, or to true/false for a tick; `patterns` a
- * field's name to the matcher of its pattern, where it has one that can be checked.
- */
-export function formValues(fields, entries, patterns = new Map()) {
-  const values = []
-  const wrong = []
-  for (const field of fields) {
-    const entry = entries.get(field.name)
-    const value = typedValue(field, entry)
-    if (value === undefined ? field.required : !isAllowed(field, value, patterns.get(field.name))) wrong.push(field.name)
-    else if (value !== undefined) values.push([field.name, value])
-  }
-  return { values: Object.fromEntries(values), wrong }
-}
-
 const ASKS = {
-  companion_choose: (parameters) => {
-    const options = optionsOf(parameters.options)
+  companion_choose: (parameters, about) => {
+    const options = optionsOf(parameters, about)
     if (options.length === 0) return null
-    return { kind: "choose", title: titleOf(parameters, ""), options, multiple: parameters.multiple === true }
+    const multiple = parameters.multiple === true
+    return { kind: "choose", title: titleOf(parameters, ""), options, multiple, ...countOf(parameters, options.length) }
   },
-  companion_form: (parameters) => {
-    const fields = fieldsOf(parameters.schema)
-    return fields.length ? { kind: "form", title: titleOf(parameters, ""), fields } : null
+  companion_form: (parameters, about) => {
+    const form = formOf(parameters.schema, about)
+    const isAsked = [...eachField(form.fields)].some(({ kind }) => kind !== "unasked")
+    return isAsked ? { kind: "form", title: titleOf(parameters, ""), form } : null
   },
   companion_confirm: (parameters, about) => ({
     kind: "confirm",
     title: titleOf(parameters, about.words("please_confirm")),
     text: typeof parameters.text === "string" ? cleanText(parameters.text) : "",
+    amount: amountText(parameters.amount, parameters.currency, about),
+    items: itemsOf(parameters, about),
+    payee: labelOf(parameters.merchant, "") && about.words("pay_to", { merchant: labelOf(parameters.merchant, "") }),
     confirm: labelOf(parameters.confirm_label, about.words("confirm")),
     cancel: labelOf(parameters.cancel_label, about.words("decline")),
   }),
@@ -139,108 +148,78 @@ function labelOf(value, fallback) {
   return typeof value === "string" && value.trim() !== "" ? cleanText(value) : fallback
 }
 
-function optionsOf(list) {
-  if (!Array.isArray(list)) return []
+function optionsOf(parameters, about) {
+  const list = Array.isArray(parameters.options) ? parameters.options : []
   return list.slice(0, 100).flatMap((option) => {
     if (typeof option === "string" && option !== "") return [{ id: option, label: cleanText(option), description: "" }]
     if (!isPlain(option)) return []
     const id = [option.id, option.value, option.label].find((each) => each !== null && each !== undefined)
     if (typeof id !== "string" && typeof id !== "number") return []
-    const description = typeof option.description === "string" ? cleanText(option.description) : ""
-    return [{ id: String(id), label: labelOf(option.label, String(id)), description }]
+    return [{
+      id: String(id),
+      label: labelOf(option.label, String(id)),
+      description: labelOf(option.description, ""),
+      price: amountText(option.price, option.currency ?? parameters.currency, about),
+      badge: cut(labelOf(option.badge, ""), 40),
+      image: labelOf(option.image, ""),
+    }]
   })
 }
 
-/** The fields of a flat JSON Schema object; what it cannot say is left out. */
-function fieldsOf(schema) {
-  if (!isPlain(schema) || !isPlain(schema.properties)) return []
-  const required = new Set(Array.isArray(schema.required) ? schema.required : [])
-  return Object.keys(schema.properties)
-    .slice(0, 50)
-    .flatMap((name) => {
-      const property = lookUp(schema.properties, name)
-      return isPlain(property) ? [fieldOf(name, property, required.has(name))] : []
-    })
+/** How many of `all` options are to be chosen, `{min, max}`: one at least, unless an agent wants none. */
+function countOf({ min, max }, all) {
+  const within = (value, otherwise) => (Number.isInteger(value) ? Math.min(Math.max(value, 0), all) : otherwise)
+  const least = within(min, 1)
+  return { min: least, max: Math.max(within(max, all), least, 1) }
 }
 
-function fieldOf(name, property, required) {
-  return {
-    name,
-    required,
-    kind: fieldKind(property),
-    label: labelOf(property.title, humanized(name)),
-    hint: typeof property.description === "string" ? cleanText(property.description) : "",
-    options: Array.isArray(property.enum) ? property.enum.filter((value) => value !== "" && typeof value !== "object") : [],
-    min: numberOf(property.minimum),
-    max: numberOf(property.maximum),
-    minLength: numberOf(property.minLength),
-    maxLength: numberOf(property.maxLength),
-    pattern: typeof property.pattern === "string" ? property.pattern : null,
-    initial: typeof property.default === "object" ? null : (property.default ?? null),
-  }
-}
-
-function numberOf(value) {
-  return typeof value === "number" ? value : null
-}
-
-const FORMATS = { date: "date", time: "time", "date-time": "datetime-local", email: "email", uri: "url" }
-
-function fieldKind(property) {
-  if (Array.isArray(property.enum)) return "enum"
-  if (property.type === "boolean") return "boolean"
-  if (property.type === "integer") return "integer"
-  if (property.type === "number") return "number"
-  return lookUp(FORMATS, property.format) ?? "text"
-}
-
-function typedValue(field, entry) {
-  if (field.kind === "boolean") return entry === true
-  if (entry === undefined || entry === "") return undefined
-  if (field.kind === "integer" || field.kind === "number") {
-    const number = Number(String(entry).replace(",", "."))
-    return Number.isFinite(number) ? number : NaN
-  }
-  if (field.kind === "enum") return field.options.find((option) => String(option) === entry)
-  return String(entry)
-}
-
-function isAllowed(field, value, pattern) {
-  if (field.kind === "boolean") return true
-  if (typeof value === "number" && field.kind !== "enum") {
-    if (Number.isNaN(value) || (field.kind === "integer" && !Number.isInteger(value))) return false
-    return (field.min === null || value >= field.min) && (field.max === null || value <= field.max)
-  }
-  if (typeof value !== "string") return true
-  if (field.kind === "email" && !/^[^\s@]+@[^\s@]+$/.test(value)) return false
-  if (pattern && !pattern.test(value.slice(0, MAX_MATCHED))) return false
-  return (
-    (field.minLength === null || value.length >= field.minLength) &&
-    (field.maxLength === null || value.length <= field.maxLength)
-  )
-}
-
-/**
- * The matchers of a form's patterns, `{patterns, problems}`: by the fields' names, and in words
- * for the agent which ones nobody checks here. `compile` is core/matcher.js' `matcher`.
- */
-export function patternsOf(fields, compile) {
-  const patterns = new Map()
-  const problems = []
-  for (const { name, pattern } of fields) {
+/** An amount as people here write it; what is written out already stays as it is. */
+function amountText(amount, currency, about) {
+  const isNumber = Number.isFinite(amount) || (typeof amount === "string" && /^-?\d+(\.\d+)?$/.test(amount.trim()))
+  if (!isNumber) return labelOf(amount, "")
+  const value = Number(amount)
+  const sign = plainText(currency).trim().toUpperCase()
+  if (/^[A-Z]{3}$/.test(sign)) {
     try {
-      if (pattern !== null) patterns.set(name, compile(pattern))
-    } catch (error) {
-      problems.push(`The pattern of “${cut(name, 60)}” is not checked: ${error.message}.`)
+      return money(value, sign, about.locale)
+    } catch {
+      // What is not a currency stands beside the number.
     }
   }
-  return { patterns, problems }
+  return [numberText(value, about.locale), labelOf(currency, "")].filter(Boolean).join(" ")
+}
+
+function itemsOf(parameters, about) {
+  const list = Array.isArray(parameters.items) ? parameters.items : []
+  return list.slice(0, MAX_ITEMS).flatMap((item) => {
+    if (typeof item === "string") return [{ label: cleanText(item), amount: "" }]
+    if (!isPlain(item)) return []
+    const label = labelOf(item.label, "")
+    const amount = amountText(item.amount, item.currency ?? parameters.currency, about)
+    return label || amount ? [{ label, amount }] : []
+  })
+}
+
+/** What cannot be asked of a form, in words for its agent; `compile` is core/matcher.js' `matcher`. */
+export function problemsOf({ form }, compile) {
+  const problems = form.unasked ? [`${form.unasked} fields are more than a form holds.`] : []
+  for (const { name, kind, schema } of eachField(form.fields)) {
+    const named = `“${cut(name, 60)}”`
+    if (kind === "unasked") problems.push(`The field ${named} cannot be asked: it is a list of objects or an object too deep.`)
+    const pattern = lookUp(schema, "pattern")
+    try {
+      if (typeof pattern === "string") compile(pattern)
+    } catch (error) {
+      problems.push(`The pattern of ${named} is not checked: ${error.message}.`)
+    }
+  }
+  return problems
 }
 
 function chosenText(result, about) {
   if (Array.isArray(result.labels) || Array.isArray(result.ids)) {
     const labels = (Array.isArray(result.labels) ? result.labels : result.ids).map(cleanText)
-    return labels.length ? listText(labels, about.locale) : about.words("nothing")
+    return listText(labels, about.locale)
   }
   return cleanText(result.label ?? result.id ?? "")
 }

@@ -89,20 +89,41 @@ export function choiceButton(option, state) {
     disabled: state.disabled,
     on: { click: state.act },
   },
-  h("span", { class: "choice-text" },
-    h("span", { class: "choice-label" }, line(option.label, { links: false })),
-    detail ? h("span", { class: "choice-detail" }, line(detail, { links: false })) : null),
-  option.price ? h("bdi", { class: "choice-price" }, option.price) : null,
+  ...choiceWords({ ...option, detail }),
   icon(state.chosen ? "check" : "chevron"))
 }
 
+/** What stands on a choice: its picture, words, badge and price. */
+export function choiceWords({ label, detail, badge, price, image }) {
+  return [
+    image ? picture(image) : null,
+    h("span", { class: "choice-text" },
+      badge ? h("span", { class: "badge" }, line(badge, { links: false })) : null,
+      h("span", { class: "choice-label" }, line(label, { links: false })),
+      detail ? h("span", { class: "choice-detail" }, line(detail, { links: false })) : null),
+    price ? h("bdi", { class: "choice-price" }, price) : null,
+  ]
+}
+
+/** Pictures come from this server alone. */
+function picture(address) {
+  return /^\/?media\/[\w-]+$/.test(address) ? h("img", { class: "choice-image", src: address, alt: "", loading: "lazy" }) : null
+}
+
 /** What was decided, in the past tense. */
-export function receipt({ text, note, tone }, action = null) {
+export function receipt({ text, note, tone, rows = [] }, action = null) {
   const sign = lookUp({ done: "check", no: "close", quiet: "clock" }, tone)
-  return h("div", { class: `receipt is-${tone}` },
+  const summary = h("div", { class: `receipt is-${tone}` },
     icon(sign),
     h("p", {}, h("strong", {}, line(text)), note ? h("span", { class: "receipt-note" }, note) : null),
     action)
+  return rows.length ? h("div", {}, summary, answerRows(rows)) : summary
+}
+
+/** What was filled in: `{label, text}` each. */
+function answerRows(rows) {
+  return h("dl", { class: "rows" }, rows.map(({ label, text }) =>
+    h("div", { class: text.length > 32 || label.length > 24 ? "row is-long" : "row" }, h("dt", {}, h("bdi", {}, label)), h("dd", {}, value(text)))))
 }
 
 /** Paint one block; one that cannot be painted costs only itself. */

@@ -1,13 +1,20 @@
 // <companion-question>: a tool call of the agent, answered by tap or keyboard.
 //
-// Properties in: `show(model)` with {view, time, open, pending, receipt, note, isHint, words}.
-// Event out: "answer" with the result text; prevented where it cannot be sent.
+// Properties in: `show(model)` with {view, time, open, pending, receipt, note, isHint, changeable, changing,
+// draft, words, locale}. `changeable`: whether the answer may be changed now; `changing`: what is said
+// of a change under way, or null; `answered`: the result that is told, which a change begins with.
+// Events out: "answer" with the result text, "change" with that of a later change, "draft" with what has
+// been filled in so far.
 
-import { lookUp } from "../core/protocol.js"
-import { formValues, isAsking, patternsOf, results } from "../core/questions.js"
+import { entriesOf } from "../core/fields.js"
+import { countText } from "../core/form-words.js"
+import { isAsking, results } from "../core/questions.js"
+import { isPlain } from "../core/protocol.js"
 import { define, h, refill } from "./dom.js"
-import { line, prose } from "./rich.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
+import { choiceBoxes, SEARCHED, searchOver } from "./choices.js"
+import { formElement, say } from "./form.js"
+import { line, prose } from "./rich.js"
 
 export function defineQuestion() {
   define("companion-question", CompanionQuestion)
@@ -16,28 +23,30 @@ export function defineQuestion() {
 let serial = 0
 
 class CompanionQuestion extends HTMLElement {
-  #form = null
-  #picked = new Set()
   #id = `question-${(serial += 1)}`
+  /** What is being filled in: built once, so that it survives whatever else changes. */
+  #control = null
+  #isChanging = false
 
   show(model) {
     const { view, words } = model
     const asking = model.open && isAsking(view)
-    // What a person has begun to fill in survives whatever else changes.
-    if (asking && view.kind === "form" && this.#form) {
-      this.#form(model)
+    if (!model.changeable || model.changing) this.#isChanging = false
+    if (!asking && !this.#isChanging) this.#control = null
+    if (this.#control) {
+      this.#control.update(model)
       return
     }
     refill(this,
-      h("article", { class: `card${asking ? " is-asking" : " is-done"}`, tabindex: "-1", "aria-labelledby": this.#id },
+      h("article", { class: `card${asking ? " is-asking" : " is-done"}`, tabindex: "-1", "aria-labelledby": `${this.#id} ${this.#id}-amount` },
         h("header", { class: "card-head" },
           h("h2", { id: this.#id }, line(view.title || words("select"))),
           model.time ? h("time", { datetime: model.time.iso }, model.time.text) : null),
         (view.blocks ?? []).map((block) => paintSafely(block, words)),
         model.extra ?? null,
-        asking ? this.#ask(model) : null,
-        !asking && model.receipt ? receipt(model.receipt) : null,
-        model.note && view.kind !== "form" ? h("p", { class: model.isHint ? "note is-hint" : "note", role: "status" }, model.note) : null),
+        asking || this.#isChanging ? this.#ask(model) : null,
+        !asking && !this.#isChanging && model.receipt ? this.#receipt(model) : null,
+        model.note && !this.#control ? h("p", { class: model.isHint ? "note is-hint" : "note", role: "status" }, model.note) : null),
     )
   }
 
@@ -54,143 +63,129 @@ class CompanionQuestion extends HTMLElement {
     }
   }
 
-  #pickOne({ view, pending }) {
-    return h("ul", { class: "choices", "aria-labelledby": this.#id },
-      view.options.map((option) =>
-        h("li", {}, choiceButton(option, {
-          pending,
-          disabled: Boolean(pending),
-          act: () => this.#answer(results.chosen(option)),
-        }))))
+  #pickOne(model) {
+    const { options } = model.view
+    const buttons = () => options.map((option) => h("li", {}, choiceButton({ ...option, detail: option.description }, {
+      pending: model.pending,
+      chosen: this.#isChanging && option.id === String(model.answered?.id),
+      disabled: Boolean(model.pending),
+      act: () => this.#answer(results.chosen(option)),
+    })))
+    const rows = buttons()
+    const list = h("ul", { class: "choices", "aria-labelledby": this.#id }, rows)
+    if (options.length > SEARCHED) {
+      const search = searchOver(rows, options.map((option) => ({ ...option, detail: option.description })), model.words)
+      this.#control = { update: (news) => {
+        for (const button of list.querySelectorAll("button")) button.disabled = Boolean(news.pending)
+        const at = options.findIndex(({ id }) => id === news.pending?.id)
+        if (at >= 0) rows.at(at).querySelector("button").classList.add("is-pending")
+        say(note, news.pending ? { note: news.pending.text, isHint: true } : news)
+      } }
+      const note = h("p", { class: "note", role: "status" })
+      return [search, list, note, this.#keepButton(model)]
+    }
+    return [list, this.#keepButton(model)]
   }
 
-  #pickMany({ view, pending, words }) {
-    const boxes = view.options.map((option) => {
-      const box = h("input", { type: "checkbox", disabled: Boolean(pending), on: { change: () => {
-        if (box.checked) this.#picked.add(option.id)
-        else this.#picked.delete(option.id)
-      } } })
-      box.checked = this.#picked.has(option.id)
-      return h("label", { class: "choice" }, box,
-        h("span", { class: "choice-text" },
-          h("span", { class: "choice-label" }, line(option.label, { links: false })),
-          option.description ? h("span", { class: "choice-detail" }, line(option.description, { links: false })) : null))
+  #pickMany(model) {
+    const { view, words } = model
+    const { options, min, max } = view
+    const chosenIds = this.#isChanging ? (model.answered?.ids ?? []) : (model.draft ?? [])
+    const list = choiceBoxes(options.map((option) => ({ ...option, detail: option.description })), {
+      id: `${this.#id}-box`, words, multiple: true,
+      onInput: () => {
+        note.textContent = ""
+        this.#tell("draft", chosen().map(({ id }) => id))
+      },
     })
-    const chosen = () => view.options.filter((option) => this.#picked.has(option.id))
-    return h("div", { role: "group", class: "choices", "aria-labelledby": this.#id }, boxes,
-      h("button", {
-        type: "button", class: "primary", disabled: Boolean(pending),
-        on: { click: () => this.#answer(results.chosenMany(chosen())) },
-      }, pending ? pending.text : words("send_choice")))
+    list.choose(options.flatMap(({ id }, at) => (Array.isArray(chosenIds) && chosenIds.map(String).includes(id) ? [at] : [])))
+    const chosen = () => list.chosen().map((at) => options.at(at))
+    const count = min > 1 || max < options.length ? countText(min, max < options.length ? max : undefined, words) : ""
+    const note = h("p", { class: "note", role: "status" })
+    const send = h("button", { type: "button", class: "primary", on: { click: () => {
+      const { length } = chosen()
+      if (length < min || length > max) note.textContent = countText(min, max < options.length ? max : undefined, words)
+      else this.#answer(results.chosenMany(chosen()))
+    } } })
+    this.#control = { update: (news) => {
+      for (const box of list.boxes) box.disabled = Boolean(news.pending)
+      send.disabled = Boolean(news.pending)
+      send.textContent = news.pending ? news.pending.text : words(this.#isChanging ? "send_change" : "send_choice")
+      if (news.note) say(note, news)
+    } }
+    this.#control.update(model)
+    return h("div", { role: "group", class: "picking", "aria-labelledby": this.#id },
+      count ? h("p", { class: "hint" }, count) : null, list.node, note, send, this.#keepButton(model))
   }
 
   #confirm({ view, pending }) {
     const button = (kind, label, result, id) =>
       h("button", { type: "button", class: kind, disabled: Boolean(pending), on: { click: () => this.#answer(result) } },
         pending?.id === id ? pending.text : label)
-    return h("div", {},
+    return [
+      view.amount ? h("p", { class: "amount", id: `${this.#id}-amount` }, h("bdi", {}, view.amount)) : null,
+      view.payee ? h("p", { class: "payee" }, line(view.payee)) : null,
+      view.items.length ? h("dl", { class: "rows bill" }, view.items.map(({ label, amount }) =>
+        h("div", { class: "row" }, h("dt", {}, line(label)), h("dd", {}, h("bdi", {}, amount))))) : null,
       view.text ? prose(view.text) : null,
       h("div", { class: "pair" },
         button("secondary", view.cancel, results.declined(), "declined"),
-        button("primary", view.confirm, results.confirmed(), "confirmed")))
+        button("primary", view.confirm, results.confirmed(), "confirmed")),
+    ]
   }
 
-  #fill({ view, pending, words, note, isHint }) {
-    const inputs = new Map(view.fields.map((field, at) => [field.name, inputOf(field, `${this.#id}-${at}`)]))
-    const remark = h("p", { class: "note", role: "status" })
-    const send = h("button", { type: "submit", class: "primary" })
-    const form = h("form", { class: "form", novalidate: true, on: { submit: (event) => {
-      event.preventDefault()
-      this.#submit(view.fields, inputs, words)
-    } } },
-    view.fields.map((field) => labelled(field, inputs.get(field.name), words)), remark, send)
-    this.#form = ({ pending: sent, note: told, isHint, words: say }) => {
-      remark.classList.toggle("is-hint", isHint === true)
-      remark.textContent = told ?? ""
-      send.disabled = Boolean(sent)
-      send.textContent = sent ? sent.text : say("send")
-      for (const input of inputs.values()) input.inert = Boolean(sent)
-    }
-    this.#form({ pending, note, isHint, words })
-    return form
+  #fill(model) {
+    const { view, words, locale } = model
+    const draft = Array.isArray(model.draft) ? model.draft.filter((pair) => Array.isArray(pair)) : []
+    const entries = this.#isChanging ? entriesOf(view.form, isPlain(model.answered?.values) ? model.answered.values : {}, { locale }) : new Map(draft)
+    const form = formElement(view.form, {
+      id: this.#id, words, locale, entries,
+      onDraft: (kept) => this.#isChanging || this.#tell("draft", kept),
+      onSubmit: (values) => this.#answer(results.submitted(values)),
+      cancel: this.#isChanging ? { text: words("keep_answer"), act: () => this.#keep(model) } : null,
+    })
+    this.#control = { update: ({ note, isHint, pending }) => form.update({ note, isHint, pending, text: words(this.#isChanging ? "send_change" : "send") }) }
+    this.#control.update(model)
+    return form.node
   }
 
-  async #submit(fields, inputs, words) {
-    const patterns = await matchersOf(fields)
-    const entries = new Map([...inputs].map(([name, input]) => [name, input.entry()]))
-    const { values, wrong } = formValues(fields, entries, patterns)
-    for (const [name, input] of inputs) markWrong(input, wrong.includes(name), words)
-    if (wrong.length) inputs.get(wrong[0]).field.focus()
-    else this.#answer(results.submitted(values))
+  // Changing one's mind
+
+  #receipt(model) {
+    const { words } = model
+    const told = model.changing ? { ...model.receipt, note: model.changing } : model.receipt
+    const button = model.changeable && !model.changing
+      ? h("button", { type: "button", class: "quiet", on: { click: () => this.#change(model) } }, words("change"))
+      : null
+    return receipt(told, button)
+  }
+
+  #change(model) {
+    this.#isChanging = true
+    this.show(model)
+    this.querySelector("input, textarea, select, .choice")?.focus()
+  }
+
+  #keepButton(model) {
+    if (!this.#isChanging) return null
+    return h("button", { type: "button", class: "quiet", on: { click: () => this.#keep(model) } }, model.words("keep_answer"))
+  }
+
+  #keep(model) {
+    this.#isChanging = false
+    this.#control = null
+    this.show(model)
+    this.querySelector("button")?.focus()
   }
 
   #answer(result) {
-    this.dispatchEvent(new CustomEvent("answer", { detail: result }))
+    if (!this.#isChanging) return this.#tell("answer", result)
+    this.#isChanging = false
+    this.#control = null
+    this.#tell("change", result)
   }
-}
 
-/** Few forms have patterns, so what checks them is fetched when one does; the server checks again. */
-async function matchersOf(fields) {
-  if (!fields.some(({ pattern }) => pattern !== null)) return new Map()
-  try {
-    const { matcher } = await import("../core/matcher.js")
-    return patternsOf(fields, matcher).patterns
-  } catch {
-    return new Map()
-  }
-}
-
-function inputOf(field, id) {
-  if (field.kind === "boolean") {
-    const box = h("input", { type: "checkbox", id })
-    box.checked = field.initial === true
-    return Object.assign(box, { field: box, entry: () => box.checked })
-  }
-  if (field.kind === "enum") return listOf(field, id)
-  const type = lookUp({ integer: "text", number: "text" }, field.kind) ?? field.kind
-  const input = h("input", {
-    type, id,
-    inputmode: lookUp({ integer: "numeric", number: "decimal" }, field.kind),
-    maxlength: field.maxLength,
-    autocomplete: lookUp(AUTOCOMPLETE, field.name.toLowerCase()) ?? "on",
-    required: field.required,
-    value: field.initial ?? "",
-  })
-  return Object.assign(input, { field: input, entry: () => input.value.trim() })
-}
-
-const AUTOCOMPLETE = {
-  name: "name", email: "email", phone: "tel", tel: "tel", street: "street-address", address: "street-address",
-  zip: "postal-code", postcode: "postal-code", city: "address-level2", country: "country-name",
-}
-
-function listOf(field, id) {
-  const list = h("select", { id },
-    field.initial === null ? h("option", { value: "" }, "–") : null,
-    field.options.map((option) => h("option", { value: String(option) }, String(option))))
-  if (field.initial !== null) list.value = String(field.initial)
-  return Object.assign(list, { field: list, entry: () => list.value })
-}
-
-function labelled(field, input, words) {
-  const wrongId = `${input.id}-wrong`
-  const wrong = h("span", { class: "wrong", id: wrongId, hidden: true })
-  input.wrong = wrong
-  const label = h("label", { for: input.id }, field.label,
-    field.required && field.kind !== "boolean" ? h("span", { class: "muted" }, ` (${words("required")})`) : null)
-  const hint = field.hint ? h("span", { class: "hint" }, line(field.hint)) : null
-  if (field.kind === "boolean") return h("div", { class: "field is-tick" }, input, label, hint, wrong)
-  return h("div", { class: "field" }, label, hint, input, wrong)
-}
-
-function markWrong(input, isWrong, words) {
-  input.wrong.hidden = !isWrong
-  input.wrong.textContent = isWrong ? words("field_wrong") : ""
-  if (isWrong) {
-    input.setAttribute("aria-invalid", "true")
-    input.setAttribute("aria-describedby", input.wrong.id)
-  } else {
-    input.removeAttribute("aria-invalid")
-    input.removeAttribute("aria-describedby")
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }))
   }
 }

@@ -76,6 +76,7 @@ export function readdress(address) {
 const LAST = "companion.last"
 const tokenKey = (sessionId) => `companion.token.${sessionId}`
 export const outboxKey = (sessionId) => `companion.outbox.${sessionId}`
+const draftKey = (sessionId) => `companion.draft.${sessionId}`
 const viewKey = (sessionId) => `companion.view.${sessionId}`
 /** More than this is not worth a phone's storage. */
 const MAX_VIEW_CHARACTERS = 1_000_000
@@ -91,7 +92,7 @@ export const paired = {
   },
   forget: (sessionId) => {
     const taps = keysOf(localStore(), outboxKey(sessionId))
-    for (const key of [tokenKey(sessionId), viewKey(sessionId), ...taps]) write(localStore(), key, null)
+    for (const key of [tokenKey(sessionId), viewKey(sessionId), draftKey(sessionId), ...taps]) write(localStore(), key, null)
     if (read(localStore(), LAST) === sessionId) write(localStore(), LAST, null)
   },
 }
@@ -129,4 +130,13 @@ export const takeAway = {
   },
   save: (kept) => write(localStore(), TAKE_AWAY, kept),
   clear: () => write(localStore(), TAKE_AWAY, null),
+}
+
+/** What has been filled in and not sent, as `[tool_call_id, draft]` pairs. */
+export const drafts = {
+  load: (sessionId) => {
+    const kept = read(localStore(), draftKey(sessionId))
+    return Array.isArray(kept) ? kept.filter((pair) => Array.isArray(pair)) : []
+  },
+  save: (sessionId, pairs) => write(localStore(), draftKey(sessionId), pairs.length ? pairs : null),
 }

@@ -26,12 +26,13 @@
 
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
 import { COMPANION_TOOLS, isQuestion } from "../core/companion-tools.js"
-import { callOf } from "../core/protocol.js"
+import { callOf, lookUp } from "../core/protocol.js"
 import { isOpen } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
 import { Awake } from "./awake.js"
+import { Drafts } from "./drafts.js"
 import { hold, placeIn } from "./reading.js"
 import { Report, summaryOf } from "./report.js"
 import { ScreenSession } from "./screen-session.js"
@@ -42,6 +43,8 @@ import { Taps } from "./taps.js"
 const QUESTIONS_MS = 2500
 /** No conversation is over before. */
 const TAKE_AWAY_MS = 10_000
+/** What an element says that a person has done. */
+const DONE = ["choose", "answer", "change", "draft"]
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
@@ -68,6 +71,7 @@ export class Feed {
   #isEmbedded
   #awake = new Awake()
   #surfaces = null
+  #drafts = new Drafts(() => this.session.id)
   #drawing = Promise.resolve()
   #questioning = null
   #fetching = null
@@ -140,6 +144,7 @@ export class Feed {
     this.#spoken = wanted
     const language = await this.#speak([wanted])
     if (language.name === this.#name && language.locale === this.#locale) return
+    if (this.#questioning) await this.#questioning.prepare(language.words).catch(() => {})
     this.#items.clear()
     this.#painted.clear()
     this.#surfaces = null
@@ -232,14 +237,17 @@ export class Feed {
 
   /** What questions are made of: fetched when one is there, or soon after the first card. */
   #fetchQuestions() {
-    this.#fetching ??= import("./asking.js").then(
-      (asking) => {
-        asking.defineQuestion()
-        this.#questioning = asking
-        this.#paintSoon()
-      },
-      () => (this.#fetching = null),
-    )
+    this.#fetching ??= this.#learnToAsk().catch(() => (this.#fetching = null))
+  }
+
+  async #learnToAsk() {
+    const asking = await import("./asking.js")
+    asking.defineQuestion()
+    let words
+    // The session may name its language in the meantime.
+    while (words !== this.#words) await asking.prepare((words = this.#words))
+    this.#questioning = asking
+    this.#paintSoon()
   }
 
   /** A card that says nothing is news all the same. */
@@ -261,11 +269,13 @@ export class Feed {
       if (!open && !call.answer && isAsking(view) && this.#isOver) continue
       const mine = call.answer ? this.#screen.isMine(call.answer) : false
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
+      if (!open) this.#drafts.forget(call.id)
       const pending = asks ? this.#taps.answer(call) : null
       const { note, isHint } = asks ? this.#taps.noteOnQuestion(call) : { note: "", isHint: false }
       yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
         state: [call.record, open, call.answer, pending?.text, note],
-        model: { view, open, receipt, pending, note, isHint, ui: view.ui },
+        model: { view, open, receipt, pending, note, isHint, ui: view.ui, draft: asks ? this.#drafts.find(call.id) : null },
+        draft: (draft) => this.#drafts.keep(call.id, draft),
         answer: (result) => {
           this.#screen.answer(call, result)
           navigator.vibrate?.(10)
@@ -287,13 +297,12 @@ export class Feed {
     return view
   }
 
-  /** What of a form nobody can check here. */
-  async #checkPatterns({ record, model }) {
-    const fields = (model.view?.fields ?? []).filter(({ pattern }) => pattern !== null)
-    if (fields.length === 0) return
+  /** What of a form nobody can ask or check here. */
+  async #checkForm({ record, model }) {
+    if (!model.view?.form) return
     try {
       const { matcher } = await import("../core/matcher.js")
-      for (const problem of this.#questioning.patternsOf(fields, matcher).problems) this.#report.note(record, problem)
+      for (const problem of this.#questioning.problemsOf(model.view, matcher)) this.#report.note(record, problem)
     } catch {
       // The server checks what is sent.
     }
@@ -303,19 +312,17 @@ export class Feed {
     let item = this.#items.get(entry.key)
     if (!item) {
       item = { node: h(entry.element), state: null }
-      item.node.addEventListener("choose", (event) => item.choose(event.detail))
-      item.node.addEventListener("answer", (event) => item.answer(event.detail))
+      for (const type of DONE) item.node.addEventListener(type, (event) => lookUp(item.entry, type)?.(event.detail))
       this.#items.set(entry.key, item)
     }
-    item.choose = entry.choose
-    item.answer = entry.answer
+    item.entry = entry
     if (!item.state || entry.state.some((part, at) => part !== item.state[at])) {
       const isNewRecord = item.state?.[0] !== entry.record
       item.state = entry.state
       this.#show(item, entry)
       const hasDesign = (entry.record.ui ?? entry.model.ui ?? null) !== null
       if (isNewRecord && hasDesign) this.#draw(item, entry)
-      else if (isNewRecord) this.#checkPatterns(entry).then(() => this.#report.rendered(entry))
+      else if (isNewRecord) this.#checkForm(entry).then(() => this.#report.rendered(entry))
     }
     return item.node
   }
@@ -324,7 +331,7 @@ export class Feed {
     const { timestamp } = record
     const time = timestamp === undefined ? null : { iso: new Date(timestamp).toISOString(), text: this.#shell.clock(timestamp) }
     try {
-      item.node.show({ ...designed(item, record, model), time, words: this.#words })
+      item.node.show({ ...designed(item, record, model), time, words: this.#words, locale: this.#locale })
     } catch (error) {
       this.#report.note(record, `It could not be shown: ${error.message}.`)
       fillIn(item.node, h("article", { class: "card" }, h("p", { class: "note" }, this.#words("could_not_show"))))

@@ -39,7 +39,6 @@ const ENGLISH = {
   question_waits: "Another question is waiting: {title}",
   fold_question: "Fold the question away",
   select: "Choose one",
-  send_choice: "Send choice",
   send: "Send",
   sending: "Sending…",
   queued: "Will send when back online",
@@ -52,22 +51,17 @@ const ENGLISH = {
   change: "Change",
   submitted: "Sent",
   confirmed: "Confirmed",
-  declined: "Declined",
   withdrawn: "No longer needed",
   closed: "Closed",
   close: "Close",
   failed: "Could not be answered",
   answered: "Answered",
-  answered_elsewhere: "Answered on another device",
   changed_meanwhile: "This has changed in the meantime. Please choose again.",
-  nothing: "nothing",
   not_sent: "Not sent. Tap to try again.",
   too_long: "That is too long to send. Please shorten it.",
-  please_confirm: "Please confirm",
-  confirm: "Confirm",
-  decline: "Decline",
   required: "required",
   field_wrong: "Please check this field",
+  alerts: "Sound and vibration",
   show_more: "Show more",
   captions: "Conversation",
   you: "You",
@@ -174,11 +168,12 @@ export async function load(language) {
   }
 }
 
-/** `words(key, {n, …})`: a sentence with its blanks filled in. */
-function speak(sentences, language) {
+/** `words(key, {n, …})`: a sentence with its blanks filled in; `words.learn(more)` adds sentences. */
+function speak(known, language) {
+  const sentences = { ...known }
   const plural = new Intl.PluralRules(language)
   const number = new Intl.NumberFormat(language)
-  return (key, blanks = {}) => {
+  const words = (key, blanks = {}) => {
     const entry = lookUp(sentences, key) ?? key
     const text = typeof entry === "string" ? entry : (lookUp(entry, plural.select(blanks.n)) ?? entry.other)
     return text.replace(/\{(\w+)\}/g, (_, name) => {
@@ -186,6 +181,7 @@ function speak(sentences, language) {
       return typeof blank === "number" ? number.format(blank) : plainText(blank)
     })
   }
+  return Object.assign(words, { language, learn: (more) => Object.assign(sentences, more) })
 }
 
 export const english = speak(ENGLISH, "en")
