@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from .conftest import QUOTES, World
+from .conftest import PIXEL, QUOTES, World
 
 SERVICES = {"title": "Which service?", "options": ["UPS Next Day", "FedEx Ground"]}
 # Each text that the lights have had, from now on, and when.
@@ -137,15 +138,20 @@ async def test_who_types_to_an_agent_that_left_is_told_when_it_is_read(world: Wo
     agent = await world.agent()
     phone = await world.phone(agent)
     session_id = agent.session_id
+    await agent.update("quote_ready", {"a": 1})
     await say(phone, "Hello")
     note = phone.locator(".said-note")
     await expect(phone.locator(".line .icon-check")).to_be_visible()
     await expect(note).to_be_hidden()
 
     await agent.leave()
-    await expect(note).to_have_text("The agent has left; it reads this when it is back.")
+    await expect(phone.locator("connection-lights")).to_contain_text("Agent away")
+    await expect(note).to_be_hidden()
     await say(phone, "Hello again")
+    await expect(note).to_have_text("The agent has left; it reads this when it is back.")
     await expect(phone.locator(".line", has_text="Hello again").locator(".icon-check")).to_be_visible()
+    await expect(note).to_be_visible()
+    await phone.reload()
     await expect(note).to_be_visible()
 
     await world.agent(session_id)
@@ -258,3 +264,27 @@ async def test_a_server_tool_that_runs_is_a_line_that_ends_with_its_result(
 
     slow_tools.go.set()
     await expect(english.locator(".working")).to_be_hidden()
+
+
+async def test_from_the_first_paint_to_the_join_nothing_moves(world: World) -> None:
+    agent = await world.agent()
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    phone = await world.page(**PIXEL)
+    script, ticket = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route, until: asyncio.Event) -> None:
+        await until.wait()
+        await route.continue_()
+
+    await phone.route("**/static/dist/phone.*.js", lambda route: hold(route, script))
+    await phone.route("**/pair", lambda route: hold(route, ticket))
+    await phone.goto(opened["url"], wait_until="commit")
+    heading = phone.get_by_role("heading", name="Connecting…")
+    await expect(heading).to_be_visible()
+    first = await heading.bounding_box()
+    script.set()
+    await expect(phone.get_by_text(f"Session {agent.session_id[:8]}")).to_be_visible()
+
+    assert await heading.bounding_box() == first
+    ticket.set()
+    await world.connected(phone)

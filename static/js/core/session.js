@@ -32,7 +32,7 @@ export function emptySession() {
     connectionId: null,
     deviceId: null,
     conversationId: null,
-    wasAgentHere: false,
+    agentSeq: null,
     seq: 0,
     horizon: 0,
     epoch: null,
@@ -91,7 +91,8 @@ function isRecord(record) {
 /** Fold one message of the server; a record seen before changes nothing. */
 export function apply(session, message) {
   const next = folded(session, message)
-  return next.wasAgentHere || !showsAgent(next, message) ? next : { ...next, wasAgentHere: true }
+  const agentSeq = heardUpTo(next, message)
+  return agentSeq === null || agentSeq <= (next.agentSeq ?? -1) ? next : { ...next, agentSeq }
 }
 
 function folded(session, message) {
@@ -105,9 +106,11 @@ function folded(session, message) {
   return { ...next, seq: message.seq, expiringAt: null }
 }
 
-/** Whether `message` or the session it led to tells of an agent. */
-function showsAgent(session, { sender, cards = [] }) {
-  return sender?.role === "agent" || cards.some((card) => card.sender?.role === "agent") || isPresent(session, "agent")
+/** The last record that an agent was here for, as far as `message` tells of it; else null. */
+function heardUpTo(session, { sender, cards = [] }) {
+  if (sender?.role === "agent" || isPresent(session, "agent")) return session.seq
+  const shown = cards.filter((card) => card.sender?.role === "agent" && isRecord(card)).map(({ seq }) => seq)
+  return shown.length ? Math.max(...shown) : null
 }
 
 /** Whether a card's record closes its choice and shows nothing by itself. */

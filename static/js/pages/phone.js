@@ -200,12 +200,12 @@ function away(words) {
   return { title: words("no_server"), text: words("still_trying"), mayRetry: true }
 }
 
-/** The page while it joins. */
+/** The page while it joins: what the document itself shows before, and nothing in it moves. */
 function joining(words, sessionId) {
   return h("section", { class: "waiting", role: "status" },
     h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
-    h("h1", {}, words("pairing_title")),
-    sessionId ? h("p", { class: "muted fine" }, words("pairing_session", { id: sessionId.slice(0, 8) })) : null)
+    h("h1", {}, words("connecting_title")),
+    h("p", { class: "muted fine" }, sessionId ? words("pairing_session", { id: sessionId.slice(0, 8) }) : "\u00a0"))
 }
 
 /** The page while the owner compares two digits. */

@@ -121,7 +121,7 @@ export class Shell {
     this.#waiting = h("section", { class: "waiting" },
       h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
       h("h2", {}, words(joined ? "waiting_title" : "connecting_title")),
-      joined ? h("p", {}, words(agent ? "waiting_agent" : "waiting_nobody")) : null,
+      joined ? h("p", {}, words(agent ? "waiting_agent" : "waiting_nobody")) : h("p", { class: "muted fine" }, "\u00a0"),
       others.length ? h("p", { class: "muted" }, words("also_here", { names: listText(others, this.#locale) })) : null,
       joined && !isSecureContext ? h("p", { class: "muted fine" }, words("plain_http")) : null)
     return this.#waiting
@@ -143,9 +143,9 @@ export class Shell {
   #noteOnWords() {
     const { session, link, unsent } = this.#screen
     const last = session.lines.at(-1)
-    const isUnread = unsent.length > 0 || last?.typed
+    const isUnread = unsent.length > 0 || (last?.typed && last.seq > (session.agentSeq ?? -1))
     if (link.known !== "connected" || !isUnread || isPresent(session, "agent")) return ""
-    return this.#words(session.wasAgentHere ? "agent_has_left" : "agent_not_here")
+    return this.#words(session.agentSeq !== null ? "agent_has_left" : "agent_not_here")
   }
 
   /** What the agent does between two cards. It is not announced: a screen reader would talk over the agent. */

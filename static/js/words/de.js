@@ -91,7 +91,6 @@ export default {
   type_code: "Code eintippen",
   expiring: "Diese Sitzung schließt bald.",
   keep_open: "Offen halten",
-  pairing_title: "Beitreten…",
   pairing_session: "Sitzung {id}",
   used_title: "Dieser Code wurde schon benutzt oder ist abgelaufen",
   used_text: "Codes gelten einmal und nur kurz. Holen Sie einen neuen vom anderen Bildschirm.",

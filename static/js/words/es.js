@@ -91,7 +91,6 @@ export default {
   type_code: "Escribir un código",
   expiring: "Esta sesión se cerrará pronto.",
   keep_open: "Mantener abierta",
-  pairing_title: "Entrando…",
   pairing_session: "Sesión {id}",
   used_title: "Este código ya se usó o caducó",
   used_text: "Los códigos sirven una vez y por poco tiempo. Pida uno nuevo en la otra pantalla.",

@@ -91,7 +91,6 @@ export default {
   type_code: "Saisir un code",
   expiring: "Cette session va se fermer.",
   keep_open: "La garder ouverte",
-  pairing_title: "Connexion à la session…",
   pairing_session: "Session {id}",
   used_title: "Ce code a déjà servi ou a expiré",
   used_text: "Un code sert une fois, pour peu de temps. Prenez-en un nouveau sur l’autre écran.",

@@ -91,7 +91,6 @@ export default {
   type_code: "Digita un codice",
   expiring: "Questa sessione sta per chiudersi.",
   keep_open: "Tienila aperta",
-  pairing_title: "Accesso…",
   pairing_session: "Sessione {id}",
   used_title: "Questo codice è già stato usato o è scaduto",
   used_text: "I codici valgono una volta e per poco. Prendine uno nuovo dall’altro schermo.",

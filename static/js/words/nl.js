@@ -91,7 +91,6 @@ export default {
   type_code: "Code intypen",
   expiring: "Deze sessie wordt binnenkort gesloten.",
   keep_open: "Open houden",
-  pairing_title: "Deelnemen…",
   pairing_session: "Sessie {id}",
   used_title: "Deze code is al gebruikt of verlopen",
   used_text: "Een code werkt één keer en maar korte tijd. Vraag een nieuwe op het andere scherm.",

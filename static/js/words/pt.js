@@ -91,7 +91,6 @@ export default {
   type_code: "Digitar um código",
   expiring: "Esta sessão fecha em breve.",
   keep_open: "Manter aberta",
-  pairing_title: "Entrando…",
   pairing_session: "Sessão {id}",
   used_title: "Este código já foi usado ou expirou",
   used_text: "Códigos valem uma vez e por pouco tempo. Pegue um novo na outra tela.",

@@ -94,7 +94,6 @@ const ENGLISH = {
   type_code: "Type a code",
   expiring: "This session closes soon.",
   keep_open: "Keep it open",
-  pairing_title: "Joining…",
   pairing_session: "Session {id}",
   used_title: "This code has already been used or has expired",
   used_text: "Codes work once and only for a short time. Get a new one from the other screen.",

@@ -91,7 +91,6 @@ export default {
   type_code: "输入代码",
   expiring: "会话即将关闭。",
   keep_open: "保持打开",
-  pairing_title: "正在加入…",
   pairing_session: "会话 {id}",
   used_title: "此代码已被使用或已过期",
   used_text: "代码只能使用一次，且时间很短。请在另一个屏幕上获取新代码。",
