@@ -148,7 +148,9 @@ class Hostile:
 HEARTBEAT = """() => { window.longest = 0; let last = performance.now()
   setInterval(() => { const now = performance.now(); longest = Math.max(longest, now - last); last = now }, 20) }"""
 EMPTY = """() => [...document.querySelectorAll('main article, .timeline-rows > li')].filter(
-  (each) => each.innerText.trim() === '' && each.checkVisibility()).map((each) => each.outerHTML.slice(0, 200))"""
+  (each) => (each.localName === 'li' ? each.textContent : each.innerText).trim() === '' && each.checkVisibility()
+).map((each) => each.outerHTML.slice(0, 200))"""
+"""A line of the timeline that is out of sight is not laid out, and then has no `innerText`."""
 
 
 async def fuzzed(world: World, page: Page, address: str, seed: int, shown: str) -> None:

@@ -103,9 +103,8 @@ export function analyse(messages) {
 
 /** How many records are in each kind of trouble: `{failed, slow, no_screen}`. */
 export function troubleCounts(troubles) {
-  const counts = Object.fromEntries(TROUBLES.map((kind) => [kind, 0]))
-  for (const kinds of troubles.values()) for (const kind of kinds) counts[kind] += 1
-  return counts
+  const all = [...troubles.values()]
+  return Object.fromEntries(TROUBLES.map((kind) => [kind, all.filter((kinds) => kinds.has(kind)).length]))
 }
 
 /** The kinds of trouble that `message` belongs to: its own, or those of the call it is part of. */

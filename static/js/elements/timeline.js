@@ -120,7 +120,7 @@ class SessionTimeline extends HTMLElement {
     this.#played = count
     this.#playable = total
     this.#paintAll()
-    this.#rows[Math.min(count, this.#rows.length) - 1]?.node.scrollIntoView({ block: "nearest" })
+    this.#rows.at(Math.min(count, this.#rows.length) - 1)?.node.scrollIntoView({ block: "nearest" })
   }
 
   /** Show everything again. */
@@ -143,8 +143,8 @@ class SessionTimeline extends HTMLElement {
   move(step) {
     const seen = this.#rows.filter(({ node }) => !node.hidden)
     const at = seen.indexOf(this.#selected)
-    const next = at === -1 ? (step > 0 ? seen[0] : seen.at(-1)) : seen[at + step]
-    if (!next) return
+    const next = at === -1 ? seen.at(step > 0 ? 0 : -1) : seen.at(Math.max(0, at + step))
+    if (!next || next === this.#selected) return
     this.#choose(next)
     next.node.firstElementChild.focus({ preventScroll: true })
     next.node.scrollIntoView({ block: "nearest" })

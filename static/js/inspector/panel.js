@@ -1,6 +1,7 @@
 // The side panel of a session: one record whole, the state, or a message to send.
 
 import { gistOf, toneOf } from "../core/gists.js"
+import { lookUp } from "../core/protocol.js"
 import { duration, kinOf, laneOf, targetOf, troublesAt } from "../core/trace.js"
 import { fillIn, h, icon } from "../elements/dom.js"
 import { copy, copyButton } from "../elements/owner.js"
@@ -57,7 +58,7 @@ export class Panel {
     this.#open("record", [message.type, message.seq ? h("span", { class: "muted" }, ` #${message.seq}`) : null],
       h("p", { class: "panel-facts" }, [clock(new Date(message.timestamp)), to && to !== from ? `${from} → ${to}` : from].join(" · ")),
       gist ? h("p", { class: "panel-gist", data: { tone: toneOf(message) } }, gist) : null,
-      troubles.map((kind) => h("p", { class: "panel-trouble", data: { tone: kind === "failed" ? "bad" : "warn" } }, WORDS[kind])),
+      troubles.map((kind) => h("p", { class: "panel-trouble", data: { tone: kind === "failed" ? "bad" : "warn" } }, lookUp(WORDS, kind))),
       call ? this.#call(call, devices, messages, message) : null,
       h("div", { class: "panel-payload" }, h("h4", {}, "Payload"),
         link ? this.#linkButton(link) : null,

@@ -65,8 +65,8 @@ export class SessionList {
 
   count(counts) {
     for (const [kind, { node, number }] of this.#chips) {
-      number.textContent = counts[kind] ?? 0
-      node.classList.toggle("is-any", counts[kind] > 0)
+      number.textContent = lookUp(counts, kind) ?? 0
+      node.classList.toggle("is-any", lookUp(counts, kind) > 0)
     }
   }
 
@@ -74,7 +74,7 @@ export class SessionList {
   move(step) {
     const rows = [...this.list.querySelectorAll("button")]
     const at = rows.indexOf(document.activeElement)
-    rows[at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))]?.focus()
+    rows.at(at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step)))?.focus()
   }
 
   #filters() {
@@ -110,7 +110,7 @@ export class SessionList {
     fillIn(button,
       h("span", {},
         h("span", { class: "session-name" }, h("i", { class: "dot", "aria-hidden": "true" }), h("span", {}, session.title || id.slice(0, 8))),
-        h("span", { class: "session-wrong" }, TROUBLES.filter((kind) => lookUp(session.troubles, kind) > 0).map((kind) => mark(kind, session.troubles[kind])))),
+        h("span", { class: "session-wrong" }, TROUBLES.filter((kind) => lookUp(session.troubles, kind) > 0).map((kind) => mark(kind, lookUp(session.troubles, kind))))),
       h("span", {},
         h("span", { class: "session-facts" }, [
           session.user, session.title ? id.slice(0, 8) : "", count(session.seq, "record"),
@@ -139,7 +139,7 @@ export class SessionList {
 function mark(kind, number) {
   const words = `${number} ${troubleName(kind)}`
   return h("span", { class: `mark is-${kind}`, title: words },
-    icon(SIGNS[kind]), h("span", { "aria-hidden": "true" }, String(number)), h("span", { class: "unseen" }, words))
+    icon(lookUp(SIGNS, kind)), h("span", { "aria-hidden": "true" }, String(number)), h("span", { class: "unseen" }, words))
 }
 
 /** "now", "5 min", "3 h" or "1 d": how long ago, in the room there is. */

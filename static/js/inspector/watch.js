@@ -6,6 +6,7 @@
 // known by its seq.
 
 import { closeInWords } from "../core/gists.js"
+import { lookUp } from "../core/protocol.js"
 import { apply, emptySession } from "../core/session.js"
 import { KINDS, LANES, TOLD, TROUBLES } from "../core/trace.js"
 import { fillIn, h } from "../elements/dom.js"
@@ -246,8 +247,8 @@ export class Watch {
   #count() {
     const counts = this.timeline.counts
     for (const [kind, { node, number }] of this.#chips) {
-      number.textContent = counts[kind]
-      node.classList.toggle("is-any", counts[kind] > 0)
+      number.textContent = lookUp(counts, kind)
+      node.classList.toggle("is-any", lookUp(counts, kind) > 0)
     }
   }
 

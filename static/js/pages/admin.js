@@ -1,5 +1,6 @@
 // The inspector: all sessions on one side, one of them as a timeline on the other.
 
+import { lookUp } from "../core/protocol.js"
 import { TROUBLES, duration } from "../core/trace.js"
 import { fillIn, h } from "../elements/dom.js"
 import { signIn, signInForm, signOut } from "../elements/owner.js"
@@ -120,7 +121,7 @@ async function look() {
 }
 
 function titleFor(counts) {
-  const wrong = TROUBLES.reduce((sum, kind) => sum + counts[kind], 0)
+  const wrong = TROUBLES.reduce((sum, kind) => sum + lookUp(counts, kind), 0)
   return `${wrong ? `(${wrong}) ` : ""}Inspector · Companion`
 }
 
