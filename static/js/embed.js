@@ -35,7 +35,7 @@ class CompanionScreen extends HTMLElement {
     // In the fragment, which no server sees and the page hides at once.
     url.hash = `token=${token}`
     const frame = h("iframe", { src: url.href, title: this.getAttribute("label") ?? "Companion", referrerpolicy: "no-referrer" })
-    Object.assign(frame.style, { border: "0", inlineSize: "100%", blockSize: "100%", minBlockSize: "20rem", colorScheme: "normal" })
+    Object.assign(frame.style, { border: "0", borderRadius: "inherit", inlineSize: "100%", blockSize: "100%", minBlockSize: "20rem", colorScheme: "normal" })
     this.style.display = "block"
     fillIn(this, frame)
     return undefined

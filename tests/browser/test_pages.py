@@ -92,7 +92,7 @@ async def filled_phone(world: World, agent: Agent, **options: Any) -> Page:
             "cost": 12.5, "currency": "USD", "created_at": "2026-11-23T10:00:00Z", "ok": True,
             "site": "https://example.com", "paint": "#336699", "tags": ["a", "b"],
             "rows": [{"day": "Mon", "n": 1}, {"day": "Tue", "n": 2}],
-            "nested": {"a": {"b": {"c": 1}}},
+            "nested": {"a": {"b": {"c": 1}}}, **{f"row_{number}": number for number in range(14)},
         },
     )  # fmt: skip
     await agent.send(type="agent_response", agent_response_event={"agent_response": "Here it is."})

@@ -10,7 +10,10 @@ from .test_screen import SERVICES
 
 SIZES = [(320, 568), (412, 480), (412, 839), (844, 390)]
 TEXT = [100, 200]
-SETTLED = "() => document.getAnimations().every((each) => each.playState === 'finished')"
+# What moves with the time has come to rest; what moves with a scroll never ends.
+SETTLED = """() => document.getAnimations().filter((each) => each.timeline === document.timeline)
+  .filter((each) => each.effect.getTiming().iterations !== Infinity)
+  .every((each) => each.playState === 'finished')"""
 # The share of the page's height, down its middle, that is neither bar nor dock.
 CONTENT = """() => {
   const isFrame = (y) => document.elementFromPoint(innerWidth / 2, y)?.closest('.bar, .dock, .banner') != null
@@ -19,6 +22,27 @@ CONTENT = """() => {
 }"""
 SENDS = """() => [...document.querySelectorAll('button')].filter((each) => each.checkVisibility())
   .filter((each) => /^Send/.test(each.getAttribute('aria-label') ?? each.textContent)).length"""
+# The contrast of each choice's edge with what is inside and outside of it, the least of all.
+EDGES = """() => {
+  const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+  const light = (color) => {
+    paint.fillStyle = color
+    paint.fillRect(0, 0, 1, 1)
+    const [r, g, b] = [...paint.getImageData(0, 0, 1, 1).data].map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
+  const ground = (node) => {
+    const color = getComputedStyle(node).backgroundColor
+    return color === 'rgba(0, 0, 0, 0)' ? ground(node.parentElement) : light(color)
+  }
+  return [...document.querySelectorAll('.choice, .secondary, input, select')]
+    .filter((each) => each.checkVisibility() && !/checkbox|radio/.test(each.type))
+    .map((each) => [each.className || each.tagName, light(getComputedStyle(each).borderTopColor), each])
+    .flatMap(([name, edge, each]) => [[name, ratio(edge, ground(each))], [name, ratio(edge, ground(each.parentElement))]])
+    .filter(([, found]) => found < 3)
+}"""
 FORM = {
     "title": "Your parcel",
     "schema": {
@@ -273,3 +297,89 @@ async def test_the_end_of_the_page_stays_where_it_was_when_the_question_goes(wor
     assert before is not None
     assert after is not None
     assert abs(before["y"] - after["y"]) < 2
+
+
+async def test_the_end_is_offered_to_who_reads_further_down_and_moves_nothing(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    for number in range(4):
+        await agent.update(f"news_{number}", LONG)
+    place = phone.get_by_role("heading", name="News 1")
+    await expect(place).to_be_visible()
+    await phone.evaluate("() => scrollTo(0, 900)")
+    before = await place.bounding_box()
+
+    await world.ask("DELETE", f"/sessions/{agent.session_id}")
+
+    pill = phone.get_by_role("button", name="All done")
+    await expect(pill).to_be_visible()
+    after = await place.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(before["y"] - after["y"]) < 2
+    await pill.tap()
+    await expect(phone.get_by_role("heading", name="All done")).to_be_in_viewport()
+    await expect(pill).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_edges_of_what_can_be_tapped_are_seen_in_the_sun(world: World, scheme: str) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent, color_scheme=scheme)
+    await agent.update("quote_ready", QUOTES)
+    await expect(phone.get_by_role("button", name="FedEx Ground")).to_be_visible()
+    for call in (("companion_confirm", {"title": "Print it?"}), ("companion_form", FORM),
+                 ("companion_choose", SERVICES), ("companion_choose", {**SERVICES, "title": "All?", "multiple": True})):  # fmt: skip
+        await agent.call(call[0], **call[1])
+        await expect(phone.get_by_role("article", name=str(call[1]["title"]))).to_be_visible()
+        assert await phone.evaluate(EDGES) == [], call[0]
+
+
+async def test_a_screen_reader_hears_what_is_to_be_decided_and_no_captions(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await say_something(agent)
+    log = phone.get_by_role("log")
+    await expect(log).to_have_attribute("aria-live", "off")
+    spoken = phone.locator("[aria-live=polite].unseen")
+
+    await agent.call("companion_choose", **SERVICES)
+    await agent.update("quote_ready", QUOTES)
+    await agent.update("parcel", {"weight": 2})
+    await expect(spoken).to_contain_text("Which service?, 2 choices, UPS Next Day, FedEx Ground")
+    await agent.call(
+        "companion_confirm", title="Print it?", amount=48.2, currency="USD", text="From your card."
+    )
+    await expect(spoken).to_have_text("Print it?, $48.20, From your card.")
+
+    await phone.get_by_role("button", name="Read captions aloud").press("Enter")
+    await expect(log).to_have_attribute("aria-live", "polite")
+    await phone.reload()
+    await expect(log).to_have_attribute("aria-live", "polite")
+    await phone.get_by_role("button", name="Read captions aloud").press("Enter")
+    await expect(log).to_have_attribute("aria-live", "off")
+
+
+async def test_the_keyboard_comes_to_the_question_first_then_to_cards_then_to_the_dock(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.update("quote_ready", QUOTES)
+    await agent.call("companion_choose", **SERVICES)
+    await expect(phone.get_by_role("button", name="Tomorrow by noon")).to_be_visible()
+    met = []
+    for _ in range(7):
+        await phone.keyboard.press("Tab")
+        met.append(
+            await phone.evaluate(
+                "() => document.activeElement.closest('.sheet, .feed, .dock').className.split(' ')[0]"
+            )
+        )
+        visible = (
+            "() => { const box = document.activeElement.getBoundingClientRect(); const at ="
+            " document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);"
+            " return at !== null && document.activeElement.contains(at) }"
+        )
+        assert await phone.evaluate(visible), met
+    assert met == ["sheet", "sheet", "sheet", "feed", "feed", "dock", "dock"]

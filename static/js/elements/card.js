@@ -141,11 +141,13 @@ const PAINTERS = {
 
   rows: (block, words) => {
     const list = h("dl", { class: "rows" })
-    showInSteps(block.rows, ROWS_AT_ONCE, words, list, (row) => [
+    const steps = h("div", { class: "steps" }, list)
+    showInSteps(block.rows, ROWS_AT_ONCE, words, steps, (row) => [
       h("div", { class: row.cell.text.length > 32 || row.label.length > 24 ? "row is-long" : "row" },
         h("dt", {}, h("bdi", {}, row.label)),
-        h("dd", { class: `cell-${row.cell.kind}` }, cell(row.cell)))])
-    return list
+        h("dd", { class: `cell-${row.cell.kind}` }, cell(row.cell)))], list)
+    // A list of terms holds terms alone; its button stands below it.
+    return block.rows.length > ROWS_AT_ONCE ? steps : list
   },
 
   chips: (block, words) =>
@@ -176,7 +178,7 @@ const PAINTERS = {
     const inside = block.blocks.map((each) => paintSafely(each, words))
     if (!block.folded) return h("section", { class: "group" }, h("h3", {}, h("bdi", {}, block.label)), inside)
     return h("details", { class: "group" },
-      h("summary", {}, h("bdi", {}, block.label), h("span", { class: "muted" }, line(block.summary, { links: false }))),
+      h("summary", {}, h("bdi", {}, block.label), h("span", { class: "muted" }, line(block.summary, { links: false })), icon("chevron")),
       inside)
   },
 }

@@ -4,7 +4,8 @@
 // `known` is what core/link.js says a person knows of the connection.
 // Captions: `show({lines, unsent, note, words})`; `unsent` are lines the server does not have, each
 // with the `state` sending, queued or not_said. `fold(isFolded)` makes a button of the field to type in.
-// Events out: "say" with the text typed instead of spoken, "saying" when that button opens the field or it closes.
+// Events out: "say" with the text typed instead of spoken, "saying" when that button opens the field or it closes,
+// "reading" with whether a screen reader shall read out what is said.
 
 import { cleanText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
@@ -25,11 +26,11 @@ class CompanionCaptions extends HTMLElement {
   #log = null
   #toggle = null
   #box = null
+  #reading = null
 
-  /** Build once: the text being typed must not be disturbed. */
+  /** Build once, before all else: the text being typed must not be disturbed. */
   build(words) {
-    // What is said is heard. A screen reader that read it out would talk over the agent.
-    this.#log = h("div", { role: "log", "aria-live": "off", class: "lines", "aria-label": words("captions"), tabindex: "0" })
+    this.#log = h("div", { role: "log", class: "lines", "aria-label": words("captions"), tabindex: "0" })
     this.#toggle = h("button", {
       type: "button", class: "quiet captions-toggle", "aria-expanded": "false", "aria-label": words("show_captions"),
       on: { click: () => this.open(!this.classList.contains("is-open")) },
@@ -45,8 +46,10 @@ class CompanionCaptions extends HTMLElement {
     } }, this.#box, h("button", { type: "submit", class: "round", "aria-label": words("send") }, icon("send")))
     const start = h("button", { type: "button", class: "secondary say-start", on: { click: () => this.#startSaying() } },
       icon("keyboard"), h("span", {}, words("type_instead")))
+    this.#reading = h("button", { type: "button", class: "secondary for-readers", on: { click: () => this.#askToRead() } }, words("read_captions"))
+    this.read(false)
     this.#note = h("p", { class: "said-note", role: "status" })
-    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#toggle), start, this.#note, form)
+    fillIn(this, h("div", { class: "captions", hidden: true }, this.#log, this.#reading, this.#toggle), start, this.#note, form)
   }
 
   open(isOpen) {
@@ -55,9 +58,21 @@ class CompanionCaptions extends HTMLElement {
     this.#log.scrollTop = this.#log.scrollHeight
   }
 
+  /** Whether a screen reader reads out what is said; unasked, it would talk over the agent. */
+  read(isRead) {
+    this.#log.setAttribute("aria-live", isRead ? "polite" : "off")
+    this.#reading.setAttribute("aria-pressed", String(isRead))
+  }
+
+  #askToRead() {
+    const isRead = this.#log.getAttribute("aria-live") === "off"
+    this.read(isRead)
+    this.dispatchEvent(new CustomEvent("reading", { detail: isRead }))
+  }
+
   /** Fold the field to a button; what is being typed stays in sight. */
   fold(isFolded) {
-    const isTyping = this.#box !== null && (document.activeElement === this.#box || this.#box.value !== "")
+    const isTyping = document.activeElement === this.#box || this.#box.value !== ""
     if (isFolded && !this.classList.contains("is-folded") && isTyping) this.classList.add("is-saying")
     this.classList.toggle("is-folded", isFolded)
   }
@@ -91,7 +106,6 @@ class CompanionCaptions extends HTMLElement {
   }
 
   show({ lines, unsent, note, words }) {
-    if (!this.#log) this.build(words)
     if (this.#note.textContent !== note) this.#note.textContent = note
     const waiting = JSON.stringify(unsent)
     if (lines === this.#lines && waiting === this.#unsent) return

@@ -140,3 +140,9 @@ export const drafts = {
   },
   save: (sessionId, pairs) => write(localStore(), draftKey(sessionId), pairs.length ? pairs : null),
 }
+
+/** What a person has set on this device: a name, and true or false. */
+export const settings = {
+  get: (name) => read(localStore(), `companion.setting.${name}`) === true,
+  set: (name, isSet) => write(localStore(), `companion.setting.${name}`, isSet ? true : null),
+}

@@ -6,6 +6,7 @@ import { learnToAsk } from "../words/asking.js"
 
 export { hasSend, isAsking, problemsOf, questionView, receiptOf, spokenQuestion } from "../core/questions.js"
 export { defineQuestion } from "../elements/question.js"
+export { Sheet } from "./sheet.js"
 
 /** Without their style questions are plain, and can be answered all the same. */
 const styled = new Promise((resolve) => {

@@ -26,6 +26,7 @@
 
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
 import { COMPANION_TOOLS, isQuestion } from "../core/companion-tools.js"
+import { plainOf } from "../core/markdown.js"
 import { callOf, lookUp } from "../core/protocol.js"
 import { isOpen } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
@@ -126,6 +127,11 @@ export class Feed {
     })
     this.#taps = new Taps(this.#screen, words)
     this.#takeAway = null
+    if (this.#questioning) this.#haveSheet()
+  }
+
+  #haveSheet() {
+    this.#shell.learnToAsk(this.#questioning.Sheet)
     this.#shell.sheet.node.addEventListener("turn", () => this.#paint())
   }
 
@@ -198,25 +204,32 @@ export class Feed {
     const asking = undecided.length ? undecided : open
     const told = [...this.#cards(), ...questions.filter((entry) => !asking.includes(entry))].sort(newestFirst)
     const { sheet } = this.#shell
-    const hadFocus = sheet.hasFocus
-    this.#tellQuestions(asking, sheet.front, sheet.take(asking.map((entry) => entry.key)))
-    const front = asking.find((entry) => entry.key === sheet.front)
-    const node = front ? this.#item(front) : null
+    const hadFocus = sheet?.hasFocus
+    const front = sheet ? this.#inFront(sheet, asking) : null
     const nodes = told.map((entry) => this.#item(entry))
-    if (nodes.length + asking.length === 0 && this.#screen.status.phase !== "ended") nodes.push(this.#shell.waiting())
+    if (nodes.length === 0 && this.#screen.status.phase !== "ended") nodes.push(this.#shell.waiting(front !== null))
     const focused = document.activeElement
-    this.#shell.ask(front ? { node, title: front.model.view.title, hasSend: this.#questioning.hasSend(front.model.view) } : null)
+    if (sheet) this.#shell.ask(front)
     arrange(this.#shell.list, nodes)
     // What is moved loses the focus: it goes on in the next question, else with what became of the last.
     if (hadFocus && !sheet.hasFocus && front) sheet.focus()
     else if (hadFocus && !front && focused?.isConnected) focused.focus({ preventScroll: true })
   }
 
+  /** The one of the open questions that is asked now, as the shell takes it, or null. */
+  #inFront(sheet, asking) {
+    this.#tellQuestions(asking, sheet.front, sheet.take(asking.map((entry) => entry.key)))
+    const front = asking.find((entry) => entry.key === sheet.front)
+    if (!front) return null
+    const { view } = front.model
+    return { node: this.#item(front), title: plainOf(view.title), hasSend: this.#questioning.hasSend(view) }
+  }
+
   /** Say what is to be decided now, and that more waits: `queued` are keys, `before` was in front. */
   #tellQuestions(asking, before, queued) {
     for (const { key, model } of asking) {
       if (key === this.#shell.sheet.front && key !== before) this.#shell.announcer.ask(this.#questioning.spokenQuestion(model.view, this.#words))
-      else if (queued.includes(key)) this.#shell.announcer.ask(this.#words("question_waits", { title: model.view.title }))
+      else if (queued.includes(key)) this.#shell.announcer.ask(this.#words("question_waits", { title: plainOf(model.view.title) }))
     }
   }
 
@@ -247,6 +260,7 @@ export class Feed {
     // The session may name its language in the meantime.
     while (words !== this.#words) await asking.prepare((words = this.#words))
     this.#questioning = asking
+    this.#haveSheet()
     this.#paintSoon()
   }
 

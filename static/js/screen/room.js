@@ -1,28 +1,30 @@
 // How much room the page has, told to the style: where the keyboard ends, how high dock and sheet are,
-// and whether so few lines fit that the dock must fold.
+// and whether so little fits that the dock must fold.
 
-/** Fewer lines than these, in text of the size set: what is not content folds. */
+/** Less height than this, in text of the size set: what is not content folds. */
 const SHORT_REM = 30
+/** Less than this, and even what decides a question must scroll with it. */
+const TINY_REM = 18
 /** Between the last card and what stands at the end. */
 const GAP_REM = 1.25
 
 /**
- * Watches `root`, the frame, with `list`, the cards, and `foot`, the elements at its end, first the lowest.
+ * Watches `root`, the frame, with `list`, the cards, and `dock`, the lowest of what stands at its end.
  * Sets on `root`: `--view` and `--keyboard` (heights), `--foot-N` (of the N lowest), `--end` (what the
- * page keeps free under its last card); calls `onChange()` when `isShort` has changed.
+ * page keeps free under its last card), the classes `is-short` and `is-tiny`; calls `onChange()` when `isShort` has changed.
  */
 export class Room {
   #root
   #list
-  #foot
+  #foot = []
+  #sizes = new ResizeObserver(() => this.measure())
   #onChange
   #watching = new AbortController()
   isShort = false
 
-  constructor({ root, list, foot, onChange }) {
+  constructor({ root, list, dock, onChange }) {
     this.#root = root
     this.#list = list
-    this.#foot = foot
     this.#onChange = onChange
     const measure = () => this.measure()
     const { signal } = this.#watching
@@ -30,12 +32,18 @@ export class Room {
       addEventListener(type, measure, { signal, passive: true })
       globalThis.visualViewport?.addEventListener(type, measure, { signal })
     }
-    const sizes = new ResizeObserver(measure)
-    for (const each of [list, ...foot]) sizes.observe(each)
-    signal.addEventListener("abort", () => sizes.disconnect())
+    this.#sizes.observe(list)
+    this.stand(dock)
+  }
+
+  /** `element` stands at the end of the page, above those before. */
+  stand(element) {
+    this.#foot.push(element)
+    this.#sizes.observe(element)
   }
 
   stop() {
+    this.#sizes.disconnect()
     this.#watching.abort()
   }
 
@@ -45,6 +53,7 @@ export class Room {
     const view = innerHeight - keyboard
     this.#set("--keyboard", keyboard)
     this.#set("--view", view)
+    this.#root.classList.toggle("is-tiny", view < TINY_REM * remPx)
     this.#fold(view < SHORT_REM * remPx)
     let height = keyboard
     this.#foot.forEach((each, at) => {

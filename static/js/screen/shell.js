@@ -10,8 +10,8 @@ import { isPresent } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
 import { workingText } from "../core/working.js"
 import { fillIn, h, icon } from "../elements/dom.js"
+import { settings } from "../net/storage.js"
 import { Room } from "./room.js"
-import { Sheet } from "./sheet.js"
 
 /** What is said below the cards of each kind of loss, and after how long: a short pause is nobody's business. */
 const BANNERS = {
@@ -19,6 +19,7 @@ const BANNERS = {
   reconnecting: { text: "reconnecting", afterMs: 1500 },
   offline: { text: "no_network", afterMs: 0 },
 }
+const READS_CAPTIONS = "reads-captions"
 const ANNOUNCE_MS = 400
 const TOAST_MS = 6000
 const MAX_TOAST = 300
@@ -44,6 +45,9 @@ export class Shell {
   #title
   #lights
   #room
+  #main
+  /** Where questions are asked, once they can be. */
+  sheet = null
   #hasSend = false
   #banner = h("div", { class: "banner", hidden: true })
   #alarm = h("div", { role: "alert" })
@@ -57,10 +61,15 @@ export class Shell {
     this.#locale = locale
     this.#isEmbedded = isEmbedded
     this.#takeAway = takeAway
+    this.#main = page.main
     this.list = h("div", { class: "feed" })
-    this.captions = h("companion-captions", { on: { say: onSay, saying: () => this.sheet.fold(this.captions.isSaying) } })
-    this.sheet = new Sheet({ words, list: this.list })
-    this.sheet.node.addEventListener("fold", () => this.sheet.isFolded || this.captions.stopSaying())
+    this.captions = h("companion-captions", { on: {
+      say: onSay,
+      saying: () => this.sheet?.fold(this.captions.isSaying),
+      reading: (event) => settings.set(READS_CAPTIONS, event.detail),
+    } })
+    this.captions.build(words)
+    this.captions.read(settings.get(READS_CAPTIONS))
     this.announcer = new Announcer({ words, list: this.list, find })
     this.#lights = h("connection-lights")
     this.#title = h("h1", { class: "bar-title" }, words("companion"))
@@ -68,14 +77,23 @@ export class Shell {
     const dock = h("footer", { class: "dock" }, this.#banner, this.captions)
     fillIn(page.root,
       h("header", { class: "bar" }, h("span", { class: "brand", "aria-hidden": "true" }), this.#title, this.#lights),
-      this.sheet.node, page.main, this.#working, ...this.announcer.parts, dock, this.sheet.shield,
+      page.main, this.#working, ...this.announcer.parts, dock,
     )
-    this.#room = new Room({ root: page.root, list: this.list, foot: [dock, this.sheet.node], onChange: () => this.#foldDock() })
+    this.#room = new Room({ root: page.root, list: this.list, dock, onChange: () => this.#foldDock() })
   }
 
   /** Another shell takes the place of this one. */
   stop() {
     this.#room.stop()
+  }
+
+  /** Have a sheet for questions, of the class `Sheet`: it comes with the first of them. */
+  learnToAsk(Sheet) {
+    this.sheet = new Sheet({ words: this.#words, list: this.list })
+    this.sheet.node.addEventListener("fold", () => this.sheet.isFolded || this.captions.stopSaying())
+    this.#main.before(this.sheet.node)
+    this.#main.after(this.sheet.shield)
+    this.#room.stand(this.sheet.node)
   }
 
   /** Show the question in front, `{node, title, hasSend}`, or null where none is open. */
@@ -106,20 +124,21 @@ export class Shell {
     for (const paint of parts) attempt(paint)
   }
 
-  /** What stands in the place of cards while there is none. */
-  waiting() {
+  /** What stands in the place of cards while there is none: words, or above a question only a sign of life. */
+  waiting(isAsking) {
     const { session, status } = this.#screen
     const words = this.#words
     const agent = isPresent(session, "agent")
     const joined = status.phase === "open"
-    const key = `${agent} ${joined} ${[...session.presence.keys()].join()}`
+    const key = `${isAsking} ${agent} ${joined} ${[...session.presence.keys()].join()}`
     if (this.#waiting && this.#waitingFor === key) return this.#waiting
     const others = [...session.presence.values()]
       .filter((who) => who.role === "ui" && who.connection_id !== session.connectionId)
       .map((who) => cleanText(who.device) || words("another_screen"))
     this.#waitingFor = key
-    this.#waiting = h("section", { class: "waiting" },
-      h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
+    const breath = h("div", { class: "breath", "aria-hidden": "true" }, h("i"), h("i"), h("i"))
+    this.#waiting = isAsking ? h("section", { class: "waiting" }, breath) : h("section", { class: "waiting" },
+      breath,
       h("h2", {}, words(joined ? "waiting_title" : "connecting_title")),
       joined ? h("p", {}, words(agent ? "waiting_agent" : "waiting_nobody")) : h("p", { class: "muted fine" }, "\u00a0"),
       others.length ? h("p", { class: "muted" }, words("also_here", { names: listText(others, this.#locale) })) : null,
@@ -187,7 +206,7 @@ export class Shell {
     const head = this.#takeAway()
     if (head === undefined) return
     fillIn(this.#alarm, head ?? terminal(end, this.#words, { isEmbedded: this.#isEmbedded, hasTaps }))
-    scrollTo({ top: 0 })
+    this.announcer.callUp(this.#alarm.querySelector("h1, h2")?.textContent ?? "")
   }
 }
 
@@ -247,10 +266,15 @@ class Announcer {
   tell(sentence) {
     this.#sentences.push(sentence)
     this.#announceSoon()
-    if (scrollY <= READING_PX) return
     this.#unseen += 1
-    this.pill.hidden = false
-    fillIn(this.pill, icon("up"), this.#words("n_new", { n: this.#unseen }))
+    this.callUp(this.#words("n_new", { n: this.#unseen }))
+  }
+
+  /** Offer the way to the top, in words, to who reads further down: the page does not go there by itself. */
+  callUp(text) {
+    this.pill.hidden = scrollY <= READING_PX
+    if (this.pill.hidden) this.#unseen = 0
+    else fillIn(this.pill, icon("up"), text)
   }
 
   /** Say what is to be decided: `sentence` is never summed up. */
@@ -313,7 +337,7 @@ class Announcer {
   }
 
   #scrolled() {
-    if (scrollY > AT_TOP_PX || this.#unseen === 0) return
+    if (scrollY > AT_TOP_PX || this.pill.hidden) return
     this.#unseen = 0
     this.pill.hidden = true
   }

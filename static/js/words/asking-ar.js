@@ -1,6 +1,11 @@
 // Arabic: what questions say.
 
 export default {
+  question: "سؤال",
+  one_of: "1 من {all}",
+  next_question: "السؤال التالي",
+  question_waits: "هناك سؤال آخر في الانتظار: {title}",
+  fold_question: "طيّ السؤال",
   send_choice: "إرسال الاختيار",
   declined: "تم الرفض",
   answered_elsewhere: "تمت الإجابة من جهاز آخر",

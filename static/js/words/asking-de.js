@@ -1,6 +1,11 @@
 // German: what questions say.
 
 export default {
+  question: "Frage",
+  one_of: "1 von {all}",
+  next_question: "Nächste Frage",
+  question_waits: "Eine weitere Frage wartet: {title}",
+  fold_question: "Frage einklappen",
   send_choice: "Auswahl senden",
   declined: "Abgelehnt",
   answered_elsewhere: "Auf einem anderen Gerät beantwortet",

@@ -1,6 +1,11 @@
 // English: what questions say.
 
 export default {
+  question: "Question",
+  one_of: "1 of {all}",
+  next_question: "Next question",
+  question_waits: "Another question is waiting: {title}",
+  fold_question: "Fold the question away",
   send_choice: "Send choice",
   declined: "Declined",
   answered_elsewhere: "Answered on another device",

@@ -1,6 +1,11 @@
 // Spanish: what questions say.
 
 export default {
+  question: "Pregunta",
+  one_of: "1 de {all}",
+  next_question: "Siguiente pregunta",
+  question_waits: "Hay otra pregunta en espera: {title}",
+  fold_question: "Plegar la pregunta",
   send_choice: "Enviar elección",
   declined: "Rechazado",
   answered_elsewhere: "Respondido en otro dispositivo",

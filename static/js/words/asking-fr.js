@@ -1,6 +1,11 @@
 // French: what questions say.
 
 export default {
+  question: "Question",
+  one_of: "1 sur {all}",
+  next_question: "Question suivante",
+  question_waits: "Une autre question attend : {title}",
+  fold_question: "Replier la question",
   send_choice: "Envoyer le choix",
   declined: "Refusé",
   answered_elsewhere: "Répondu sur un autre appareil",

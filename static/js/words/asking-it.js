@@ -1,6 +1,11 @@
 // Italian: what questions say.
 
 export default {
+  question: "Domanda",
+  one_of: "1 di {all}",
+  next_question: "Domanda successiva",
+  question_waits: "C’è un’altra domanda in attesa: {title}",
+  fold_question: "Riduci la domanda",
   send_choice: "Invia la scelta",
   declined: "Rifiutato",
   answered_elsewhere: "Risposto su un altro dispositivo",

@@ -1,6 +1,11 @@
 // Dutch: what questions say.
 
 export default {
+  question: "Vraag",
+  one_of: "1 van {all}",
+  next_question: "Volgende vraag",
+  question_waits: "Er wacht nog een vraag: {title}",
+  fold_question: "Vraag inklappen",
   send_choice: "Keuze verzenden",
   declined: "Afgewezen",
   answered_elsewhere: "Beantwoord op een ander apparaat",

@@ -1,6 +1,11 @@
 // Portuguese: what questions say.
 
 export default {
+  question: "Pergunta",
+  one_of: "1 de {all}",
+  next_question: "Próxima pergunta",
+  question_waits: "Há outra pergunta à espera: {title}",
+  fold_question: "Recolher a pergunta",
   send_choice: "Enviar escolha",
   declined: "Recusado",
   answered_elsewhere: "Respondido em outro aparelho",

@@ -1,6 +1,11 @@
 // Chinese: what questions say.
 
 export default {
+  question: "问题",
+  one_of: "第 1 个，共 {all} 个",
+  next_question: "下一个问题",
+  question_waits: "还有一个问题在等待：{title}",
+  fold_question: "收起问题",
   send_choice: "发送选择",
   declined: "已拒绝",
   answered_elsewhere: "已在另一台设备上回答",
