@@ -67,7 +67,8 @@ class Reached:
         """Whether it was there before and stays; False where this verb started it."""
         self._tokens = tokens
         self._http = http
-        self._ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True
+        self.ssl = aiohttp.Fingerprint(bytes.fromhex(fingerprint)) if fingerprint else True
+        """What proves that it is this server, for other requests to it."""
 
     def token(
         self, kind: Kind = "admin", user: str = LOCAL_USER, ttl_s: float = TOKEN_TTL_S
@@ -90,7 +91,7 @@ class Reached:
         """
         headers = {"Authorization": f"Bearer {token or self.token()}"}
         async with self._http.request(
-            method, self.url + path, json=body, headers=headers, ssl=self._ssl
+            method, self.url + path, json=body, headers=headers, ssl=self.ssl
         ) as response:
             text = await response.text()
         answer = json.loads(text) if text else None
@@ -109,7 +110,7 @@ class Reached:
         """Return whether it answers."""
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with self._http.get(
-                self.url + "/healthz", ssl=self._ssl, timeout=aiohttp.ClientTimeout(2.0)
+                self.url + "/healthz", ssl=self.ssl, timeout=aiohttp.ClientTimeout(2.0)
             ) as response:
                 return response.status == 200
         return False

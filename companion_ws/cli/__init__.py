@@ -23,6 +23,7 @@ GROUPS: Final = (
     "doctor",
     "demo",
     "voice",
+    "mcp",
 )
 """The modules with verbs; each has its commands in `COMMANDS`."""
 

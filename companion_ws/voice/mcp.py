@@ -53,6 +53,9 @@ HEADER_MISMATCH: Final = -32020
 MISSING_CAPABILITY: Final = -32021
 UNSUPPORTED_VERSION: Final = -32022
 URL_REQUIRED: Final = -32042
+META_SESSION: Final = "companion/session_id"
+META_REQUEST: Final = "companion/request_id"
+"""A `requestId` for what a call records, from clients that may send the same call again."""
 INPUT: Final = "screen"
 """The one thing a client is asked for: to show its user the way to the screen."""
 _NAMED_BY: Final = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}

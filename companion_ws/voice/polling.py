@@ -130,9 +130,9 @@ class PollingAgent:
             live = await self._live(session_id)
             joined = None if tool_call_id else _open_like(live, tool_name, parameters)
             is_again = joined is not None
+            stale = None
             if joined is not None and await self._is_stale(live, joined):
-                await self._withdraw(session_id, sender, joined)
-                joined = None
+                stale, joined = joined, None
             if joined is None and tool_call_id not in live.session.calls:
                 untold = await self._untold_answer(live, tool_name, parameters)
                 if untold is not None:
@@ -151,6 +151,9 @@ class PollingAgent:
                 }
                 command = {"type": "client_tool_call", "client_tool_call": call}
                 await self._sessions.submit(session_id, command, sender)
+            if stale is not None and stale.tool_call_id not in await self._held(live):
+                # A question stays on the screens: the new call has joined it.
+                await self._withdraw(session_id, sender, stale)
         return Put(tool_call_id, is_again=is_again)
 
     async def await_answer(
@@ -255,13 +258,8 @@ class PollingAgent:
         return (session_id, tool_call_id) in self._awaited
 
     async def _is_stale(self, live: LiveSession, call: Call) -> bool:
-        """Whether it was answered with a pairing code and still nobody is here: ask again.
-
-        Not where a task waits for it: withdrawn, it would be the end of that one.
-        """
+        """Whether it was answered with a pairing code and still nobody is here: ask again."""
         if call.status != "released" or live.screens():
-            return False
-        if call.tool_call_id in await self._held(live):
             return False
         answer = await self._result(live.session_id, call.tool_call_id, 0)
         return status_of(answer.result) == "no_screen"
@@ -357,7 +355,9 @@ class PollingAgent:
         session_id, seq = live.session_id, call.seq
         while True:
             told = live.delivered_seq
-            answer, seq = await self._found(session_id, {call.tool_call_id}, seq)
+            asking = live.session.members(live.session.question_of(call))
+            ids = {call.tool_call_id, *(each.tool_call_id for each in asking)}
+            answer, seq = await self._found(session_id, ids, seq)
             if answer is not None:
                 return answer
             if _now_s() >= ends_s:

@@ -134,6 +134,7 @@ def test_every_verb_shows_what_members_wrote_and_obeys_none_of_it(scene: Scene) 
         "demo": [["--public-url", EVIL]],
         "elevenlabs agent-config": [["--url", EVIL], ["--tools", "no" + EVIL]],
         "tools": [["--for", EVIL], ["--for", "vapi", "--url", EVIL]],
+        "mcp": [["--public-url", EVIL]],
         "fake-elevenlabs": [["--host", EVIL_USER]],
         "replay": [[str(scene.folder / f"records{EVIL_USER}.jsonl")], ["no" + EVIL]],
         "session end": [[EVIL], [id_, "--yes"]],

@@ -44,10 +44,11 @@ async def killed_and_started(server: KillableServer) -> None:
 
 
 async def asked_in(server: KillableServer, session_id: str) -> int:
-    """How many questions were put in a session."""
+    """How many questions were put in a session; one that joins another is the same."""
     async with server.client(session_id=session_id, role="observer", after=0) as watching:
         records = [record async for record in _history(watching)]
-    return sum(record["type"] == "client_tool_call" for record in records)
+    asked = [record for record in records if record["type"] == "client_tool_call"]
+    return sum("joins" not in record for record in asked)
 
 
 async def _history(watching: Any) -> AsyncIterator[dict[str, Any]]:

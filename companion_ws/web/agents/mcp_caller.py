@@ -24,6 +24,8 @@ from companion_ws.voice.json_text import NotUnderstood, mended
 from companion_ws.voice.mcp import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    META_REQUEST,
+    META_SESSION,
     NO_SESSION,
     OUT_OF_TIME,
     AnotherRound,
@@ -50,9 +52,6 @@ MOST_ROUNDS: Final = 8
 """Of one request; the official clients give up after ten."""
 LOOK_S: Final = 1.0
 """How often it is seen whether somebody has come; an answer is seen at once."""
-META_SESSION: Final = "companion/session_id"
-META_REQUEST: Final = "companion/request_id"
-"""A `requestId` for what a call records, from clients that may send the same call again."""
 
 
 @dataclass(frozen=True, slots=True)
