@@ -222,3 +222,21 @@ async def test_what_was_not_sent_before_the_end_is_told(world: World) -> None:
     await expect(head).to_contain_text("Not sent before the end: One more thing")
     await phone.reload()
     await expect(head).to_contain_text("Not sent before the end: One more thing")
+
+
+async def test_what_a_phone_remembers_is_forgotten_after_a_day_whatever_it_opens(
+    world: World,
+) -> None:
+    _, phone = await conversation(world)
+    await phone.goto("about:blank")
+    await phone.goto(f"{world.server.url}/c")
+    await phone.evaluate("() => sessionStorage.clear()")
+    kept = "() => Object.keys(localStorage).filter((key) => /view|take-away/.test(key)).length"
+    assert await phone.evaluate(kept) == 1
+
+    await phone.clock.install()
+    await phone.clock.fast_forward("24:00:01")
+    await phone.reload()
+
+    await expect(phone.get_by_role("heading", name="Type your code")).to_be_visible()
+    assert await phone.evaluate(kept) == 0

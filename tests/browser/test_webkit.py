@@ -54,6 +54,12 @@ const watch = new MutationObserver(() => {
 })
 watch.observe(document.body, { attributes: true, childList: true, subtree: true })
 """
+# Each text the lights have had, from now on.
+COUNT_THE_LIGHTS = """
+const lights = document.querySelector('connection-lights')
+window.told = [lights.textContent]
+new MutationObserver(() => told.push(lights.textContent)).observe(lights, { childList: true, subtree: true })
+"""
 CONNECTED = "document.querySelector('.light[data-of=server].is-on') !== null"
 HEADINGS = "[...document.querySelectorAll('article h2')].map((each) => each.textContent)"
 BREAK_THE_RULES = """
@@ -408,3 +414,54 @@ async def test_webkit_moves_nothing_where_motion_is_reduced(
 
     assert longest[True] <= 0.01
     assert longest[False] > 1
+
+
+async def test_webkit_tells_of_the_wire_once_and_keeps_what_was_typed(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    await phone.run(COUNT_THE_LIGHTS)
+
+    await world.server.stop()
+    await phone.reads("Reconnecting")
+    await phone.type("companion-captions input", "Are you there?\ue007")
+    await phone.reads("Will send when back online")
+    await phone.reads("Connection lost")
+    await world.server.start()
+
+    await phone.until("document.querySelector('.line.is-said .icon-check') !== null")
+    told = await phone.run("return told.map((text) => text.split('Agent')[0])")
+    assert told == ["Connected", "Reconnecting", "Connected"]
+    said = [each for each in await records(world, agent.session_id) if each["type"] == "user_message"]
+    assert [each["text"] for each in said] == ["Are you there?"]
+
+
+async def test_webkit_keeps_a_take_away_whose_values_copy_by_a_tap(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    await agent.update("label_created", {"tracking": "1Z 999 AA1", "page": "https://example.com/t"})
+    await phone.reads("1Z 999 AA1")
+
+    await world.ask("DELETE", f"/sessions/{agent.session_id}")
+    for _ in ("at once", "after a reload"):
+        await phone.reads("All done")
+        await phone.reads("1Z 999 AA1")
+        # Nothing may ask for a clipboard that a page over plain HTTP does not have.
+        await phone.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        await phone.run("addEventListener('copy', () => (window.copied = getSelection().toString() || document.activeElement.value))")
+        for at, text in enumerate(["1Z 999 AA1", "https://example.com/t"]):
+            await phone.run(f"document.querySelectorAll('.copy')[{at}].classList.add('wanted-{at}')")
+            await phone.tap(f".wanted-{at}")
+            assert await phone.until("window.copied") == text
+            await phone.reads("Copied")
+            await phone.run("window.copied = ''")
+        await phone.reload()
+
+    await phone.run("[...document.querySelectorAll('.take-away button')].at(-1).classList.add('clear')")
+    await phone.tap(".clear")
+    await phone.reads("No session on this phone")
+    await phone.reload()
+    await phone.reads("No session on this phone")

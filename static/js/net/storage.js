@@ -78,6 +78,8 @@ const tokenKey = (sessionId) => `companion.token.${sessionId}`
 export const outboxKey = (sessionId) => `companion.outbox.${sessionId}`
 const draftKey = (sessionId) => `companion.draft.${sessionId}`
 const viewKey = (sessionId) => `companion.view.${sessionId}`
+/** A phone keeps it no longer. Source: docs/screens.md. */
+export const KEPT_MS = 24 * 3_600_000
 /** More than this is not worth a phone's storage. */
 const MAX_VIEW_CHARACTERS = 1_000_000
 
@@ -103,8 +105,14 @@ export const signedIn = {
   save: (token) => write(tabStore(), "companion.token", token),
 }
 
-/** What was on the screen, so that a reload without network is not blank. */
+/** What was on the screen, so that a reload without network is not blank; older than a day it is nobody's business. */
 export const views = {
+  forgetOld: () => {
+    for (const key of keysOf(localStore(), viewKey(""))) {
+      const { at } = read(localStore(), key) ?? {}
+      if (typeof at === "number" && Date.now() - at > KEPT_MS) write(localStore(), key, null)
+    }
+  },
   load: (sessionId) => read(localStore(), viewKey(sessionId)),
   save: (sessionId, view) => {
     if (JSON.stringify(view).length <= MAX_VIEW_CHARACTERS) write(localStore(), viewKey(sessionId), view)
@@ -112,8 +120,6 @@ export const views = {
 }
 
 const TAKE_AWAY = "companion.take-away"
-/** A phone keeps it no longer. Source: docs/screens.md. */
-export const KEPT_MS = 24 * 3_600_000
 
 /**
  * What is left of the last conversation that ended, `{until, code, reason, session, …}`. Its time is

@@ -7,7 +7,7 @@ import { defineConversation } from "../elements/conversation.js"
 import { ask, deviceName, Refusal } from "../net/api.js"
 import { Feed } from "../screen/feed.js"
 import { newId } from "../net/outbox.js"
-import { paired, readdress, signedIn, takeAway } from "../net/storage.js"
+import { paired, readdress, signedIn, takeAway, views } from "../net/storage.js"
 import { choose, directionOf, load } from "../words/words.js"
 
 /** How often a phone asks whether the owner has said yes. */
@@ -26,6 +26,10 @@ const root = document.getElementById("app")
 const fragment = fragmentOf(location.hash)
 // Before anything else: a secret in the address bar ends up in histories and screenshots.
 if (location.hash) readdress(location.pathname + location.search)
+
+// Whatever this visit is for: what is older than a day is not kept on a phone.
+views.forgetOld()
+takeAway.load()
 
 for (const register of [defineCard, defineConversation]) register()
 

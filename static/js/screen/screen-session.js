@@ -71,7 +71,7 @@ export class ScreenSession {
       onToken: (token) => paired.find(this.session.id) && paired.save(this.session.id, token, this.session.deviceId),
       onRefused: (entry, error) => {
         if (entry.about) this.refusals.set(entry.about, error.code)
-        else if (entry.command.type === "user_message") this.#unsent = [...this.#unsent, entry.command]
+        else if (isLine(entry.command)) this.#unsent = [...this.#unsent, entry.command]
         options.onChange()
       },
     })
@@ -135,7 +135,7 @@ export class ScreenSession {
 
   /** What a person said and the server does not have: `{requestId, text, isRefused}`, oldest first. */
   get unsent() {
-    const waiting = this.#outbox.entries.map(({ command }) => command).filter(({ type }) => type === "user_message")
+    const waiting = this.#outbox.entries.map(({ command }) => command).filter(isLine)
     return [
       ...this.#unsent.map(({ requestId, text }) => ({ requestId, text, isRefused: true })),
       ...waiting.map(({ requestId, text }) => ({ requestId, text, isRefused: false })),
@@ -287,6 +287,7 @@ export class ScreenSession {
       clearTimeout(this.#saving)
       this.#saving = -1
     } else if (status.phase === "open") this.asOf = null
+    else if (this.session.id) this.asOf ??= this.nowMs
     this.#options.onChange()
   }
 
@@ -337,4 +338,9 @@ export class ScreenSession {
 
 function surfaceOf(card) {
   return `card-${card.position}`
+}
+
+/** What stands among the lines of the conversation; an answer to a question stands there. */
+function isLine({ type, in_reply_to: question }) {
+  return type === "user_message" && question === undefined
 }
