@@ -105,7 +105,8 @@ class Addresses:
     """Answers where this server is, from settings and what start-up found out.
 
     `port` is the one really listened on, `tunnel_url` what the tunnel
-    printed; start-up sets them. Lookups of names and routes come in as
+    printed, `lan_command` the command that was run, changed so that phones reach the
+    server; start-up sets them. Lookups of names and routes come in as
     arguments.
 
     Raises:
@@ -124,6 +125,7 @@ class Addresses:
         self.port = config.port
         self._prefix = ""
         self.tunnel_url: str | None = None
+        self.lan_command: str | None = None
         self._route_address = route_address
         self._machine_addresses = machine_addresses
         self._names = frozenset(machine_names())

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from companion_ws.addresses import Addresses, is_loopback
 from companion_ws.app import ADDRESSES, INSTANCE, create_app
+from companion_ws.cli.own_command import lan_command
 from companion_ws.cli.terminal import OutputClosed, say
 from companion_ws.cli.tunnel import tunnel
 from companion_ws.config import Config
@@ -76,6 +77,8 @@ async def run_server(
             stack.enter_context(held)
 
         runner = Runner(await create_app(config, lock), shutdown_timeout=SHUTDOWN_S)
+        if config.public_url is None and not config.lan:
+            runner.app[ADDRESSES].lan_command = lan_command()
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         for held in main:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 import aiohttp
 
+from companion_ws.cli.own_command import lan_command
 from companion_ws.cli.server import ReadyServer
 from companion_ws.cli.terminal import print_qr, say
 from companion_ws.control import reach
@@ -69,24 +67,3 @@ def why_no_phone(server: ReadyServer) -> str:
     if server.config.lan:
         return "No network was found. Give the address phones use with --public-url URL."
     return f"Phones cannot reach this address. To let them in, run:\n  {lan_command()}"
-
-
-def lan_command(argv: Sequence[str] | None = None) -> str:
-    """Return the command that was run, changed so that phones reach the server.
-
-    >>> lan_command(["/usr/bin/companion-ws", "serve", "--host", "localhost", "--port", "80"])
-    'companion-ws serve --port 80 --lan'
-    """
-    program, *given = sys.argv if argv is None else argv
-    kept: list[str] = []
-    skips_next = False
-    for argument in given:
-        if skips_next or argument.startswith("--host="):
-            skips_next = False
-        elif argument == "--host":
-            skips_next = True
-        else:
-            kept.append(argument)
-    name = Path(program).name
-    start = ["python", program] if name.endswith(".py") else [name]
-    return shlex.join([*start, *kept, "--lan"])

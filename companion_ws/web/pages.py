@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from companion_ws import __version__
 from companion_ws.config import Config
 from companion_ws.core.errors import NotFound
 from companion_ws.files import folder
@@ -35,6 +36,7 @@ LOOK_S: Final = 1.0
 """How often a file is asked whether it has changed, however many people want it."""
 _STYLES: Final = "css/base.css"
 """The style sheet every page loads; a brand is appended to it, which saves a request."""
+_HEADER: Final = "header.html"
 _ERROR: Final = "error.html"
 _COMMENT: Final = re.compile(rb"^[ ]*(?://.*|/\*\*(?:.|\n)*?\*/)$", re.MULTILINE)
 """A comment that has its lines to itself; code never begins a line that way here."""
@@ -110,7 +112,7 @@ class Brand:
         if self.logo is not None:
             rules += (
                 "\n.brand:empty{display:block;inline-size:1.75rem;block-size:1.75rem;"
-                "background:url(../../brand/logo) center/contain no-repeat}"
+                "border-radius:0;background:url(../../brand/logo) center/contain no-repeat}"
             )
         return rules
 
@@ -175,6 +177,14 @@ class Pages:
                   media="image/*"),
             Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
         ]
+
+    def shell(self, name: str) -> str:
+        """Return a page with the header of all owner's pages, and with its bundles; reads files."""
+        page = self._paths[f"{name}.html"].read_text(encoding="utf-8")
+        if "{header}" in page:
+            header = self._paths[_HEADER].read_text(encoding="utf-8")
+            page = page.replace("{header}", _header_of(name, page, header))
+        return self._bundles.page(name, page) if self._bundles else page
 
     async def in_words(
         self, request: web.Request, status: int, detail: str
@@ -259,9 +269,18 @@ class Pages:
         content_type = _TYPES[path.suffix]
         if content_type == "text/javascript":
             body = _INDENT.sub(b"", _COMMENT.sub(_blank, body))
-        elif content_type == "text/html" and self._bundles:
-            body = self._bundles.page(path.stem, body.decode()).encode()
+        elif content_type == "text/html":
+            body = self.shell(path.stem).encode()
         return prepare(body, content_type)
+
+
+def _header_of(name: str, page: str, header: str) -> str:
+    """Return the header as the page `name` shows it, which may be some folders down."""
+    depth = re.search(r'href="((?:\.\./)*)static/', page)
+    up = depth[1] if depth else ""
+    header = header.replace("{up}", up).replace("{version}", __version__)
+    header = header.replace(f'data-page="{name}"', 'aria-current="page"')
+    return re.sub(r' data-page="\w+"', "", header)
 
 
 def _blank(comment: re.Match[bytes]) -> bytes:

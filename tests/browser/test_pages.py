@@ -257,7 +257,7 @@ async def test_the_session_manager_makes_names_exports_and_ends(world: World) ->
     await desk.keyboard.press("Enter")
     await expect(desk.get_by_role("heading", name="Parcel to Denver")).to_be_visible()
 
-    session_id = str(await desk.locator("code").first.text_content())
+    session_id = str(await desk.locator(".session-id code").text_content())
     agent = await world.agent(session_id)
     await agent.update("quote_ready", QUOTES)
     await expect(desk.get_by_text("1 agent")).to_be_visible()

@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import socket
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -60,6 +62,30 @@ def test_the_first_start_makes_a_private_folder_whatever_the_umask(
     files = {path.name: mode(path) for path in program.data.iterdir()}
     assert set(files) >= {"companion.db", "secret.key", "lock", "server.json"}
     assert set(files.values()) == {0o600}, files
+
+
+def test_the_pairing_page_is_told_the_very_command_that_lets_phones_in(
+    start: Start, program: Program
+) -> None:
+    served = start("--tools", "companion_ws.examples.shipping")
+    ticket = served.sign_in.partition("/#signin=")[2]
+    _, signed_in = post(f"{served.url}/sign-in", {"ticket": ticket})
+    assert isinstance(signed_in, dict)
+    admin = {"Authorization": f"Bearer {signed_in['token']}"}
+    [user] = program.lines("token", "create", "--user", "local")
+    _, session = post(f"{served.url}/sessions", {}, **admin)
+    assert isinstance(session, dict)
+    pairings = f"{served.url}/sessions/{session['session_id']}/pairings"
+    _, told = post(pairings, {}, **admin)
+    _, told_others = post(pairings, {}, Authorization=f"Bearer {user}")
+
+    assert isinstance(told, dict)
+    assert isinstance(told_others, dict)
+    again = shlex.split(told["lan_command"])
+    given = [part for part in served.process.args if part not in (sys.executable, "-u")]
+    assert again[-1] == "--lan"
+    assert again[-len(given) : -1] == given[1:]
+    assert told_others["lan_command"] is None
 
 
 def test_the_sign_in_link_signs_in_once_as_admin(start: Start) -> None:

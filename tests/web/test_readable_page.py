@@ -170,7 +170,7 @@ def test_what_is_written_in_a_route_is_text_on_the_page() -> None:
         return web.Response()
 
     route = Route("GET", "/<i>", PUBLIC, answer, summary="<b>`<u>`</b> & 'more'")
-    page = docs_page([route], "http://$(x).example/'\"", {}, {})
+    page = docs_page("{contents}{sections}", [route], "http://$(x).example/'\"", {}, {})
 
     assert not re.search(r"<[ibu]>", page)
     assert "<code>&lt;u&gt;</code>" in page

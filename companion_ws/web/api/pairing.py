@@ -176,6 +176,7 @@ class PairingRoutes:
                     "code_expires_at": opened.code_expires_at_ms or None,
                     "code_url": opened.code_url,
                     "other_code_urls": await self._other_code_urls(),
+                    "lan_command": self._lan_command(request[CLAIMS]),
                 },
                 201,
             )
@@ -188,6 +189,12 @@ class PairingRoutes:
             # Looking up this machine's own names may take a while, so it is done once.
             self._other_urls = await asyncio.to_thread(lambda: self._addresses.alternative_urls)
         return [f"{url}/c" for url in self._other_urls]
+
+    def _lan_command(self, claims: Claims) -> str | None:
+        """Return the server's own command for the operator alone: it names folders."""
+        if claims.kind != "admin" or self._addresses.is_reachable_by_phone:
+            return None
+        return self._addresses.lan_command
 
     async def list_waiting(self, request: web.Request) -> web.Response:
         """For a page that was loaded after the device had asked."""

@@ -268,6 +268,13 @@ class Pairing(Struct):
     code_expires_at: Time | None
     code_url: str
     other_code_urls: list[str]
+    lan_command: Annotated[
+        str | None,
+        Meta(
+            description="to an admin, what starts the server so that phones reach it; null where"
+            " they do, or where it was not started by a command"
+        ),
+    ]
 
 
 class WaitingDevice(Struct):

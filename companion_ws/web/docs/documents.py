@@ -23,26 +23,42 @@ _REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
 
 class Documents:
-    """Serves /openapi.json, /asyncapi.json and /docs of a route table, each made once."""
+    """Serves /openapi.json, /asyncapi.json and /docs of a route table, each made once.
 
-    def __init__(self, routes: Iterable[Route], public_url: str) -> None:
+    `shell` returns the page around the contents of /docs.
+    """
+
+    def __init__(self, routes: Iterable[Route], public_url: str, shell: Callable[[], str]) -> None:
         routes = [*routes, *self.routes()]
         self._openapi = _Once(lambda: _json(openapi(routes, public_url)))
         self._asyncapi = _Once(lambda: _json(asyncapi(public_url)))
         self._page = _Once(
             lambda: prepare(
-                docs_page(routes, public_url, RECORDS, TOLD).encode(), "text/html"
+                docs_page(shell(), routes, public_url, RECORDS, TOLD).encode(), "text/html"
             )
         )
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/openapi.json", PUBLIC, self.openapi, summary="This document",
-                  answer=dict[str, Any]),
-            Route("GET", "/asyncapi.json", PUBLIC, self.asyncapi,
-                  summary="The WebSocket's document", answer=dict[str, Any]),
-            Route("GET", "/docs", PUBLIC, self.docs, summary="Readable API pages",
-                  media="text/html"),
+            Route(
+                "GET",
+                "/openapi.json",
+                PUBLIC,
+                self.openapi,
+                summary="This document",
+                answer=dict[str, Any],
+            ),
+            Route(
+                "GET",
+                "/asyncapi.json",
+                PUBLIC,
+                self.asyncapi,
+                summary="The WebSocket's document",
+                answer=dict[str, Any],
+            ),
+            Route(
+                "GET", "/docs", PUBLIC, self.docs, summary="Readable API pages", media="text/html"
+            ),
         ]
 
     async def openapi(self, request: web.Request) -> web.StreamResponse:
@@ -52,7 +68,7 @@ class Documents:
         return respond(request, await self._asyncapi.get(), "no-store")
 
     async def docs(self, request: web.Request) -> web.StreamResponse:
-        return respond(request, await self._page.get(), "no-store")
+        return respond(request, await self._page.get(), "no-cache")
 
 
 class _Once:
@@ -205,9 +221,7 @@ def asyncapi(public_url: str) -> dict[str, Any]:
     told = {f"told_{name}": _told_message(name, True) for name in RECORDS}
     told |= {f"told_{name}": _told_message(name, False) for name in TOLD}
     messages = {**sent, **told}
-    _, schemas = msgspec.json.schema_components(
-        list(COMMANDS.values()), ref_template=_REF
-    )
+    _, schemas = msgspec.json.schema_components(list(COMMANDS.values()), ref_template=_REF)
     for schema in schemas.values():
         _let_be_null(schema)
     return {
@@ -219,9 +233,7 @@ def asyncapi(public_url: str) -> dict[str, Any]:
         "channels": {
             "session": {
                 "address": "/ws",
-                "messages": {
-                    name: {"$ref": f"#/components/messages/{name}"} for name in messages
-                },
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             }
         },
         "operations": {

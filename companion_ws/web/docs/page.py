@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from companion_ws import __version__
 from companion_ws.core.commands import COMMANDS
 from companion_ws.core.errors import ERRORS, CompanionError
 from companion_ws.core.protocol import MAX_REQUEST_ID
@@ -53,9 +52,13 @@ _MESSAGES: Final = {
 
 
 def docs_page(
-    routes: Iterable[Route], public_url: str, records: Mapping[str, str], told: Mapping[str, str]
+    shell: str,
+    routes: Iterable[Route],
+    public_url: str,
+    records: Mapping[str, str],
+    told: Mapping[str, str],
 ) -> str:
-    """Return the page; everything in it is escaped, and it needs no script.
+    """Return the page; everything put into `shell` is escaped, and it needs no script.
 
     `records` and `told` are what the server says, by name, with a sentence each.
     """
@@ -68,9 +71,8 @@ def docs_page(
         _listed("errors", "Errors"),
     ]
     sections = [_start(public_url), _http(groups), _websocket(records, told), _errors()]
-    return _PAGE.format(
-        version=html.escape(__version__), contents="".join(contents), sections="".join(sections)
-    )
+    page = shell.replace("{contents}", "".join(contents))
+    return page.replace("{sections}", "".join(sections))
 
 
 def topic_of(route: Route) -> str:
@@ -207,30 +209,3 @@ def _error(code: str) -> str:
     close = "" if number is None else f"<a href=#close-{number}>{number}</a>"
     status = str(error.http_status)
     return row(f"error-{code}", f"<code>{code}</code>", status, close, prose(first_line(error)))
-
-
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>API · Companion</title>
-<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 \
-32 32'%3E%3Crect width='32' height='32' rx='9' fill='%230d6b57'/%3E%3Ccircle cx='11' cy='16' r='4' \
-fill='%23fff'/%3E%3Ccircle cx='21' cy='16' r='4' fill='none' stroke='%23fff' \
-stroke-width='2.5'/%3E%3C/svg%3E">
-<link rel="stylesheet" href="static/css/base.css">
-<link rel="stylesheet" href="static/css/docs.css">
-</head>
-<body class="docs">
-<a class="skip" href="#start">Skip the contents</a>
-<header><h1>Companion API</h1>
-<p>Sessions shared by voice agents and the screens of people. Version {version}.</p>
-<p>For programs: <a href="openapi.json">OpenAPI 3.1</a> and
-<a href="asyncapi.json">AsyncAPI 3.0</a>.</p></header>
-<nav class="toc" aria-label="Contents"><ul>{contents}</ul></nav>
-<main>{sections}</main>
-</body>
-</html>
-"""

@@ -3,6 +3,7 @@
 import { ask, serverClock } from "../net/api.js"
 import { fragmentOf } from "../core/protocol.js"
 import { fillIn, h, icon } from "./dom.js"
+import { BASE } from "../net/place.js"
 import { readdress, signedIn } from "../net/storage.js"
 
 /**
@@ -10,6 +11,7 @@ import { readdress, signedIn } from "../net/storage.js"
  * hidden at once; a start-up ticket is traded for a token.
  */
 export async function signIn() {
+  hideInspectorFromAfar()
   const fragment = fragmentOf(location.hash)
   if (location.hash) readdress(location.pathname + location.search)
   if (fragment.kind === "token") signedIn.save(fragment.value)
@@ -18,6 +20,13 @@ export async function signIn() {
     signedIn.save(body.token)
   }
   return signedIn.token()
+}
+
+/** Only the server's own machine opens the inspector; elsewhere its link would lead nowhere. */
+async function hideInspectorFromAfar() {
+  const link = document.querySelector(".owner-bar a[href$=admin]:not([aria-current])")
+  const answer = await fetch(new URL("admin", BASE), { method: "HEAD" }).catch(() => null)
+  if (link && answer?.status === 404) link.hidden = true
 }
 
 export function signOut() {

@@ -90,8 +90,8 @@ class CompanionPairing extends HTMLElement {
     this.fault = h("div", { role: "alert" })
     this.reach = h("div", { class: "reach" })
     fillIn(this,
-      this.reach,
       h("div", { class: "plate" }, this.qr),
+      this.reach,
       h("div", { class: "ways" },
         h("section", {}, h("h2", {}, "Scan with the phone’s camera"),
           h("p", { class: "muted" }, "The screen opens automatically. There is nothing to install and no account to create.")),
@@ -119,9 +119,8 @@ class CompanionPairing extends HTMLElement {
     this.link.href = opened.url
     fillIn(this.copying, copyButton(opened.url, "Copy link"))
     fillIn(this.fault)
-    const { hostname, port } = new URL(opened.url)
-    const isNear = LOOPBACK.test(hostname)
-    if (isNear && !this.reach.firstChild) fillIn(this.reach, howToReach(port))
+    const isNear = LOOPBACK.test(new URL(opened.url).hostname)
+    if (isNear && !this.reach.firstChild) fillIn(this.reach, howToReach(opened.lan_command))
     if (!isNear) fillIn(this.reach)
     this.#tick()
     this.#target.onChange?.(opened)
@@ -155,10 +154,11 @@ class CompanionPairing extends HTMLElement {
   }
 }
 
-function howToReach(port) {
-  const text = port && port !== "8000" ? `companion-ws --lan --port ${port}` : "companion-ws --lan"
-  return h("section", { class: "remark" },
-    h("h2", {}, "A phone cannot reach this address"),
-    h("p", {}, "The server listens only on this computer. Restart it like this so that phones on the same network can reach it:"),
-    command(text))
+/** `again` is the command that starts the server so that phones reach it; null where nobody knows. */
+function howToReach(again) {
+  return h("section", { class: "warning" },
+    h("h2", {}, "A phone cannot reach this address yet"),
+    again
+      ? [h("p", {}, "The server listens only on this computer. Stop it and start it like this, in the same folder:"), command(again)]
+      : h("p", {}, "The server listens only on this computer. Phones reach it when it is started with ", h("code", {}, "--lan"), "."))
 }

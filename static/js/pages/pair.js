@@ -3,7 +3,7 @@
 import { ask, deviceName, serverClock, socketAddress } from "../net/api.js"
 import { Connection } from "../net/connection.js"
 import { apply, emptySession, isPresent } from "../core/session.js"
-import { ago, confirmed, copyButton, signIn, signInForm } from "../elements/owner.js"
+import { ago, confirmed, copyButton, signIn, signInForm, signOut } from "../elements/owner.js"
 import { arrange, fillIn, h, icon } from "../elements/dom.js"
 import { definePairing } from "../elements/pairing.js"
 import { Outbox } from "../net/outbox.js"
@@ -25,7 +25,8 @@ function begin(token) {
   const page = {
     pairing,
     title: h("h1", {}, "Pair a phone"),
-    joined: h("div", { role: "status", class: "joined" }),
+    joined: h("div", { role: "status", class: "joined" },
+      h("i", { class: "dot", "aria-hidden": "true" }), h("span", {}, "Waiting for a phone")),
     list: h("ul", { class: "devices" }),
     empty: h("p", { class: "muted" }, "No phone yet. Phones appear here as soon as they join."),
   }
@@ -34,6 +35,10 @@ function begin(token) {
       h("p", { class: "muted session-id" }, h("span", {}, "Session "), h("code", {}, sessionId), copyButton(sessionId, "Copy session id"))),
     h("div", {}, page.joined, pairing),
     h("section", { class: "panel" }, h("h2", {}, "Devices in this session"), page.empty, page.list))
+  fillIn(document.getElementById("nav"), h("button", { type: "button", class: "quiet", on: { click: () => {
+    signOut()
+    location.reload()
+  } } }, "Sign out"))
   pairing.begin({ token, sessionId, onRefused: (error) => refuse(error) })
   listen(token, page)
   lookAtDevices(token, page)
@@ -76,6 +81,7 @@ function hear(message, token, page) {
 
 function welcome(who, token, page) {
   newest = who.device_id
+  page.joined.classList.add("is-news")
   fillIn(page.joined,
     icon("check"), h("strong", {}, `${who.device || "A screen"} joined`),
     who.device_id ? h("button", { type: "button", class: "quiet", on: { click: () => undo(who.device_id, token, page) } }, "Undo") : null)
