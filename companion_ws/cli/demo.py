@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from companion_ws.cli.terminal import grouped, print_qr, say
 from companion_ws.client import CompanionClient, Invitation
 from companion_ws.config import Config
 from companion_ws.control import STAY_S, reach
-from companion_ws.data_folder import StartRefused
+from companion_ws.data_folder import StartRefused, servers_here
 
 
 @click.command()
@@ -100,6 +101,8 @@ async def _play(server: ReadyServer, pace_s: float) -> None:
     async with reach(server.config) as reached:
         say(f"The demo runs at {server.addresses.public_url}")
         say(f"Your side, on this computer: {await reached.sign_in_link()}")
+        found = "" if servers_here() else f" --data {shlex.quote(str(server.config.data))}"
+        say(f"That link works once, within 10 minutes; companion-ws open{found} makes another.")
         companion = CompanionClient(
             server.admin_url, token=reached.token("user", ttl_s=STAY_S), device="Demo agent"
         )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import webbrowser
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
+from companion_ws.cli import settings_file
 from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
 from companion_ws.cli.run_verb import run
 from companion_ws.cli.terminal import say
 from companion_ws.config import duration_s
 from companion_ws.control import reach
+from companion_ws.data_folder import servers_here
 
 
 class TokenLife(click.ParamType[float]):
@@ -106,7 +110,9 @@ def key() -> None:
 
 
 @key.command()
-@click.option("--compromise", is_flag=True, help="Immediately refuse tokens that older keys signed.")
+@click.option(
+    "--compromise", is_flag=True, help="Immediately refuse tokens that older keys signed."
+)
 @yes_option
 @data_option
 def rotate(compromise: bool, yes: bool, data: Path) -> None:
@@ -131,11 +137,12 @@ def rotate(compromise: bool, yes: bool, data: Path) -> None:
 def open_(only_print: bool, data: Path) -> None:
     """Print and open a sign-in link.
 
-    The link works once, within ten minutes, and opens an admin session on this machine.
+    The link works once, within ten minutes, and opens an admin session on this machine. Without
+    --data it finds the only server that runs here, be it a demo.
     """
 
     async def work() -> None:
-        async with reach(environment_config(data)) as server:
+        async with reach(environment_config(_folder_of_server(data))) as server:
             if not server.is_running:
                 raise click.ClickException("No server is running. Start one: companion-ws")
             link = await server.sign_in_link()
@@ -144,6 +151,27 @@ def open_(only_print: bool, data: Path) -> None:
             webbrowser.open(link)
 
     run(work())
+
+
+def _folder_of_server(data: Path) -> Path:
+    """Return `data`, or where nobody chose it and no server works there, the only server's folder.
+
+    Raises:
+        click.ClickException: several run; the sentence names them.
+    """
+    context = click.get_current_context()
+    is_default = context.get_parameter_source("data") is ParameterSource.DEFAULT
+    is_chosen = not is_default or context.meta.get(settings_file.VARIABLE) is not None
+    elsewhere = servers_here()
+    if is_chosen or not elsewhere or data.resolve() in elsewhere:
+        return data
+    if len(elsewhere) > 1:
+        listed = " or ".join(
+            f"--data {shlex.quote(str(folder))} for {server.admin_url}"
+            for folder, server in elsewhere.items()
+        )
+        raise click.ClickException(f"Several servers run here; give {listed}.")
+    return next(iter(elsewhere))
 
 
 def quoted(text: str) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from programs import Running
+from programs import Running, clean_environment
 
 from companion_ws.client import CompanionClient
 
@@ -78,7 +80,9 @@ async def test_a_phone_taps_a_quote_confirms_and_gets_its_label(invited: Invited
         label = await said(companion, "contextual_update", text="label_created")
 
         assert label["data"]["service"] == "Next Day"
-        locked = await said(companion, "contextual_update", context_id="shipping_quotes", locked=True)
+        locked = await said(
+            companion, "contextual_update", context_id="shipping_quotes", locked=True
+        )
         assert locked["seq"] > label["seq"]
         await asyncio.to_thread(
             invited.demo.until, r"Agent: Done\. .*" + label["data"]["tracking_number"][-4:]
@@ -114,3 +118,21 @@ async def test_it_waits_politely_and_leaves_on_ctrl_c_with_nothing_left(invited:
 
     assert code == 0
     assert "Traceback" not in "".join(invited.demo.errors)
+
+
+async def test_open_finds_the_demo_from_any_folder(invited: Invited, tmp_path: Path) -> None:
+    def open_(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*Running.command, "open", "--print", *arguments],
+            env=clean_environment(), cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    base = invited.url.partition("/p#")[0]
+    opened = await asyncio.to_thread(open_)
+    if opened.returncode:  # other servers of this account run here, which it lists with the demo
+        assert "Several servers run here" in opened.stderr
+        named = re.search(rf"--data (\S+) for {re.escape(base)}\b", opened.stderr)
+        assert named is not None
+        opened = await asyncio.to_thread(open_, "--data", named[1])
+    assert opened.stdout.startswith(f"{base}/#signin=")
+    assert not (tmp_path / "data").exists()
