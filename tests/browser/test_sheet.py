@@ -21,7 +21,11 @@ CONTENT = """() => {
   return rows.filter((y) => !isFrame(y)).length / innerHeight
 }"""
 SENDS = """() => [...document.querySelectorAll('button')].filter((each) => each.checkVisibility())
-  .filter((each) => /^Send/.test(each.getAttribute('aria-label') ?? each.textContent)).length"""
+  .filter((each) => /^Send/.test(each.getAttribute('aria-label') ?? each.textContent))
+  .filter((each) => {
+    const box = each.getBoundingClientRect()
+    return each.contains(document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2))
+  }).length"""
 # The contrast of each choice's edge with what is inside and outside of it, the least of all.
 EDGES = """() => {
   const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
@@ -306,6 +310,7 @@ async def test_the_end_is_offered_to_who_reads_further_down_and_moves_nothing(wo
         await agent.update(f"news_{number}", LONG)
     place = phone.get_by_role("heading", name="News 1")
     await expect(place).to_be_visible()
+    await phone.wait_for_function(SETTLED)
     await phone.evaluate("() => scrollTo(0, 900)")
     before = await place.bounding_box()
 
@@ -383,3 +388,46 @@ async def test_the_keyboard_comes_to_the_question_first_then_to_cards_then_to_th
         )
         assert await phone.evaluate(visible), met
     assert met == ["sheet", "sheet", "sheet", "feed", "feed", "dock", "dock"]
+
+
+async def test_a_button_that_cannot_be_tapped_any_more_looks_so(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await agent.call(
+        "companion_confirm", title="Print it?", confirm_label="Print", cancel_label="Not yet"
+    )
+    look = "(button) => JSON.stringify([getComputedStyle(button).color, getComputedStyle(button).backgroundColor])"
+    print_it = phone.get_by_role("button", name="Print")
+    not_yet = phone.get_by_role("button", name="Not yet")
+    before = await not_yet.evaluate(look)
+    live = await print_it.evaluate(look)
+    await phone.context.set_offline(True)
+
+    await print_it.tap()
+
+    pending = phone.get_by_role("button", name="Will send when back online")
+    await expect(pending).to_be_disabled()
+    await expect(not_yet).to_be_disabled()
+    await phone.wait_for_function(SETTLED)
+    assert await not_yet.evaluate(look) != before
+    assert await pending.evaluate(look) == live
+    await phone.context.set_offline(False)
+    await expect(phone.get_by_text("Confirmed")).to_be_visible()
+
+
+async def test_more_rows_open_below_a_valid_list_and_groups_show_that_they_open(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    rows = {f"row_{number}": number for number in range(20)}
+    await agent.update("parcel", {**rows, "nested": {"inner": {"deep": 1}}})
+
+    await phone.get_by_role("button", name="Show more").tap()
+    await expect(phone.get_by_role("term")).to_have_count(20)
+    sign = phone.locator("summary .icon")
+    turned = "(icon) => getComputedStyle(icon).rotate"
+    assert await sign.evaluate(turned) == "none"
+    await phone.locator("summary").tap()
+    await phone.wait_for_function(SETTLED)
+    assert await sign.evaluate(turned) == "90deg"

@@ -39,7 +39,7 @@ export function formElement(form, about) {
   asked(form.fields),
   form.unasked ? h("p", { class: "hint" }, words("fields_left", { n: form.unasked })) : null,
   remark,
-  cancel ? h("div", { class: "pair" }, cancel, send) : send)
+  h("div", { class: cancel ? "pair" : "actions" }, cancel, send))
 
   function changed(element) {
     const kept = fields.filter((each) => !each.isSecret).map((each) => [each.key, each.entry()])

@@ -37,6 +37,8 @@ class CompanionQuestion extends HTMLElement {
       this.#control.update(model)
       return
     }
+    const controls = asking || this.#isChanging ? this.#ask(model) : null
+    const note = model.note && !this.#control && view.kind !== "confirm" ? noteOf(model) : null
     refill(this,
       h("article", { class: `card${asking ? " is-asking" : " is-done"}`, tabindex: "-1", "aria-labelledby": `${this.#id} ${this.#id}-amount` },
         h("header", { class: "card-head" },
@@ -44,9 +46,9 @@ class CompanionQuestion extends HTMLElement {
           model.time ? h("time", { datetime: model.time.iso }, model.time.text) : null),
         (view.blocks ?? []).map((block) => paintSafely(block, words)),
         model.extra ?? null,
-        asking || this.#isChanging ? this.#ask(model) : null,
-        !asking && !this.#isChanging && model.receipt ? this.#receipt(model) : null,
-        model.note && !this.#control ? h("p", { class: model.isHint ? "note is-hint" : "note", role: "status" }, model.note) : null),
+        note,
+        controls,
+        !asking && !this.#isChanging && model.receipt ? this.#receipt(model) : null),
     )
   }
 
@@ -115,12 +117,14 @@ class CompanionQuestion extends HTMLElement {
     } }
     this.#control.update(model)
     return h("div", { role: "group", class: "picking", "aria-labelledby": this.#id },
-      count ? h("p", { class: "hint" }, count) : null, list.node, note, send, this.#keepButton(model))
+      count ? h("p", { class: "hint" }, count) : null, list.node, note, h("div", { class: "actions" }, send), this.#keepButton(model))
   }
 
-  #confirm({ view, pending }) {
+  #confirm(model) {
+    const { view, pending } = model
+    const note = model.note ? noteOf(model) : null
     const button = (kind, label, result, id) =>
-      h("button", { type: "button", class: kind, disabled: Boolean(pending), on: { click: () => this.#answer(result) } },
+      h("button", { type: "button", class: pending?.id === id ? `${kind} is-pending` : kind, disabled: Boolean(pending), on: { click: () => this.#answer(result) } },
         pending?.id === id ? pending.text : label)
     return [
       view.amount ? h("p", { class: "amount", id: `${this.#id}-amount` }, h("bdi", {}, view.amount)) : null,
@@ -128,7 +132,10 @@ class CompanionQuestion extends HTMLElement {
       view.items.length ? h("dl", { class: "rows bill" }, view.items.map(({ label, amount }) =>
         h("div", { class: "row" }, h("dt", {}, line(label)), h("dd", {}, h("bdi", {}, amount))))) : null,
       view.text ? prose(view.text) : null,
+      // What went wrong stays in sight with the buttons.
+      model.isHint ? note : null,
       h("div", { class: "pair" },
+        model.isHint ? null : note,
         button("secondary", view.cancel, results.declined(), "declined"),
         button("primary", view.confirm, results.confirmed(), "confirmed")),
     ]
@@ -188,4 +195,8 @@ class CompanionQuestion extends HTMLElement {
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }))
   }
+}
+
+function noteOf({ note, isHint }) {
+  return h("p", { class: isHint ? "note is-hint" : "note", role: "status" }, note)
 }
