@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,14 @@ ODD: list[Any] = [
     {"options": [{"id": None, "label": None}]},
 ]
 """Arguments of `companion_choose` that leave a person nothing to tap."""
+
+
+def asks_once(role: str, text: str) -> str | tuple[str, Any]:
+    """Ask when told to go, say what a result has to say, else repeat what was heard."""
+    if text == "go":
+        return "companion_choose", CHOICE
+    result = json.loads(text) if role == "tool" else {}
+    return str(result.get("say") or f"Heard: {text}")
 
 
 def code_in(text: str) -> str:
@@ -53,10 +62,11 @@ async def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
-async def recorded(companion: CompanionClient, kind: str) -> dict[str, Any]:
-    """Return the first record of this type."""
+async def recorded(companion: CompanionClient, kind: str, count: int = 1) -> dict[str, Any]:
+    """Return the first record of this type, or the `count`th."""
     async with asyncio.timeout(20):
         async for record in companion.records():
-            if record["type"] == kind:
+            count -= record["type"] == kind
+            if count == 0:
                 return record
     raise AssertionError

@@ -14,6 +14,7 @@ from companion_ws.testing.phone import Phone
 from companion_ws.voice.attachment import Attachment, Undelivered
 from companion_ws.voice.calls import SessionCalls
 from companion_ws.voice.mailbox import Letter
+from companion_ws.voice.turns import Turns
 
 CHOICE = {
     "title": "Which?",
@@ -90,3 +91,46 @@ async def test_an_answer_to_a_call_that_was_interrupted_is_told_as_a_turn_and_on
     await here.say("thanks")
     assert await told.next() == "thanks"
     assert attachment.close() == []
+
+
+async def test_a_turn_that_the_agent_failed_at_is_told_by_the_next_turns(
+    companion: CompanionClient, here: Phone
+) -> None:
+    first = Turns(companion)
+    await here.say("are you there?")
+    assert await anext(first) == "are you there?"
+    assert len(first.pending) == 1, "it counts as told when the next one is asked for"
+    again = Turns(companion, previous=first)
+    assert await anext(again) == "are you there?"
+    again.say("yes")
+    assert await anext(again) == "yes"
+    again.close()
+    assert [letter.text for letter in again.pending] == ["yes"]
+
+
+async def test_what_screens_set_stands_above_the_next_turn_the_newest_of_each(
+    companion: CompanionClient, here: Phone
+) -> None:
+    turns = Turns(companion)
+    for step in (1, 2):
+        await here.client.set_state("step", step)
+    await here.say("and now?")
+    assert await anext(turns) == "Set on the user’s screen: step = 2\nand now?"
+    await here.say("again")
+    assert await anext(turns) == "again"
+
+
+async def test_whoever_stops_waiting_for_a_turn_loses_none(
+    companion: CompanionClient, here: Phone
+) -> None:
+    turns = Turns(companion)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(turns), 0.05)
+    await here.say("hello")
+    assert await anext(turns) == "hello"
+
+
+async def test_turns_end_with_the_session(companion: CompanionClient) -> None:
+    turns = Turns(companion)
+    await companion.http("DELETE", f"/sessions/{companion.session_id}")
+    assert [text async for text in turns] == []

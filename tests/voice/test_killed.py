@@ -40,3 +40,22 @@ async def test_killed_and_started_again_the_answer_arrives(
             await server.start()
             await screen.choose("air")
             assert (await asking).json["id"] == "air"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_nobody_was_there_before_the_kill_and_the_late_tap_is_told_once(
+    kind: str, fake: FakeElevenLabs, sdk: ElevenLabs, server: KillableServer
+) -> None:
+    async with server.client() as companion, Agent(kind, sdk, fake, companion) as agent:
+        asked = await agent.said.call_tool(
+            "companion_choose", {"title": "Which?", "options": OPTIONS}
+        )
+        assert asked.json["status"] == "no_screen"
+        await server.kill()
+        await server.start()
+        async with await Phone.pair(server.url, asked.json["pairing_code"], timeout_s=20) as phone:
+            await phone.choose("air")
+            await agent.said.user_messages.next(20)
+            await phone.say("thanks")
+            await agent.said.user_messages.next(20)
+        assert list(agent.said.user_messages) == ["About “Which?”: UPS Next Day.", "thanks"]

@@ -10,8 +10,8 @@ from typing import Any
 from livekit.agents import llm
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
-Ask = tuple[str, str]
-"""Name and arguments, as the model writes them, of a tool it calls."""
+Ask = tuple[str, Any]
+"""Name and arguments (an object, or text as the model writes it) of a tool it calls."""
 
 
 class ScriptedLLM(llm.LLM):
@@ -54,6 +54,7 @@ class _Stream(llm.LLMStream):
             delta.content = reply
         else:
             name, arguments = reply
+            arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
             call_id = model.call_id or f"call_{number}"
             call = llm.FunctionToolCall(name=name, arguments=arguments, call_id=call_id)
             delta.tool_calls = [call]
@@ -67,6 +68,3 @@ def _said(item: Any) -> tuple[str, str] | None:
         return "tool", item.output
     return None
 
-
-def ask(arguments: Any, name: str = "companion_choose") -> Ask:
-    return name, arguments if isinstance(arguments, str) else json.dumps(arguments)

@@ -16,8 +16,18 @@ from companion_ws.core.companion_tools import COMPANION_TOOLS
 from companion_ws.testing.phone import Phone
 from companion_ws.voice.livekit import PROMPT, Attachment, attach, companion_toolset
 from companion_ws.voice.offered import definitions
-from tests.agents.cases import CHOICE, CHOSEN, LATE, ODD, code_in, kill_and_tap, recorded, until
-from tests.agents.livekit.scripted import Ask, ScriptedLLM, ask
+from tests.agents.cases import (
+    CHOICE,
+    CHOSEN,
+    LATE,
+    ODD,
+    asks_once,
+    code_in,
+    kill_and_tap,
+    recorded,
+    until,
+)
+from tests.agents.livekit.scripted import Ask, ScriptedLLM
 from tests.voice.killable import KillableServer
 
 
@@ -54,14 +64,6 @@ async def call(
         yield running
     finally:
         await running.session.aclose()
-
-
-def asks_once(role: str, text: str) -> str | Ask:
-    """Ask when told to, say what there is to say, thank for an answer."""
-    if text == "go":
-        return ask(CHOICE)
-    result = json.loads(text) if role == "tool" else {}
-    return str(result.get("say") or f"Heard: {text}")
 
 
 async def test_killed_and_started_again_the_agent_learns_of_the_tap_and_once(
@@ -125,7 +127,7 @@ async def test_whatever_the_model_writes_it_reads_words_it_can_speak(
     odd: Any, agent_side: CompanionClient
 ) -> None:
     def reply(role: str, text: str) -> str | Ask:
-        return ask(odd) if text == "go" else "so be it"
+        return ("companion_choose", odd) if text == "go" else "so be it"
 
     async with call(agent_side, reply) as running:
         running.session.generate_reply(user_input="go")
@@ -139,7 +141,7 @@ async def test_a_model_that_gives_every_call_the_same_id_asks_every_question(
     agent_side: CompanionClient, here: Phone
 ) -> None:
     def reply(role: str, text: str) -> str | Ask:
-        return ask({**CHOICE, "title": text}) if role == "user" else "thanks"
+        return ("companion_choose", {**CHOICE, "title": text}) if role == "user" else "thanks"
 
     async with call(agent_side, reply) as running:
         running.model.call_id = "call_0"
@@ -186,7 +188,7 @@ async def test_a_server_tool_runs_and_its_mistakes_are_words_for_the_model(
     tools = definitions("livekit", "https://x.example", shop)["tools"]
 
     def reply(role: str, text: str) -> str | Ask:
-        return ask(text, "get_shipping_quotes") if role == "user" else "thanks"
+        return ("get_shipping_quotes", text) if role == "user" else "thanks"
 
     async with call(agent_side, reply, tools=tools) as running:
         running.session.generate_reply(

@@ -33,7 +33,17 @@ from companion_ws.voice.pipecat import (
     FunctionSchema,
     register_companion_tools,
 )
-from tests.agents.cases import CHOICE, CHOSEN, LATE, ODD, code_in, kill_and_tap, recorded, until
+from tests.agents.cases import (
+    CHOICE,
+    CHOSEN,
+    LATE,
+    ODD,
+    asks_once,
+    code_in,
+    kill_and_tap,
+    recorded,
+    until,
+)
 from tests.agents.pipecat.scripted import Ask, ScriptedLLM
 from tests.voice.killable import KillableServer
 
@@ -89,13 +99,6 @@ async def call(
             await work
     finally:
         work.cancel()
-
-
-def asks_once(role: str, text: str) -> str | Ask:
-    if text == "go":
-        return "companion_choose", CHOICE
-    result = json.loads(text) if role == "tool" else {}
-    return str(result.get("say") or f"Heard: {text}")
 
 
 async def test_killed_and_started_again_the_agent_learns_of_the_tap_and_once(
