@@ -5,18 +5,20 @@ CREATE TABLE troubles (
     session_id TEXT NOT NULL,
     seq        INTEGER NOT NULL,           -- of the call or card that it is about
     kind       TEXT NOT NULL,              -- failed, slow or no_screen
+    tool_name  TEXT NOT NULL,              -- of the call, else empty
     PRIMARY KEY (session_id, seq, kind)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX troubles_by_kind ON troubles (kind, session_id);
+CREATE INDEX troubles_by_tool ON troubles (tool_name, kind);
 
 CREATE TABLE tool_times (
-    number     INTEGER PRIMARY KEY,
     session_id TEXT NOT NULL,
     seq        INTEGER NOT NULL,           -- of the call
     tool_name  TEXT NOT NULL,
-    took_ms    INTEGER                     -- until its answer; NULL where nothing answered it
-) STRICT;
-CREATE UNIQUE INDEX tool_times_by_call ON tool_times (session_id, seq);
+    took_ms    INTEGER,                    -- until its answer; NULL where nothing answered it
+    PRIMARY KEY (session_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tool_times_by_time ON tool_times (tool_name, took_ms);  -- percentiles without sorting
 -- Questions of agents without a connection: answers that nobody has heard, and durable handles.
 
 CREATE TABLE unheard (                     -- asked, and the asker has not been given the answer

@@ -390,19 +390,22 @@ class LiveSession:
         return encode(message)
 
     def note_rendered(
-        self, seq: int, device: str, at_ms: int, problem: str | None, late_ms: int | None
+        self, record: dict[str, Any], device: str, at_ms: int, problem: str | None
     ) -> None:
-        """Note, once, that a device has shown a record; nobody waits for it.
-
-        `late_ms` is how long after a question that was, None for anything else.
-        """
+        """Note, once, that a device has shown a record; nobody waits for it."""
+        seq = record["seq"]
         is_first = all(shown != seq for shown, _ in self.session.rendered)
-        if not self._line.is_held and note_rendered(self.session, seq, device, problem):
-            found = of_rendering(
-                problem,
-                is_question=late_ms is not None, is_first=is_first, after_ms=late_ms or 0,
-            )  # fmt: skip
-            self._store.note_rendered(self.session_id, seq, device, at_ms, problem, found)
+        if self._line.is_held or not note_rendered(self.session, seq, device, problem):
+            return
+        self._store.note_rendered(self.session_id, seq, device, at_ms, problem)
+        for kind in of_rendering(
+            problem,
+            is_question=record.get("handled_by") == "screens",
+            is_first=is_first,
+            after_ms=at_ms - record["timestamp"],
+        ):
+            tool_name = record.get("client_tool_call", {}).get("tool_name", "")
+            self._store.note_trouble(self.session_id, seq, kind, tool_name)
 
     def tell_one(self, connection: Connection, body: bytes) -> None:
         """Tell one alone something that rests on no record, in its turn: after `session_joined`."""

@@ -120,12 +120,7 @@ class Reactions:
         if body is None:
             return
         record = msgspec.json.decode(body)
-        late_ms = max(0, at_ms - record["timestamp"])
-        self._counted.rendered(late_ms / 1000)
+        self._counted.rendered(max(0, at_ms - record["timestamp"]) / 1000)
         problem = fields.get("problem")
         if record["type"] == "client_tool_call" or problem is not None:
-            is_question = record.get("handled_by") == "screens"
-            live.note_rendered(
-                fields["of_seq"], sender.device_id or "", at_ms, problem,
-                late_ms if is_question else None,
-            )  # fmt: skip
+            live.note_rendered(record, sender.device_id or "", at_ms, problem)

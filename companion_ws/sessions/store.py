@@ -267,7 +267,7 @@ class PendingWrite(Unit):
                     self._ended(session, event, at_ms)
             case "agent_tool_response":
                 if event.fields["agent_tool_response"].get("is_error") is True:
-                    add(troubles.NOTE_TROUBLE, (self._id, seq, "failed"))
+                    add(troubles.NOTE_TROUBLE, (self._id, seq, "failed", ""))
             case "conversation_initiation_metadata":
                 event_of = event.fields["conversation_initiation_metadata_event"]
                 for sql, params in _binding(
@@ -293,7 +293,7 @@ class PendingWrite(Unit):
             is_server_tool=call.handled_by == "server",
             took_ms=took_ms,
         ):
-            self.add(troubles.NOTE_TROUBLE, (self._id, call.seq, kind))
+            self.add(troubles.NOTE_TROUBLE, (self._id, call.seq, kind, call.tool_name))
         is_answered = status_of(result) not in trouble.UNANSWERED
         self.add(
             troubles.NOTE_TIME,
@@ -569,21 +569,14 @@ class Store:
         with contextlib.suppress(Unavailable):
             self._database.write(unit)
 
-    def note_rendered(
-        self,
-        session_id: str,
-        seq: int,
-        device: str,
-        at_ms: int,
-        problem: str | None,
-        found: Iterable[Trouble] = (),
-    ) -> None:
-        """Note that a device has shown a record, and what was wrong with that.
+    def note_trouble(self, session_id: str, seq: int, kind: Trouble, tool_name: str) -> None:
+        """Note what was wrong with a record; soon durable, and nobody waits for it."""
+        self._write_soon(troubles.NOTE_TROUBLE_LATER, (seq, kind, tool_name, session_id))
 
-        Soon durable, and nobody waits for it.
-        """
-        for kind in found:
-            self._write_soon(troubles.NOTE_TROUBLE_LATER, (seq, kind, session_id))
+    def note_rendered(
+        self, session_id: str, seq: int, device: str, at_ms: int, problem: str | None
+    ) -> None:
+        """Note that a device has shown a record; soon durable, and nobody waits for it."""
         self._write_soon(
             _RENDERED,
             {

@@ -14,15 +14,14 @@ from typing import Final
 from companion_ws.core.trouble import TROUBLES, Trouble
 from companion_ws.database import Database
 
-MOST_CALLS: Final = 100_000
-"""The newest calls, which figures are made of: a tenth of a second on one core."""
 MOST_TOOLS: Final = 200
 """Tools that are listed, those called most first: agents make up names."""
 
-NOTE_TROUBLE: Final = "INSERT OR IGNORE INTO troubles (session_id, seq, kind) VALUES (?, ?, ?)"
+NOTE_TROUBLE: Final = """
+    INSERT OR IGNORE INTO troubles (session_id, seq, kind, tool_name) VALUES (?, ?, ?, ?)"""
 NOTE_TROUBLE_LATER: Final = """
-    INSERT OR IGNORE INTO troubles (session_id, seq, kind)
-    SELECT session_id, ?, ? FROM sessions WHERE session_id = ?"""
+    INSERT OR IGNORE INTO troubles (session_id, seq, kind, tool_name)
+    SELECT session_id, ?, ?, ? FROM sessions WHERE session_id = ?"""
 NOTE_TIME: Final = """
     INSERT OR IGNORE INTO tool_times (session_id, seq, tool_name, took_ms) VALUES (?, ?, ?, ?)"""
 TRIM_TROUBLES: Final = "DELETE FROM troubles WHERE session_id = ? AND seq < ?"
@@ -32,26 +31,14 @@ _COUNTS: Final = """
     SELECT session_id, kind, count(*) FROM troubles
     WHERE session_id IN (SELECT value FROM json_each(?)) GROUP BY session_id, kind"""
 _SESSIONS: Final = "SELECT kind, count(DISTINCT session_id) FROM troubles GROUP BY kind"
-_TIMES: Final = """
-    WITH newest AS (
-        SELECT tool_name, took_ms FROM tool_times ORDER BY number DESC LIMIT ?
-    ), ranked AS (
-        SELECT tool_name, took_ms,
-            row_number() OVER (PARTITION BY tool_name ORDER BY took_ms NULLS LAST) AS place,
-            count(*) OVER (PARTITION BY tool_name) AS calls,
-            count(took_ms) OVER (PARTITION BY tool_name) AS answered
-        FROM newest
-    )
-    SELECT tool_name, max(calls),
-        min(CASE WHEN place * 2 >= answered THEN took_ms END),
-        min(CASE WHEN place * 20 >= answered * 19 THEN took_ms END)
-    FROM ranked GROUP BY tool_name ORDER BY max(calls) DESC, tool_name LIMIT ?"""
-_TROUBLED_TOOLS: Final = """
-    WITH newest AS (
-        SELECT session_id, seq, tool_name FROM tool_times ORDER BY number DESC LIMIT ?
-    )
-    SELECT tool_name, kind, count(*) FROM troubles JOIN newest USING (session_id, seq)
-    GROUP BY tool_name, kind"""
+_TOOLS: Final = """
+    SELECT tool_name, count(*) AS calls, count(took_ms) FROM tool_times
+    GROUP BY tool_name ORDER BY calls DESC, tool_name LIMIT ?"""
+_TIME_AT: Final = """
+    SELECT took_ms FROM tool_times WHERE tool_name = ? AND took_ms IS NOT NULL
+    ORDER BY took_ms LIMIT 1 OFFSET ?"""
+"""Read off the index, tool by tool: what others read meanwhile waits for one of them at most."""
+_TROUBLED_TOOLS: Final = "SELECT tool_name, kind, count(*) FROM troubles GROUP BY tool_name, kind"
 
 Counts = dict[Trouble, int]
 
@@ -91,14 +78,24 @@ class Troubles:
 
         Percentiles are times that occurred (nearest rank), of calls that a tool or a person answered.
         """
-        times = await self._database.read(_TIMES, (MOST_CALLS, MOST_TOOLS))
         troubles: dict[str, Counts] = {}
-        for tool_name, kind, count in await self._database.read(_TROUBLED_TOOLS, (MOST_CALLS,)):
+        for tool_name, kind, count in await self._database.read(_TROUBLED_TOOLS):
             troubles.setdefault(tool_name, no_trouble())[kind] = count
         return [
-            ToolFigures(tool_name, calls, troubles.get(tool_name, no_trouble()), p50_ms, p95_ms)
-            for tool_name, calls, p50_ms, p95_ms in times
+            ToolFigures(
+                tool_name,
+                calls,
+                troubles.get(tool_name, no_trouble()),
+                await self._time_at(tool_name, answered, 50),
+                await self._time_at(tool_name, answered, 95),
+            )
+            for tool_name, calls, answered in await self._database.read(_TOOLS, (MOST_TOOLS,))
         ]
+
+    async def _time_at(self, tool_name: str, answered: int, percent: int) -> int | None:
+        rank = -(-answered * percent // 100)  # rounded up
+        rows = await self._database.read(_TIME_AT, (tool_name, max(0, rank - 1)))
+        return int(rows[0][0]) if rows else None
 
 
 def no_trouble() -> Counts:

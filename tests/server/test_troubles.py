@@ -10,6 +10,7 @@ import pytest
 from running import Message, Running
 
 from companion_ws import SESSIONS
+from companion_ws.database import Statement
 
 
 @pytest.fixture
@@ -153,3 +154,20 @@ async def test_what_is_erased_or_trimmed_is_counted_no_more(start: Any) -> None:
 
     assert await counted.sessions() == {"failed": 0, "slow": 0, "no_screen": 0}
     assert await counted.tools() == []
+
+
+async def test_percentiles_are_times_that_occurred(server: Running) -> None:
+    assert server.app is not None
+    sessions = server.app[SESSIONS]
+    rows = [("many", took_ms) for took_ms in range(20, 0, -1)] + [("one", 7), ("two", 1), ("two", 9)]
+    rows += [("many", None), ("none", None)]
+    await sessions._database.transact(
+        Statement("INSERT INTO tool_times VALUES ('s', ?, ?, ?)", (seq, tool_name, took_ms))
+        for seq, (tool_name, took_ms) in enumerate(rows)
+    )
+
+    found = {tool.tool_name: (tool.calls, tool.p50_ms, tool.p95_ms) for tool in await sessions.troubles.tools()}
+
+    assert found == {
+        "many": (21, 10, 19), "one": (1, 7, 7), "two": (2, 1, 9), "none": (1, None, None),
+    }  # fmt: skip

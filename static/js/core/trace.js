@@ -87,7 +87,7 @@ export function analyse(messages) {
       if (message.problem) note(message.of_seq, "failed")
       const call = bySeq.get(message.of_seq)
       call?.shown.push({ at: message.timestamp, deviceId: message.device_id ?? null, problem: message.problem ?? null })
-    } else if (message.type === "agent_tool_response" && toneOf(message) === "bad") {
+    } else if (message.type === "agent_tool_response" && message.seq && toneOf(message) === "bad") {
       note(message.seq, "failed")
     } else if (kin !== null && calls.has(kin)) {
       follow(calls.get(kin), message)
