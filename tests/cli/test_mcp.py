@@ -101,15 +101,14 @@ async def test_the_first_question_shows_the_way_in_as_words_link_and_picture(
         assert code.isdigit()
 
 
-@pytest.mark.parametrize("mode", BOTH)
 async def test_the_program_is_killed_and_a_phone_answers_in_the_next_start(
-    mode: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
     arguments = ("--port", str(free_port()), "--session", "release")
-    async with killed_in_the_end(data, *arguments, mode=mode) as client:
+    async with killed_in_the_end(data, *arguments, mode="legacy") as client:
         code = lonely(await client.call_tool("ask", QUESTION))["pairing_code"]
-    async with host(data, *arguments, mode=mode) as client:
+    async with host(data, *arguments) as client:
         await client.list_tools()
         await tapped(url_of(data), code)
         await learned_once(client)
@@ -133,13 +132,12 @@ async def test_a_paired_phone_stays_paired_for_the_next_start(tmp_path: Path) ->
         await phone.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("mode", BOTH)
 async def test_the_server_on_the_folder_is_used_and_may_be_killed_and_started(
-    mode: str, start: Callable[..., Served], tmp_path: Path
+    start: Callable[..., Served], tmp_path: Path
 ) -> None:
     data, port = tmp_path / "data", str(free_port())
     server = start("--port", port)
-    async with host(data, "--session", "release", mode=mode) as client:
+    async with host(data, "--session", "release", mode="legacy") as client:
         value = lonely(await client.call_tool("ask", QUESTION))
         assert value["pairing_url"] == f"{server.url}/c"
         server.close()
@@ -157,8 +155,16 @@ async def test_a_question_under_way_survives_the_server(
         code = lonely(await client.call_tool("ask", {"title": "Sure?"}))["pairing_code"]
         async with await Phone.pair(server.url, code) as phone:
             await phone.confirm()
-            asking = asyncio.create_task(client.call_tool("ask", QUESTION))
-            await phone.question("companion_choose")
+            heard = asyncio.Event()
+
+            async def progress(seconds: float, total: float | None, said: str | None) -> None:
+                heard.set()
+
+            asking = asyncio.create_task(
+                client.call_tool("ask", QUESTION, progress_callback=progress)
+            )
+            async with asyncio.timeout(PATIENCE_S):
+                await heard.wait()
             server.close()
             server = start("--port", port)
             await phone.choose("air")

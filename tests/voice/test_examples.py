@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from playwright.async_api import async_playwright
 
+from companion_ws.data_folder import RunningServer
 from companion_ws.testing.fake_elevenlabs import FakeElevenLabs
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.phone_call import PhoneCall
@@ -202,6 +203,18 @@ async def test_mcp_agent(
     await running.says("Tools: show, ask")
     await phone.confirm()
     await running.says("Answer: confirmed")
+
+
+async def test_mcp_host(start: Start, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    running = await start("mcp_host.py", "--port", "0", COMPANION_DATA=str(data))
+    code = await running.says(r"type (\d{3} \d{3} \d{3})\.$")
+    await running.says(r"To scan: .*\.png")
+    server = RunningServer.read(data)
+    assert server is not None
+    async with await Phone.pair(server.admin_url, code[1]) as paired:
+        await paired.confirm()
+        await running.says("Answer: confirmed")
 
 
 async def test_own_tools_and_a_test_of_ones_own(start: Start, tmp_path: Path) -> None:

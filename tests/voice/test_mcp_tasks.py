@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -88,6 +90,7 @@ async def test_a_client_with_tasks_waits_for_a_person_by_looking(
         assert (task["status"], task["ttlMs"]) == ("working", 24 * 3600 * 1000)
         told = await tasks(client.session, "get", task["taskId"])
         assert "/c " in told["statusMessage"]
+        assert told["statusMessage"] == task["statusMessage"]
         async with screen(companion_server, companion.session_id) as phone:
             await phone.choose("air")
             result = await asking
@@ -205,6 +208,19 @@ async def test_a_task_of_a_session_that_has_ended_has_failed(
     await companion_server.sessions.end(companion.session_id, "over")
     told = await looked(companion_server, companion, task)
     assert (told["status"], told["error"]["code"]) == ("failed", -32002)
+
+
+async def test_nothing_is_left_of_a_task_whose_session_is_erased(
+    companion_server: CompanionServer, companion: CompanionClient
+) -> None:
+    task = await begun(companion_server, companion)
+    await companion_server.sessions.end(companion.session_id, "over", erase=True)
+    answer = await modern(companion_server, companion, "tasks/get", {"taskId": task["taskId"]})
+    assert answer["error"]["code"] == -32602
+    with closing(sqlite3.connect(companion_server.config.database_path)) as database:
+        for table in ("tasks", "unheard"):
+            [(count,)] = database.execute(f"SELECT count(*) FROM {table}")
+            assert count == 0
 
 
 async def test_an_answer_that_came_before_the_task_is_its_first_look(

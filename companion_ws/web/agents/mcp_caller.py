@@ -125,7 +125,8 @@ class McpCaller:
             task = await self._tasks.begin(
                 session_id, self._sender, tool_name, parameters, call.task_ttl_ms
             )
-            return _told(task, "The question is asked on the companion screen.")
+            look = await self._look(task)
+            return _told(task, look.words if look is not None else "")
         if call.client.is_modern and call.client.opens_links:
             return await self._round(session_id, call, tool_name, parameters)
         timeout_ms = patience_ms(tool_name, ASK_TIMEOUT_MS)
