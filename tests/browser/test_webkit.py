@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +22,7 @@ NewPhone = Callable[..., Awaitable[WebKit]]
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 # A box to tick is tapped by its label. A card on its way in is off by a ten-thousandth of a pixel.
 TOO_SMALL = """
-const target = (each) => each.type === 'checkbox' ? each.labels[0] : each
+const target = (each) => ['checkbox', 'radio'].includes(each.type) ? each.labels[0] : each
 return [...document.querySelectorAll('button, a, input, select, summary, textarea')]
   .filter((each) => each.checkVisibility())
   .map((each) => ({ html: each.outerHTML.slice(0, 80), box: target(each).getBoundingClientRect() }))
@@ -187,22 +188,25 @@ async def test_webkit_gives_every_finger_its_48_pixels(world: World, phone: WebK
     await phone.until("document.querySelectorAll('article').length === 2")
     await all_large("cards")
 
-    await agent.call("companion_confirm", title="Print it?", text="Costs $12.50")
-    await agent.call("companion_choose", **SERVICES, multiple=True)
-    choose = await agent.call("companion_choose", **SERVICES)
-    await phone.until("document.querySelectorAll('.is-asking').length === 3")
-    await all_large("questions")
-
+    questions: list[tuple[str, dict[str, Any], str]] = [
+        ("companion_confirm", {"title": "Print it?", "text": "Costs $12.50"}, ".secondary"),
+        ("companion_choose", {**SERVICES, "multiple": True, "min": 0}, "button.primary"),
+        ("companion_choose", SERVICES, "button.choice"),
+    ]
+    for name, parameters, button in questions:
+        call = await agent.call(name, **parameters)
+        await phone.until("document.querySelector(`.is-asking ${arguments[0]}`) !== null", button)
+        await all_large(name)
+        await asyncio.sleep(0.5)  # a sheet that has just come takes no tap
+        await phone.tap(f".is-asking {button}")
+        await agent.result(call)
+    await phone.reads("Selected: UPS Next Day")
+    await all_large("receipts")
     properties = {"name": {"type": "string"}, "size": {"enum": ["S"]}, "gift": {"type": "boolean"}}
     schema = {"properties": properties, "required": ["name"]}
     await agent.call("companion_form", title="Where to?", schema=schema)
     await phone.until("document.querySelector('form.form') !== null")
     await all_large("form")
-
-    await phone.tap("article:has(ul) .choice")
-    assert (await agent.result(choose))["status"] == "chosen"
-    await phone.reads("Selected: UPS Next Day")
-    await all_large("receipt")
 
     await world.ask("DELETE", f"/sessions/{agent.session_id}")
     await phone.reads("This conversation has ended")
@@ -335,7 +339,8 @@ async def test_webkit_runs_and_fetches_nothing_foreign_on_any_page(
         await phone.go(world.server.url + path)
         await phone.reads(text)
         assert await phone.faults() == [], path
-        inline = "script:not([src]), style, [style], [onclick], [onload], [onerror]"
+        # The frame's own sizes are set by its script, which no policy is against.
+        inline = "script:not([src]), style, [style]:not(.frame), [onclick], [onload], [onerror]"
         found = "return document.querySelectorAll(arguments[0]).length"
         assert await phone.run(found, inline) == 0, path
 

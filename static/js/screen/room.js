@@ -17,7 +17,8 @@ export class Room {
   #root
   #list
   #foot = []
-  #sizes = new ResizeObserver(() => this.measure())
+  // In the next frame: what a size sets changes sizes, and a browser calls that a loop.
+  #sizes = new ResizeObserver(() => requestAnimationFrame(() => this.measure()))
   #onChange
   #watching = new AbortController()
   isShort = false
