@@ -111,7 +111,9 @@ class Replay:
         kind = record["type"]
         if kind == "client_tool_call":
             return self._call(record["client_tool_call"])
-        if kind == "client_tool_result" or (kind == "user_message" and "result" in record):
+        if kind == "client_tool_result" or (
+            kind == "user_message" and "result" in record and not record.get("is_change")
+        ):
             return await self._result(record)
         if record.get("sender", {}).get("role") == "server" and self._ran:
             return None  # a server tool says it again

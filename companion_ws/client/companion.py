@@ -243,9 +243,16 @@ class CompanionClient(KnownSession):
         values = {name: entry["value"] for name, entry in answer["state"].items()}
         return values if key is None else values.get(key)
 
-    async def user_message(self, text: str, in_reply_to: str | None = None) -> Message:
-        """Say something as the person; return the record."""
-        return await self._ask("user_message", text=text, in_reply_to=in_reply_to)
+    async def user_message(
+        self, text: str, in_reply_to: str | None = None, result: Any = None
+    ) -> Message:
+        """Say something as the person; return the record.
+
+        With `result` a screen changes its answer to the question `in_reply_to`: the new one, as
+        `answer_tool` takes it, is told to the agent; the recorded result stays.
+        """
+        changed = result if result is None or isinstance(result, str) else json_text(result)
+        return await self._ask("user_message", text=text, in_reply_to=in_reply_to, result=changed)
 
     async def call_tool(
         self, tool_name: str, /, *, timeout_ms: int | None = None, **parameters: Any

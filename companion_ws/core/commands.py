@@ -164,6 +164,8 @@ class UserMessage(Command, frozen=True, kw_only=True):
 
     text: str
     in_reply_to: Name | None = None
+    result: str | None = None
+    """Screens alone: the answer to `in_reply_to` as it is now, as a tool's result would be."""
 
 
 class UiAction(Command, frozen=True, kw_only=True):

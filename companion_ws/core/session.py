@@ -46,6 +46,7 @@ from companion_ws.core.tool_calls import (
     choice_of,
     content_hash,
     is_release,
+    status_of,
 )
 
 MAX_CARDS: Final = 20
@@ -161,6 +162,9 @@ class Session:
     """Those of `cards` whose choice an agent has closed."""
     locked_keys: dict[str, None] = field(default_factory=dict)
     """State keys that no screen may write: an agent has closed the choice, oldest first."""
+    locked_names: dict[str, None] = field(default_factory=dict)
+    """The `context_id`s of what an agent has closed, oldest first; that of a question is its
+    `tool_call_id`."""
     sizes: Numbers = field(default_factory=Numbers)
     """Bytes of each record kept, oldest first."""
     named: Numbers = field(default_factory=lambda: Numbers("B"), compare=False)
@@ -338,7 +342,8 @@ def _check_unlocking(fields: dict[str, Any], session: Session) -> None:
     """Let no screen close a choice, nor offer one again that an agent has closed."""
     if fields.get("locked"):
         raise Forbidden("Only agents lock a card.")
-    if select_of(fields) in session.locked_keys:
+    is_closed = fields.get("context_id") in session.locked_names
+    if is_closed or select_of(fields) in session.locked_keys:
         raise Forbidden("The agent has closed this choice.")
 
 
@@ -509,7 +514,31 @@ def _(command: commands.UserMessage, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.in_reply_to is not None:
         fields["in_reply_to"] = command.in_reply_to
+    if command.result is not None:
+        fields |= _change(command, context)
     return Event("user_message", fields)
+
+
+def _change(command: commands.UserMessage, context: DecisionContext) -> dict[str, Any]:
+    """Return what a message says that changes an answer; the recorded result stays as it is."""
+    session, result = context.session, command.result or ""
+    if command.in_reply_to is None:
+        raise InvalidMessage("A `result` needs `in_reply_to`: the question that it answers.")
+    if context.sender.role != "ui":
+        raise Forbidden("Only screens change an answer.")
+    call = _known_call(command.in_reply_to, context)
+    question = session.question_of(call)
+    tool = COMPANION_TOOLS.get(question.tool_name)
+    if tool is None or not tool.is_changeable:
+        raise Forbidden(f"An answer to {question.tool_name} cannot be changed.")
+    if question.is_open(context.at_ms):
+        raise InvalidMessage("This question is open: answer it with client_tool_result.")
+    if session.locked_names.keys() & {call.tool_call_id, question.tool_call_id}:
+        raise Forbidden("The agent has closed this choice.", tool_call_id=call.tool_call_id)
+    if status_of(result) not in tool.answers:
+        raise InvalidMessage(f"The result of {tool.name} has a status: {', '.join(tool.answers)}.")
+    joins = {} if call.joins is None else {"joins": call.joins}
+    return {"result": result, "is_change": True, **joins}
 
 
 @_decide.register
@@ -801,6 +830,10 @@ def _fold_card(session: Session, fields: dict[str, Any], body: bytes, at_ms: int
     if context_id is not None:
         same = [seq for seq, card in session.cards.items() if card[0] == context_id]
     is_locked = fields.get("locked") is True
+    if context_id is not None:
+        session.locked_names.pop(context_id, None)
+        if is_locked:
+            _note_lock(session.locked_names, context_id)
     if is_locked and same and "data" not in fields and "ui" not in fields:
         # It replaces nothing: the card stays, and its choice is closed.
         for seq in same:
@@ -827,9 +860,13 @@ def _lock(session: Session, seq: int, key: str | None) -> None:
     if key is None:
         return
     session.locked_keys.pop(key, None)
-    session.locked_keys[key] = None
-    if len(session.locked_keys) > MAX_LOCKED_KEYS:
-        del session.locked_keys[next(iter(session.locked_keys))]
+    _note_lock(session.locked_keys, key)
+
+
+def _note_lock(locked: dict[str, None], name: str) -> None:
+    locked[name] = None
+    if len(locked) > MAX_LOCKED_KEYS:
+        del locked[next(iter(locked))]
 
 
 def _drop_card(session: Session, seq: int) -> None:
@@ -910,8 +947,8 @@ def _fold_result(
 def _fold_message(
     session: Session, fields: dict[str, Any], body: bytes, at_ms: int
 ) -> None:
-    # Only a late answer has a result; other messages may refer to a call and leave it open.
-    if "result" in fields:
+    # Only a late answer closes a question; other messages may refer to a call and leave it open.
+    if "result" in fields and not fields.get("is_change"):
         _close_question(session, session.question_of(session.calls[fields["in_reply_to"]]))
 
 

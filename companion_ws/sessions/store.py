@@ -374,10 +374,12 @@ def _escaped(word: str) -> str:
 
 
 def _locked(session: Session) -> str:
-    """Return which cards and keys are locked as JSON, or the empty text."""
-    if not session.locked_keys and not session.locked_cards:
+    """Return which cards, keys and names are locked as JSON, or the empty text."""
+    if not session.locked_keys and not session.locked_cards and not session.locked_names:
         return ""
-    return json.dumps([sorted(session.locked_cards), [*session.locked_keys]])
+    return json.dumps(
+        [sorted(session.locked_cards), [*session.locked_keys], [*session.locked_names]]
+    )
 
 
 def _listed(seqs: Iterable[int]) -> str:
@@ -774,8 +776,9 @@ def _load_cards(read: Read, number: int, session: Session) -> None:
         "SELECT seq, cards, locked FROM folds WHERE number = ?", (number,)
     ) or [(0, "[]", "")]
     if locked:
-        locked_cards, locked_keys = json.loads(locked)
+        locked_cards, locked_keys, *names = json.loads(locked)
         session.locked_cards, session.locked_keys = set(locked_cards), dict.fromkeys(locked_keys)
+        session.locked_names = dict.fromkeys(names[0] if names else ())
     for seq, body in read(
         "SELECT seq, body FROM records WHERE number = ?"
         " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",

@@ -211,7 +211,7 @@ class PollingAgent:
                 for record in page:
                     seq = record["seq"]
                     event = event_of(record)
-                    if event is not None and event.get("in_reply_to") in kept:
+                    if event is not None and _answers(record) in kept:
                         is_left_out = True
                     elif event is not None:
                         events.append(event)
@@ -282,7 +282,7 @@ class PollingAgent:
         told = await self._store.told(session_id)
         for record in await self._sessions.records(session_id, told, PAGE_RECORDS):
             call = live.session.calls.get(record.get("in_reply_to") or "")
-            if record["type"] == "user_message" and "result" in record and call is not None:
+            if _answers(record) is not None and call is not None:
                 rows = await self._sessions.records(session_id, call.seq - 1, 1)
                 asked = rows[0].get("client_tool_call") if rows else None
                 if asked and (asked["tool_name"], asked["parameters"]) == (
@@ -373,7 +373,8 @@ class PollingAgent:
             for record in page:
                 seq = record["seq"]
                 of = str(record.get("in_reply_to") or record.get("tool_call_id"))
-                if of in ids and "result" in record and record.get("answered_by", "ui") == "ui":
+                is_answer = "result" in record and record.get("answered_by", "ui") == "ui"
+                if of in ids and is_answer and not record.get("is_change"):
                     return Answer(of, record["result"], record.get("is_error", False)), seq
             if len(page) < PAGE_RECORDS:
                 return None, seq
@@ -419,6 +420,12 @@ class PollingAgent:
 def _is_release(record: Mapping[str, Any]) -> bool:
     """Whether a result only let the agent go on, with the question still open."""
     return record["answered_by"] == "server" and status_of(record["result"]) in RELEASES
+
+
+def _answers(record: Mapping[str, Any]) -> str | None:
+    """Return the call that a message is the late answer to; a later change of one is none."""
+    is_answer = record["type"] == "user_message" and "result" in record
+    return record["in_reply_to"] if is_answer and not record.get("is_change") else None
 
 
 def event_of(record: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -127,7 +127,7 @@ export declare class CompanionClient {
   deleteState(key: string, options?: { ifRevision?: number }): Promise<Entry>
   getState(): Promise<Record<string, any>>
   getState(key: string): Promise<any>
-  userMessage(text: string, options?: { inReplyTo?: string }): Promise<Entry>
+  userMessage(text: string, options?: { inReplyTo?: string; result?: unknown }): Promise<Entry>
   /** The parsed result; rejects with ToolFailed. */
   callTool(
     toolName: string,

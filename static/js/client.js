@@ -170,9 +170,13 @@ export class CompanionClient {
     }))
   }
 
-  /** Say something as the person. */
-  userMessage(text, { inReplyTo } = {}) {
-    return this.send({ type: "user_message", text, in_reply_to: inReplyTo })
+  /**
+   * Say something as the person. With `result` a screen changes its answer to the question
+   * `inReplyTo`: the new one is told to the agent; the recorded result stays.
+   */
+  userMessage(text, { inReplyTo, result } = {}) {
+    const changed = result === undefined || typeof result === "string" ? result : JSON.stringify(result)
+    return this.send({ type: "user_message", text, in_reply_to: inReplyTo, result: changed })
   }
 
   /**

@@ -206,3 +206,73 @@ async def test_no_schema_breaks_the_page_and_what_cannot_be_asked_is_said(world:
         assert "cannot be asked" in told["problem"] or "more than a form holds" in told["problem"]
     await phone.locator("companion-question button[type=submit]").click()
     assert await agent.result("Many") == {"status": "submitted", "values": {}}
+
+
+SERVICES = {"title": "Which service?", "options": [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]}
+
+
+async def test_a_changed_mind_is_told_to_the_agent_and_the_result_stays(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    call = await agent.call("companion_choose", **SERVICES)
+    question = phone.locator("companion-question", has_text="Which service?")
+    await question.get_by_role("button", name="UPS Next Day").click()
+    await question.get_by_text("Selected: UPS Next Day").wait_for()
+
+    await question.get_by_role("button", name="Change").click()
+    await question.get_by_role("button", name="Keep my answer").click()
+    await question.get_by_role("button", name="Change").click()
+    await question.get_by_role("button", name="FedEx Ground").click()
+    told = await agent.hears(lambda message: message["type"] == "user_message")
+    assert (told["in_reply_to"], told["text"]) == (call, "Changed answer to “Which service?”: FedEx Ground")
+    assert json.loads(told["result"]) == {"status": "chosen", "id": "ground", "label": "FedEx Ground"}
+    await question.get_by_text("Selected: FedEx Ground").wait_for()
+    await question.get_by_text("Changed", exact=True).wait_for()
+    assert [json.loads(each["result"])["id"] for each in agent.heard("client_tool_result")] == ["air"]
+
+    # A form begins with what was answered; what was hidden is asked again.
+    form_call = await agent.call("companion_form", title="Who?", schema={"properties": {
+        "name": {"type": "string", "title": "Name"}, "weight": {"type": "number", "title": "Weight"}, "pw": {"type": "string", "format": "password", "title": "Code"}}})  # fmt: skip
+    form = phone.locator("companion-question", has_text="Who?")
+    await form.get_by_label("Name").fill("Ann")
+    await form.get_by_label("Weight").fill("2.5")
+    await form.get_by_label("Code").fill("s3cret")
+    await form.get_by_role("button", name="Send").click()
+    await agent.result(form_call)
+    await form.get_by_role("button", name="Change").click()
+    assert await form.get_by_label("Weight").input_value() == "2.5"
+    assert await form.get_by_label("Code").input_value() == ""
+    await form.get_by_label("Name").fill("Bob")
+    await form.get_by_role("button", name="Send change").click()
+    told = await agent.hears(lambda message: message["type"] == "user_message" and message["in_reply_to"] == form_call)
+    assert json.loads(told["result"])["values"] == {"name": "Bob", "weight": 2.5}
+    assert told["text"] == "Changed answer to “Who?”: Name: Bob and Weight: 2.5"
+
+
+async def test_no_answer_is_changed_that_is_closed_or_that_nobody_hears(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    call = await agent.call("companion_choose", **SERVICES)
+    confirm = await agent.call("companion_confirm", title="Sure?")
+    await phone.get_by_role("button", name="Confirm").click()
+    await agent.result(confirm)
+    question = phone.locator("companion-question", has_text="Which service?")
+    await question.get_by_role("button", name="UPS Next Day").click()
+    change = phone.get_by_role("button", name="Change")
+    await change.wait_for()
+    assert await change.count() == 1
+
+    await agent.leave()
+    await change.wait_for(state="hidden")
+    second = await world.agent(agent.session_id)
+    await change.click()
+    # What is tapped without network and closed meanwhile is told to be closed.
+    await phone.context.set_offline(True)
+    await question.get_by_role("button", name="FedEx Ground").click()
+    await question.get_by_text("Will send when back online").wait_for()
+    await second.update("Label made", context_id=call, locked=True)
+    await phone.context.set_offline(False)
+    await question.get_by_text("Your tap came too late").wait_for()
+    await change.wait_for(state="hidden")
+    await question.get_by_text("Selected: UPS Next Day").wait_for()
+    assert second.heard("user_message") == []

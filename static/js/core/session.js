@@ -134,7 +134,7 @@ export function isPresent(session, role) {
 }
 
 const RECORDS = {
-  contextual_update: (session, record) => ({ ...session, cards: withCard(session.cards, record) }),
+  contextual_update: (session, record) => withLock({ ...session, cards: withCard(session.cards, record) }, record),
 
   state_updated: (session, record, isHistory) =>
     isHistory ? session : { ...session, state: new Map(session.state).set(record.key, stateEntry(record)) },
@@ -176,6 +176,7 @@ const RECORDS = {
 
   user_message: (session, record) => {
     // Only a late answer has a result; other messages may refer to a call and leave it open.
+    if (record.is_change === true && "result" in record) return withChange(session, record)
     if (typeof record.in_reply_to === "string" && "result" in record) {
       return withAnswer(session, questionOf(record), record, "ui")
     }
@@ -352,6 +353,19 @@ function withoutAgentTool(session, message) {
 
 function timeOf(message) {
   return message.timestamp ?? 0
+}
+
+/** A question has its `tool_call_id` for a `context_id`: an agent that locks it takes no change any more. */
+function withLock(session, record) {
+  const call = session.calls.get(record.context_id)
+  const locked = record.locked === true
+  return call && (call.locked === true) !== locked ? withChangedCall(session, record.context_id, { locked }) : session
+}
+
+/** What a person answers now; the recorded answer stays. */
+function withChange(session, record) {
+  const change = { result: resultOf(record.result), at: record.timestamp, requestId: record.requestId ?? null, sender: record.sender ?? null }
+  return withChangedCall(session, questionOf(record), { change })
 }
 
 function withSpoken(session, message) {

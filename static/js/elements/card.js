@@ -111,19 +111,12 @@ function picture(address) {
 }
 
 /** What was decided, in the past tense. */
-export function receipt({ text, note, tone, rows = [] }, action = null) {
+export function receipt({ text, note, tone }, action = null) {
   const sign = lookUp({ done: "check", no: "close", quiet: "clock" }, tone)
-  const summary = h("div", { class: `receipt is-${tone}` },
+  return h("div", { class: `receipt is-${tone}` },
     icon(sign),
     h("p", {}, h("strong", {}, line(text)), note ? h("span", { class: "receipt-note" }, note) : null),
     action)
-  return rows.length ? h("div", {}, summary, answerRows(rows)) : summary
-}
-
-/** What was filled in: `{label, text}` each. */
-function answerRows(rows) {
-  return h("dl", { class: "rows" }, rows.map(({ label, text }) =>
-    h("div", { class: text.length > 32 || label.length > 24 ? "row is-long" : "row" }, h("dt", {}, h("bdi", {}, label)), h("dd", {}, value(text)))))
 }
 
 /** Paint one block; one that cannot be painted costs only itself. */

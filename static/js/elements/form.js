@@ -14,7 +14,7 @@ import { line } from "./rich.js"
  * `form` is core/fields.js' form; `about` {id, words, locale, entries, onDraft, onSubmit, cancel}:
  * `entries` is what it begins with, a map of keys; `onDraft(entries)` hears each change without passwords,
  * `onSubmit(values)` what was sent; `cancel` is {text, act} of a second button.
- * Returns `{node, update({note, isHint, pending, text})}`.
+ * Returns `{node, update({note, isHint, pending, isHeld, text})}`.
  */
 export function formElement(form, about) {
   const fields = []
@@ -71,9 +71,9 @@ export function formElement(form, about) {
 
   return {
     node,
-    update: ({ note, isHint, pending, text }) => {
+    update: ({ note, isHint, pending, isHeld, text }) => {
       say(remark, { note, isHint })
-      send.disabled = Boolean(pending)
+      send.disabled = isHeld
       send.textContent = pending ? pending.text : text
       for (const each of fields) each.disable(Boolean(pending))
     },

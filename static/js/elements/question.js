@@ -1,9 +1,10 @@
 // <companion-question>: a tool call of the agent, answered by tap or keyboard.
 //
-// Properties in: `show(model)` with {view, time, open, pending, receipt, note, isHint, changeable, changing,
-// draft, words, locale}. `changeable`: whether the answer may be changed now; `changing`: what is said
-// of a change under way, or null; `answered`: the result that is told, which a change begins with.
-// Events out: "answer" with the result text, "change" with that of a later change, "draft" with what has
+// Properties in: `show(model)` with {view, time, open, pending, receipt, note, isHint, isChangeable, mayChange, changing,
+// draft, words, locale}. `isChangeable`: whether the answer may be changed at all, `mayChange` whether an
+// agent is here to hear it; `changing`: what is said of a change under way; `answered`: the result that
+// is told, which a change begins with.
+// Events out: "answer" with the result text, "amend" with that of a later change (inputs have a "change" of their own), "draft" with what has
 // been filled in so far.
 
 import { entriesOf } from "../core/fields.js"
@@ -14,7 +15,7 @@ import { define, h, refill } from "./dom.js"
 import { choiceButton, paintSafely, receipt } from "./card.js"
 import { choiceBoxes, SEARCHED, searchOver } from "./choices.js"
 import { formElement, say } from "./form.js"
-import { line, prose } from "./rich.js"
+import { line, prose, value } from "./rich.js"
 
 export function defineQuestion() {
   define("companion-question", CompanionQuestion)
@@ -27,11 +28,13 @@ class CompanionQuestion extends HTMLElement {
   /** What is being filled in: built once, so that it survives whatever else changes. */
   #control = null
   #isChanging = false
+  #model = null
 
   show(model) {
+    this.#model = model
     const { view, words } = model
     const asking = model.open && isAsking(view)
-    if (!model.changeable || model.changing) this.#isChanging = false
+    if (!model.isChangeable) this.#isChanging = false
     if (!asking && !this.#isChanging) this.#control = null
     if (this.#control) {
       this.#control.update(model)
@@ -70,15 +73,15 @@ class CompanionQuestion extends HTMLElement {
     const buttons = () => options.map((option) => h("li", {}, choiceButton({ ...option, detail: option.description }, {
       pending: model.pending,
       chosen: this.#isChanging && option.id === String(model.answered?.id),
-      disabled: Boolean(model.pending),
+      disabled: this.#isHeld(model),
       act: () => this.#answer(results.chosen(option)),
     })))
     const rows = buttons()
     const list = h("ul", { class: "choices", "aria-labelledby": this.#id }, rows)
-    if (options.length > SEARCHED) {
-      const search = searchOver(rows, options.map((option) => ({ ...option, detail: option.description })), model.words)
+    if (options.length > SEARCHED || this.#isChanging) {
+      const search = options.length <= SEARCHED ? null : searchOver(rows, options.map((option) => ({ ...option, detail: option.description })), model.words)
       this.#control = { update: (news) => {
-        for (const button of list.querySelectorAll("button")) button.disabled = Boolean(news.pending)
+        for (const button of list.querySelectorAll("button")) button.disabled = this.#isHeld(news)
         const at = options.findIndex(({ id }) => id === news.pending?.id)
         if (at >= 0) rows.at(at).querySelector("button").classList.add("is-pending")
         say(note, news.pending ? { note: news.pending.text, isHint: true } : news)
@@ -111,7 +114,7 @@ class CompanionQuestion extends HTMLElement {
     } } })
     this.#control = { update: (news) => {
       for (const box of list.boxes) box.disabled = Boolean(news.pending)
-      send.disabled = Boolean(news.pending)
+      send.disabled = this.#isHeld(news)
       send.textContent = news.pending ? news.pending.text : words(this.#isChanging ? "send_change" : "send_choice")
       if (news.note) say(note, news)
     } }
@@ -149,39 +152,45 @@ class CompanionQuestion extends HTMLElement {
       id: this.#id, words, locale, entries,
       onDraft: (kept) => this.#isChanging || this.#tell("draft", kept),
       onSubmit: (values) => this.#answer(results.submitted(values)),
-      cancel: this.#isChanging ? { text: words("keep_answer"), act: () => this.#keep(model) } : null,
+      cancel: this.#isChanging ? { text: words("keep_answer"), act: () => this.#keep() } : null,
     })
-    this.#control = { update: ({ note, isHint, pending }) => form.update({ note, isHint, pending, text: words(this.#isChanging ? "send_change" : "send") }) }
+    this.#control = { update: (news) => form.update({ ...news, isHeld: this.#isHeld(news), text: words(this.#isChanging ? "send_change" : "send") }) }
     this.#control.update(model)
     return form.node
   }
 
   // Changing one's mind
 
+  /** Nothing can be sent twice, nor a change that no agent would hear. */
+  #isHeld({ pending, mayChange }) {
+    return Boolean(pending) || (this.#isChanging && !mayChange)
+  }
+
   #receipt(model) {
     const { words } = model
     const told = model.changing ? { ...model.receipt, note: model.changing } : model.receipt
-    const button = model.changeable && !model.changing
-      ? h("button", { type: "button", class: "quiet", on: { click: () => this.#change(model) } }, words("change"))
+    const button = model.isChangeable && model.mayChange
+      ? h("button", { type: "button", class: "quiet", on: { click: () => this.#change() } }, words("change"))
       : null
-    return receipt(told, button)
+    const { rows = [] } = model.receipt
+    return [receipt(told, button), rows.length ? answerRows(rows) : null]
   }
 
-  #change(model) {
+  #change() {
     this.#isChanging = true
-    this.show(model)
+    this.show(this.#model)
     this.querySelector("input, textarea, select, .choice")?.focus()
   }
 
   #keepButton(model) {
     if (!this.#isChanging) return null
-    return h("button", { type: "button", class: "quiet", on: { click: () => this.#keep(model) } }, model.words("keep_answer"))
+    return h("button", { type: "button", class: "quiet", on: { click: () => this.#keep() } }, model.words("keep_answer"))
   }
 
-  #keep(model) {
+  #keep() {
     this.#isChanging = false
     this.#control = null
-    this.show(model)
+    this.show(this.#model)
     this.querySelector("button")?.focus()
   }
 
@@ -189,7 +198,7 @@ class CompanionQuestion extends HTMLElement {
     if (!this.#isChanging) return this.#tell("answer", result)
     this.#isChanging = false
     this.#control = null
-    this.#tell("change", result)
+    this.#tell("amend", result)
   }
 
   #tell(type, detail) {
@@ -199,4 +208,10 @@ class CompanionQuestion extends HTMLElement {
 
 function noteOf({ note, isHint }) {
   return h("p", { class: isHint ? "note is-hint" : "note", role: "status" }, note)
+}
+
+/** What was filled in: `{label, text}` each. */
+function answerRows(rows) {
+  return h("dl", { class: "rows" }, rows.map(({ label, text }) =>
+    h("div", { class: text.length > 32 || label.length > 24 ? "row is-long" : "row" }, h("dt", {}, h("bdi", {}, label)), h("dd", {}, value(text)))))
 }

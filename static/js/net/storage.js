@@ -76,7 +76,7 @@ export function readdress(address) {
 const LAST = "companion.last"
 const tokenKey = (sessionId) => `companion.token.${sessionId}`
 export const outboxKey = (sessionId) => `companion.outbox.${sessionId}`
-const draftKey = (sessionId) => `companion.draft.${sessionId}`
+export const draftKey = (sessionId) => `companion.draft.${sessionId}`
 const viewKey = (sessionId) => `companion.view.${sessionId}`
 /** A phone keeps it no longer. Source: docs/screens.md. */
 export const KEPT_MS = 24 * 3_600_000
@@ -136,15 +136,6 @@ export const takeAway = {
   },
   save: (kept) => write(localStore(), TAKE_AWAY, kept),
   clear: () => write(localStore(), TAKE_AWAY, null),
-}
-
-/** What has been filled in and not sent, as `[tool_call_id, draft]` pairs. */
-export const drafts = {
-  load: (sessionId) => {
-    const kept = read(localStore(), draftKey(sessionId))
-    return Array.isArray(kept) ? kept.filter((pair) => Array.isArray(pair)) : []
-  },
-  save: (sessionId, pairs) => write(localStore(), draftKey(sessionId), pairs.length ? pairs : null),
 }
 
 /** What a person has set on this device: a name, and true or false. */

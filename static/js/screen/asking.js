@@ -4,8 +4,9 @@ import { h } from "../elements/dom.js"
 import { styleOf } from "../net/place.js"
 import { learnToAsk } from "../words/asking.js"
 
-export { hasSend, isAsking, problemsOf, questionView, receiptOf, spokenQuestion } from "../core/questions.js"
+export { changeText, hasSend, isAsking, mayChange, problemsOf, questionView, receiptOf, spokenQuestion } from "../core/questions.js"
 export { defineQuestion } from "../elements/question.js"
+export { Drafts } from "./drafts.js"
 export { Sheet } from "./sheet.js"
 
 /** Without their style questions are plain, and can be answered all the same. */

@@ -1,36 +1,33 @@
 // What a person has filled in and not sent, kept over a reload until the question is closed.
 
-import { drafts } from "../net/storage.js"
+import { draftKey, localStore, read, write } from "../net/storage.js"
 
-/** Drafts of the questions of one session; `sessionId()` says which it is, once that is known. */
+/** Drafts of the questions of the session `id`, by `tool_call_id`. */
 export class Drafts {
-  #sessionId
-  #kept = null
+  #key
+  #kept
 
-  constructor(sessionId) {
-    this.#sessionId = sessionId
+  constructor(id) {
+    this.#key = draftKey(id)
+    const kept = read(localStore(), this.#key)
+    this.#kept = new Map(Array.isArray(kept) ? kept.filter((pair) => Array.isArray(pair)) : [])
   }
 
   find(callId) {
-    return this.#all().get(callId) ?? null
+    return this.#kept.get(callId) ?? null
   }
 
   keep(callId, draft) {
-    this.#all().set(callId, draft)
+    this.#kept.set(callId, draft)
     this.#save()
   }
 
   /** The question is answered or over: what was typed has no further use. */
   forget(callId) {
-    if (this.#all().delete(callId)) this.#save()
-  }
-
-  #all() {
-    this.#kept ??= new Map(drafts.load(this.#sessionId()))
-    return this.#kept
+    if (this.#kept.delete(callId)) this.#save()
   }
 
   #save() {
-    drafts.save(this.#sessionId(), [...this.#kept])
+    write(localStore(), this.#key, this.#kept.size ? [...this.#kept] : null)
   }
 }

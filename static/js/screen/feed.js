@@ -27,13 +27,12 @@
 import { cardView, cleanText, humanized, spokenView } from "../core/cards.js"
 import { COMPANION_TOOLS, isQuestion } from "../core/companion-tools.js"
 import { plainOf } from "../core/markdown.js"
-import { callOf, lookUp } from "../core/protocol.js"
+import { callOf, lookUp, resultOf } from "../core/protocol.js"
 import { isOpen } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
 import { localStore } from "../net/storage.js"
 import { Awake } from "./awake.js"
-import { Drafts } from "./drafts.js"
 import { hold, placeIn } from "./reading.js"
 import { Report, summaryOf } from "./report.js"
 import { ScreenSession } from "./screen-session.js"
@@ -45,7 +44,7 @@ const QUESTIONS_MS = 2500
 /** No conversation is over before. */
 const TAKE_AWAY_MS = 10_000
 /** What an element says that a person has done. */
-const DONE = ["choose", "answer", "change", "draft"]
+const DONE = ["choose", "answer", "amend", "draft"]
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
 const SCREENS = "screens"
 
@@ -72,7 +71,7 @@ export class Feed {
   #isEmbedded
   #awake = new Awake()
   #surfaces = null
-  #drafts = new Drafts(() => this.session.id)
+  #drafts = null
   #drawing = Promise.resolve()
   #questioning = null
   #fetching = null
@@ -275,7 +274,8 @@ export class Feed {
     const calls = [...this.session.calls.values()].filter(({ record }) => (record.handled_by ?? SCREENS) === SCREENS)
     if (calls.length && !this.#questioning) this.#fetchQuestions()
     if (!this.#questioning) return
-    const { isAsking, questionView, receiptOf } = this.#questioning
+    this.#drafts ??= new this.#questioning.Drafts(this.session.id)
+    const { changeText, isAsking, mayChange: isOurs, questionView, receiptOf } = this.#questioning
     for (const call of calls) {
       const view = this.#view(call.record, () => questionView(call, this.#about), PLAIN_QUESTION)
       const open = !this.#isOver && isOpen(call, nowMs)
@@ -285,11 +285,15 @@ export class Feed {
       const receipt = asks || !isAsking(view) ? null : receiptOf(call, view, this.#about, mine)
       if (!open) this.#drafts.forget(call.id)
       const pending = asks ? this.#taps.answer(call) : null
+      const changing = call.answer ? this.#taps.change(call) : ""
+      const isChangeable = !this.#isOver && isOurs(call)
+      const mayChange = isChangeable && this.#taps.mayChange && !this.#screen.pending(`change:${call.id}`)
       const { note, isHint } = asks ? this.#taps.noteOnQuestion(call) : { note: "", isHint: false }
       yield { key: `call:${call.id}`, position: call.record.seq, asks, record: call.record, element: "companion-question",
-        state: [call.record, open, call.answer, pending?.text, note],
-        model: { view, open, receipt, pending, note, isHint, ui: view.ui, draft: asks ? this.#drafts.find(call.id) : null },
+        state: [call.record, open, call.answer, call.change, pending?.text, note, changing, isChangeable, mayChange],
+        model: { view, open, receipt, pending, note, changing, isChangeable, mayChange, answered: (call.change ?? call.answer)?.result, isHint, ui: view.ui, draft: asks ? this.#drafts.find(call.id) : null },
         draft: (draft) => this.#drafts.keep(call.id, draft),
+        amend: (result) => this.#screen.amend(call, result, changeText(view, resultOf(result), this.#about)),
         answer: (result) => {
           this.#screen.answer(call, result)
           navigator.vibrate?.(10)

@@ -162,6 +162,14 @@ export class ScreenSession {
     this.#send({ type: "client_tool_result", tool_call_id: call.id, result, is_error: false }, about)
   }
 
+  /** Change an answer: the agent is told the new one in `text`, a sentence. */
+  amend(call, result, text) {
+    const about = `change:${call.id}`
+    if (this.pending(about)) return
+    this.refusals.delete(about)
+    this.#send({ type: "user_message", text, in_reply_to: call.id, result }, about)
+  }
+
   /** Tell the agent a card was shown: nobody's tap, so nothing is said when it comes too late. */
   shown(call) {
     if (isOpen(call, this.nowMs) && !this.pending(`shown:${call.id}`)) {

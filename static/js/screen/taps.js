@@ -29,6 +29,12 @@ export class Taps {
     return { id: result.id ?? result.status, text: this.#travelling }
   }
 
+  /** What is said of a changed answer that travels, or was refused; "" where there is none. */
+  change(call) {
+    if (this.#screen.pending(`change:${call.id}`)) return this.#travelling
+    return this.#refusal(`change:${call.id}`, true)
+  }
+
   /** The same for the option of a card. */
   choice(card, view) {
     const entry = view.choices ? this.#screen.pending(card.key) : null
