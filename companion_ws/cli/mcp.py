@@ -27,7 +27,7 @@ from companion_ws.cli.run_verb import find_modules_here, finish
 from companion_ws.cli.serve import Stop
 from companion_ws.config import Config
 from companion_ws.data_folder import is_data_folder
-from companion_ws.web.pages import Brand
+from companion_ws.web.brand import Brand
 
 SESSION_TTL: Final = "12h"
 """As long as a phone's token lives: the person may be away for an afternoon."""

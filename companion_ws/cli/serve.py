@@ -27,8 +27,8 @@ from companion_ws.collector import collect_when_empty, spare_the_loop
 from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
+from companion_ws.web.brand import Brand
 from companion_ws.web.guard.middleware import CLIENT
-from companion_ws.web.pages import Brand
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""

@@ -14,25 +14,36 @@ import re
 from pathlib import Path
 from typing import Final
 
+from companion_ws.web.brand import NO_BRAND, Brand
 from companion_ws.web.guard.prepared import Prepared, prepare
 
-_TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
+_TYPES: Final = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".webmanifest": "application/manifest+json",
+}
 _NO_HASH: Final = b".0000000000000000.js"
 """In a bundle, the end of a part's name, as long as the one it gets. Source: .ci/esbuild/build.mjs."""
 _HASHED: Final = re.compile(r"dist/([^/.]+)(?:\.([^/.]+))?(\.[a-z]+)")
 _STYLE: Final = re.compile(r'<link rel="stylesheet" href="((?:\.\./)*)static/css/[^"]+">\n')
+_MANIFEST: Final = re.compile(r'href="((?:\.\./)*)static/app/(\w+)\.webmanifest"')
 _SCRIPT: Final = re.compile(r'<script type="module" src="((?:\.\./)*)static/js/[^"]+">')
 
 
 class Bundles:
-    """The bundles in `static/dist`; `extra_css` ends each style sheet of a page."""
+    """The bundles in `static/dist` and the manifests in `static/app`, as `brand` wants them."""
 
-    def __init__(self, static: Path, extra_css: str = "") -> None:
+    def __init__(self, static: Path, brand: Brand = NO_BRAND) -> None:
+        css = brand.css().encode()
+        paths = [*(static / "dist").iterdir(), *(static / "app").iterdir()]
         self._bodies = {
-            path.name: path.read_bytes() + (extra_css.encode() if path.suffix == ".css" else b"")
-            for path in sorted((static / "dist").iterdir())
-            if path.suffix in _TYPES
+            path.name: path.read_bytes() for path in sorted(paths) if path.suffix in _TYPES
         }
+        for name, body in self._bodies.items():
+            if name.endswith(".css"):
+                self._bodies[name] = body + css
+            elif name.endswith(".webmanifest"):
+                self._bodies[name] = brand.manifest(body)
         # All share one hash: each may name others, and is named by them.
         whole = hashlib.sha256()
         for name, body in self._bodies.items():
@@ -47,7 +58,8 @@ class Bundles:
         style = rf'<link rel="stylesheet" href="\1static/dist/{name}.{self.hash}.css">' "\n"
         html = _STYLE.sub("", _STYLE.sub(style, html, count=1))
         script = rf'<script type="module" src="\1static/dist/{name}.{self.hash}.js">'
-        return _SCRIPT.sub(script, html)
+        manifest = rf'href="\1static/dist/\2.{self.hash}.webmanifest"'
+        return _MANIFEST.sub(manifest, _SCRIPT.sub(script, html))
 
     def find(self, path: str) -> tuple[Prepared, str] | None:
         """Return what `path` in `static` stands for and how long it may be kept, if it is a bundle.

@@ -31,11 +31,12 @@ from companion_ws.web.api.people import PeopleRoutes
 from companion_ws.web.api.records import RecordRoutes
 from companion_ws.web.api.sessions import SessionRoutes
 from companion_ws.web.api.tokens import TokenRoutes
+from companion_ws.web.brand import Brand
 from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.answers import Answers
 from companion_ws.web.guard.idempotency import Idempotency
 from companion_ws.web.guard.route import Room, Route
-from companion_ws.web.pages import Brand, Pages
+from companion_ws.web.pages import Pages
 from companion_ws.web.socket.gateway import Gateway
 from companion_ws.web.socket.visit import AppParts
 

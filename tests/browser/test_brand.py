@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
 
-from companion_ws.web.pages import Brand, Pages
+from companion_ws.web.brand import Brand
+from companion_ws.web.pages import Pages
 
 LOGO = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 
 
 async def answers(brand: Brand) -> TestClient[web.Request, web.Application]:
+    return await served(Pages(brand))
+
+
+async def served(pages: Pages) -> TestClient[web.Request, web.Application]:
     app = web.Application()
-    for route in Pages(brand).routes():
+    for route in pages.routes():
         app.router.add_route(route.method, route.path, route.handler)
     return TestClient(TestServer(app))
 
@@ -66,3 +72,19 @@ async def test_a_logo_is_read_once_and_outlives_its_file(tmp_path: Path) -> None
         second = await client.get("/brand/logo")
         assert (first.status, second.status) == (200, 200)
         assert await first.read() == await second.read() == LOGO
+
+
+@pytest.mark.parametrize("is_bundled", [True, False])
+async def test_the_home_screen_shows_the_logo(tmp_path: Path, is_bundled: bool) -> None:
+    logo = tmp_path / "logo.png"
+    Image.new("RGB", (320, 256), "#c8102e").save(logo)
+    pages = Pages(Brand(logo=logo), as_sources=not is_bundled)
+    async with await served(pages) as client:
+        page = await (await client.get("/ui")).text()
+        address = page.partition('rel="manifest" href="')[2].partition('"')[0]
+        manifest = await (await client.get(f"/{address}")).json(content_type=None)
+
+        assert manifest["icons"] == [
+            {"src": "../../brand/logo", "sizes": "320x256", "type": "image/png"}
+        ]
+        assert (await client.get("/brand/logo")).content_type == "image/png"
