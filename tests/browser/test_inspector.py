@@ -93,6 +93,9 @@ async def test_what_went_wrong_is_counted_coloured_and_found(world: World) -> No
     await expect(row(desk)).to_have_count(3)
     await expect(row(desk, "client_tool_call")).to_have_attribute("data-tone", "bad")
     red = await background(row(desk, "no answer in time"))
+    await row(desk, "no answer in time").click()
+    await expect(desk.get_by_text("Nobody answered within 1.0 s; the agent was told so")).to_be_visible()
+    await desk.keyboard.press("Escape")
 
     await everywhere.get_by_text("no screen").click()
     await desk.get_by_role("button", name="Lonely night").click()

@@ -1,7 +1,6 @@
 // The side panel of a session: one record whole, the state, or a message to send.
 
 import { gistOf, toneOf } from "../core/gists.js"
-import { lookUp } from "../core/protocol.js"
 import { duration, kinOf, laneOf, targetOf, troublesAt } from "../core/trace.js"
 import { fillIn, h, icon } from "../elements/dom.js"
 import { copy, copyButton } from "../elements/owner.js"
@@ -16,13 +15,6 @@ const EXAMPLES = [
   ["A state", { type: "state_update", key: "step", value: 1 }],
   ["A toast", { type: "screen_command", name: "toast", text: "Hello from the inspector" }],
 ]
-
-/** What each kind of trouble means for who called. */
-const WORDS = {
-  failed: "This failed: a tool returned an error, nobody answered in time, or a screen could not show it.",
-  slow: "This was slow: it took three seconds or longer until a tool answered or a screen showed it.",
-  no_screen: "No screen was connected. The agent was told so; the question stays open for ten minutes.",
-}
 
 export class Panel {
   /** `onClose()`: it was closed by hand; `onGo(seq)`: another record was asked for. */
@@ -58,7 +50,7 @@ export class Panel {
     this.#open("record", [message.type, message.seq ? h("span", { class: "muted" }, ` #${message.seq}`) : null],
       h("p", { class: "panel-facts" }, [clock(new Date(message.timestamp)), to && to !== from ? `${from} → ${to}` : from].join(" · ")),
       gist ? h("p", { class: "panel-gist", data: { tone: toneOf(message) } }, gist) : null,
-      troubles.map((kind) => h("p", { class: "panel-trouble", data: { tone: kind === "failed" ? "bad" : "warn" } }, lookUp(WORDS, kind))),
+      troubles.map((kind) => h("p", { class: "panel-trouble", data: { tone: kind === "failed" ? "bad" : "warn" } }, reason(kind, call, message.type === "agent_tool_response"))),
       call ? this.#call(call, devices, messages, message) : null,
       h("div", { class: "panel-payload" }, h("h4", {}, "Payload"),
         link ? this.#linkButton(link) : null,
@@ -129,4 +121,18 @@ export class Panel {
     })
     return button
   }
+}
+
+/** What was wrong, in a sentence; `call` is the call it belongs to, if any, `isTool` whether the agent's own tool is meant. */
+function reason(kind, call, isTool) {
+  if (kind === "no_screen") return "No screen was connected. The agent was told so; the question stays open for ten minutes."
+  if (kind === "slow") {
+    const ms = (call.byServer ? call.answeredAt : call.shownAt) - call.calledAt
+    return call.byServer ? `The tool took ${duration(ms)}.` : `It took ${duration(ms)} until a screen showed this.`
+  }
+  if (call?.standIn === "no_answer") {
+    const late = call.answeredAt === null ? "" : ` The answer came after ${duration(call.answeredAt - call.calledAt)}.`
+    return `Nobody answered within ${duration(call.releasedAt - call.calledAt)}; the agent was told so and went on.${late}`
+  }
+  return isTool || call?.tone === "bad" ? "The tool returned an error." : "A screen could not show this."
 }
