@@ -199,3 +199,52 @@ test("a file is called by its name, and where it lies stands beside it", () => {
     [["Label 1.pdf", "shop.example"], ["shop.example", ""], ["Invoice.pdf", "cdn.example"]],
   )
 })
+
+const PNG = `data:image/png;base64,${"A".repeat(40_000)}`
+
+/** The blocks of `data` in short: kind, and of pictures what they are. */
+function blocksIn(data, labels) {
+  return cardView({ text: "t", data, labels }, about).blocks.map((block) =>
+    block.kind === "pictures" ? block.pictures.map(({ url, alt }) => [url, alt]) : block.kind)
+}
+
+test("pictures stand first, say what they show, and are whole however large", () => {
+  assert.deepEqual(blocksIn({ image: "https://a.example/1", price: 1 }), [[["https://a.example/1", "Image"]], "rows"])
+  assert.deepEqual(blocksIn({ name: "Shoe", photo: "https://a.example/1.png" })[0], [["https://a.example/1.png", "Shoe"]])
+  assert.deepEqual(blocksIn({ image: "https://a.example/1" }, { image: "Bild" })[0], [["https://a.example/1", "Bild"]])
+  assert.deepEqual(blocksIn({ scan: PNG })[0], [[PNG, "Scan"]])
+  assert.deepEqual(blocksIn(PNG), [[[PNG, ""]]])
+  assert.deepEqual(blocksIn({ link: "https://a.example/page" }), ["rows"])
+})
+
+test("a list of pictures is a gallery", () => {
+  const images = ["https://a.example/1.png", { url: "https://a.example/2", alt: "Two" }, PNG]
+  const [group] = cardView({ text: "t", data: { images } }, about).blocks
+
+  assert.deepEqual(group.blocks.map(({ kind }) => kind), ["pictures"])
+  assert.deepEqual(group.blocks[0].pictures.map(({ alt }) => alt), ["Images", "Two", "Images"])
+  // What says more than a picture shows is a card of its own.
+  const products = [1, 2].map((id) => ({ name: `P${id}`, image: `https://a.example/${id}.png`, cost: id }))
+  const [shop] = cardView({ text: "t", data: { products } }, about).blocks
+  assert.deepEqual(shop.blocks[0].cards.map((blocks) => blocks.map(({ kind }) => kind)), [["pictures", "rows"], ["pictures", "rows"]])
+})
+
+test("a choice has its picture, and no address among its words", () => {
+  const data = { options: [{ id: "a", label: "A", image: "https://a.example/1.png", note: "x" }], select: "k" }
+  const [option] = cardView({ text: "t", data }, about).choices.options
+
+  assert.equal(option.image, "https://a.example/1.png")
+  assert.ok(!option.description.includes("example"), option.description)
+})
+
+test("a file in the message itself can be saved, and what cannot is named", () => {
+  const [rows] = cardView({ text: "t", data: {
+    label: "data:application/pdf;base64,JVBERi0=", event: "data:text/calendar;base64,AAAA",
+    drawing: "data:image/svg+xml;base64,AAAA", page: "data:text/html;base64,AAAA", broken: "data:application/pdf;base64,<b>",
+  } }, about).blocks
+
+  assert.deepEqual(rows.rows.map(({ cell }) => [cell.kind, cell.text]), [
+    ["file", "Label.pdf"], ["file", "Event.ics"], ["text", "image/svg+xml"], ["text", "text/html"],
+    ["text", "application/pdf"],
+  ])
+})

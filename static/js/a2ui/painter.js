@@ -2,7 +2,7 @@
 
 import { humanized } from "../core/cards.js"
 import { isPlain, lookUp, plainText } from "../core/protocol.js"
-import { fillIn, h } from "../elements/dom.js"
+import { fillIn, h, picture } from "../elements/dom.js"
 import { Budget } from "./budget.js"
 import { failures, resolve, textOf } from "./functions.js"
 import { pathOf } from "./icons.js"
@@ -243,8 +243,10 @@ const PAINTERS = new Map(Object.entries({
       const source = text(url)
       const name = description ? text(description) : ""
       // An image from elsewhere would tell its host who looks, and when.
-      const isOwn = /^data:image\/(png|jpeg|gif|webp);/.test(source) || safeUrl(source)?.origin === location.origin
+      const target = safeUrl(source)
+      const isOwn = /^data:image\/(png|jpeg|gif|webp);/.test(source) || target?.origin === location.origin
       if (isOwn) fillIn(box, h("img", { src: source, alt: name }))
+      else if (target) fillIn(box, picture(source, name, "fill"))
       else fillIn(box, sign("photo"), name ? h("span", {}, name) : "")
     })
     return box

@@ -4,6 +4,7 @@
 // field costs that field alone. Source: research ui-ecosystem 2.5.
 
 import { plainOf, safeHref, titleAndText } from "./markdown.js"
+import { isShown, keyWithin } from "./pictures.js"
 import { isPlain, lookUp, MAX_TEXT, plainText } from "./protocol.js"
 
 export const MAX_ROWS = 200
@@ -12,6 +13,9 @@ export const MAX_DEPTH = 4
 /** Rows, cells and groups of one card; beyond them it says that there is more. */
 export const MAX_PARTS = 2000
 const MAX_COLUMNS = 3
+/** As many as the server fetches for a session. */
+const MAX_PICTURES = 20
+const ALT_KEYS = ["alt", "alt_text", "caption", "title", "name", "label"]
 
 const MONEY = /(^|_)(cost|price|total|subtotal|amount|fee|fees|balance|tax|deposit)$/
 const TIME = /(_at|_date|_time|^time|^date|timestamp|^eta)$/
@@ -21,9 +25,11 @@ const ISO_TIME = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?
 const EMAIL = /^[^\s@<>"']+@[^\s@<>"']+\.[a-z]{2,}$/i
 const PHONE = /^\+?[\d\s()/.-]{6,20}$/
 /** What people save and open, by the end of its name. */
-const FILE =
-  /[^/]\.(pdf|docx?|xlsx?|pptx?|od[tsp]|rtf|csv|txt|md|ics|vcf|zip|epub|pkpass|gpx|kml|png|jpe?g|webp|gif|avif|svg|mp[34]|m4a|wav|webm|mov)$/i
-const ADDRESS_KEYS = new Set(["url", "href", "link", "uri", "src", "file", "file_url", "download_url", "document_url"])
+const FILE = /[^/]\.(pdf|docx?|xlsx?|pptx?|od[tsp]|csv|txt|ics|vcf|zip|pkpass|gpx|png|jpe?g|webp|gif|svg|mp[34])$/i
+const DATA_FILE = /^data:([a-z]+\/([\w.+-]+));base64,([A-Za-z0-9+/]+=*$)?/
+/** What people save, by its media type's second half, and the end of its name. */
+const DATA_ENDS = { pdf: "pdf", csv: "csv", zip: "zip", plain: "txt", calendar: "ics", vcard: "vcf" }
+const ADDRESS_KEY = /(^|_)(url|uri|href|link|src|file)$/i
 const FILE_NAMES = ["file_name", "filename", "name", "title", "label"]
 const COLOR = /^#[0-9a-f]{6}$/i
 const CHOICE_KEYS = ["quotes", "options", "choices", "actions"]
@@ -125,8 +131,9 @@ export function blocksOf(value, key, about, depth, currency) {
   about.room ??= { left: MAX_PARTS }
   if ((about.room.left -= 1) < 0) return [{ kind: "text", text: "…" }]
   if (Array.isArray(value)) return listBlocks(value, key, about, depth, currency)
-  if (isPlain(value)) return objectBlocks(value, about, depth, currency)
+  if (isPlain(value)) return objectBlocks(value, key, about, depth, currency)
   if (isEmpty(value)) return []
+  if (isShown(key, value)) return [{ kind: "pictures", pictures: [{ url: value, alt: labelOf(key, about.labels) }] }]
   const cell = cellOf(value, key, about, currency)
   // Text that cannot be seen does not count.
   if (cell.text.trim() === "") return []
@@ -145,9 +152,10 @@ export function cellOf(value, key, about, currency, name = "") {
   }
 }
 
-function objectBlocks(object, about, depth, inherited) {
+function objectBlocks(object, within, about, depth, inherited) {
   const currency = currencyOf(object) ?? inherited
   const rows = []
+  const pictures = []
   const blocks = []
   let hidden = 0
   let usedCurrency = false
@@ -157,10 +165,12 @@ function objectBlocks(object, about, depth, inherited) {
     const value = lookUp(object, key)
     if (isEmpty(value)) {
       hidden += 1
+    } else if (isShown(keyWithin(key, within), value)) {
+      pictures.push({ url: value, alt: altIn(object) || labelOf(key, about.labels) })
     } else if (typeof value === "object") {
       blocks.push(...nestedBlocks(value, key, about, depth, currency))
     } else {
-      const cell = cellOf(value, key, about, currency, ADDRESS_KEYS.has(key.toLowerCase()) ? nameIn(object) : "")
+      const cell = cellOf(value, key, about, currency, ADDRESS_KEY.test(key) ? nameIn(object) : "")
       usedCurrency ||= cell.kind === "money"
       rows.push({ key, label: labelOf(key, about.labels), cell })
     }
@@ -169,7 +179,25 @@ function objectBlocks(object, about, depth, inherited) {
   const shown = usedCurrency ? rows.filter((row) => !CURRENCY_KEYS.includes(row.key)) : rows
   const more = Math.max(0, Object.keys(object).length - keys.length)
   const head = shown.length ? [{ kind: "rows", rows: shown, more, hidden }] : []
-  return [...head, ...blocks]
+  const shownFirst = pictures.length ? [{ kind: "pictures", pictures }] : []
+  return [...shownFirst, ...head, ...blocks]
+}
+
+/** What somebody who does not see the picture in `object` is told of it, or "". */
+function altIn(object) {
+  const key = ALT_KEYS.find((each) => typeof lookUp(object, each) === "string")
+  return key ? cut(plainOf(cleanText(lookUp(object, key))), 200) : ""
+}
+
+/** Pictures that make up a whole list, as addresses or as objects of their own; null for other lists. */
+function gallery(values, key, about) {
+  const pictures = values.map((value) => {
+    if (!isPlain(value)) return isShown(key, value) ? { url: value, alt: labelOf(key, about.labels) } : null
+    const name = Object.keys(value).find((each) => isShown(keyWithin(each, key), lookUp(value, each)))
+    const isAlone = Object.keys(value).every((each) => each === name || ALT_KEYS.includes(each))
+    return name && isAlone ? { url: lookUp(value, name), alt: altIn(value) || labelOf(key, about.labels) } : null
+  })
+  return pictures.every(Boolean) ? { kind: "pictures", pictures: pictures.slice(0, MAX_PICTURES) } : null
 }
 
 /** What the thing that `object` describes is called, or "". */
@@ -190,6 +218,8 @@ function nestedBlocks(value, key, about, depth, currency) {
 function listBlocks(list, key, about, depth, currency) {
   const values = list.filter((value) => !isEmpty(value))
   if (values.length === 0) return []
+  const pictures = gallery(values, key, about)
+  if (pictures) return [pictures]
   if (values.every((value) => typeof value !== "object")) {
     const cells = values.slice(0, MAX_CHIPS).map((value) => cellOf(value, key, about, currency))
     return [{ kind: "chips", cells, more: values.length - cells.length }]
@@ -208,6 +238,7 @@ function tableColumns(values) {
   const columns = Object.keys(values[0])
   const told = columns.filter((column) => !CURRENCY_KEYS.includes(column))
   if (told.length === 0 || told.length > MAX_COLUMNS) return null
+  if (values.some((value) => told.some((column) => isShown(column, lookUp(value, column))))) return null
   const alike = values.every(
     (value) =>
       Object.keys(value).length === columns.length &&
@@ -261,15 +292,20 @@ function optionOf(value, at, about, inherited) {
   const currency = currencyOf(value) ?? inherited
   const used = new Set(["id", "description", ...CURRENCY_KEYS, ...(name ? [name] : ["carrier", "service"])])
   let price = ""
+  let image = ""
   const details = isScalar(value.description) ? [cleanText(value.description)] : []
   for (const [key, detail] of Object.entries(value)) {
     if (used.has(key) || isEmpty(detail) || typeof detail === "object") continue
+    if (isShown(key, detail)) {
+      image ||= detail
+      continue
+    }
     const cell = cellOf(detail, key, about, currency)
     if (price === "" && MONEY.test(key)) price = cell.text
     else if (details.length < 3) details.push(detailText(key, detail, cell, about))
   }
   const id = isScalar(value.id) ? String(value.id) : String(at)
-  return { id, label, description: details.join(" · "), price, value }
+  return { id, label, description: details.join(" · "), price, image, value }
 }
 
 function detailText(key, value, cell, about) {
@@ -283,6 +319,7 @@ function typedCell(value, key, about, currency, name) {
     return { kind: "flag", on: value, text: about.words(value ? "yes" : "no") }
   }
   if (typeof value === "number") return numberCell(value, key, about, currency)
+  if (value.startsWith("data:")) return dataCell(value, name || labelOf(key, about.labels))
   const text = cleanText(value)
   if (ISO_TIME.test(text)) return timeCell(new Date(text), about, text.length <= 10) ?? { kind: "text", text }
   if (/^https?:\/\/\S+$/i.test(text)) return linkCell(text, name)
@@ -357,6 +394,14 @@ function relativeText(date, about, isDay) {
 function startOfDay(ms) {
   const here = new Date(ms)
   return Date.UTC(here.getFullYear(), here.getMonth(), here.getDate())
+}
+
+/** A file that stands in the message itself, to be saved; of what is nothing to save only what it is. */
+function dataCell(text, name) {
+  const [, type, kind, bytes] = DATA_FILE.exec(text) ?? []
+  const end = lookUp(DATA_ENDS, kind)
+  if (!end || !bytes) return { kind: "text", text: type ?? "data" }
+  return { kind: "file", text: name.toLowerCase().endsWith(`.${end}`) ? name : `${name}.${end}`, href: text }
 }
 
 /** A file by its name, any other page by its host; where a file lies stands beside it. */

@@ -40,7 +40,7 @@ export function blocksIn(text) {
     if (line.trim() === "" || RULE.test(line)) at += 1
     else if (FENCE.test(line)) at = takeCode(lines, at, blocks)
     else if (HEADING.test(line)) {
-      blocks.push({ kind: "heading", spans: spansOf(line.replace(HEADING, "").replace(/[ \t]#+[ \t]*$/, "").trim()) })
+      blocks.push({ kind: "heading", spans: spansOf(line.replace(HEADING, "").trim()) })
       at += 1
     } else if (isList(lines, at)) at = takeList(lines, at, blocks)
     else at = takeParagraph(lines, at, blocks)
@@ -53,8 +53,178 @@ export function blocksIn(text) {
  * `{kind: "strong"|"em", spans}`, `{kind: "link", href, host, spans}`; `host` is where a link
  * leads, where its words do not say so.
  */
-export function spansOf(text) {
-  return new Line(text).spans()
+export function spansOf(line) {
+  let at = 0
+  let plain = ""
+  let budget = LOOKS_AHEAD * line.length
+  /** What is open: `{mark, spans}`; the lowest is the line itself. */
+  const open = [{ mark: "", spans: [] }]
+  while (at < line.length) step()
+  giveUp(1)
+  flush()
+  return open[0].spans
+
+  function step() {
+    const letter = line.charAt(at)
+    const after = line.charAt(at + 1)
+    if (letter === "\\" && ESCAPED.test(after)) return write(after, 2)
+    if (letter === "\n") return put({ kind: "break" }, 1)
+    if (letter === "`" && code()) return
+    if ((letter === "*" || letter === "_") && mark(letter)) return
+    if (letter === "[" && !isOpen("[")) return begin("[", 1)
+    if (letter === "!" && after === "[" && !isOpen("[")) return begin("[", 2)
+    if (letter === "]" && isOpen("[")) return link()
+    if ((letter === "h" || letter === "H") && address()) return
+    if ((letter === "+" || letter === "(" || isDigit(letter)) && phone()) return
+    write(letter, 1)
+  }
+
+  /** Code, as it is between two runs of as many backticks; pays for looking ahead. */
+  function code() {
+    let run = 1
+    while (line.charAt(at + run) === "`") run += 1
+    const from = at + run
+    const end = budget > 0 ? line.indexOf("`".repeat(run), from) : -1
+    budget -= (end < 0 ? line.length : end) - at
+    const inside = end < 0 ? "" : line.slice(from, end).trim()
+    if (inside === "" || line.charAt(end + run) === "`") return write("`".repeat(run), run)
+    return put({ kind: "code", text: inside.replaceAll("\n", " ") }, end + run - at)
+  }
+
+  /** A run of `*` or `_` that opens or closes emphasis; false where it is only written. */
+  function mark(letter) {
+    let run = 1
+    while (line.charAt(at + run) === letter) run += 1
+    const before = line.charAt(at - 1) || " "
+    const after = line.charAt(at + run) || " "
+    // A longer run hides a number, or draws a line.
+    if (run > 3) return write(letter.repeat(run), run)
+    const marks = run === 3 ? [letter.repeat(2), letter] : [letter.repeat(run)]
+    // In a word only two asterisks count: scripts without spaces need them.
+    const isInWord = IS_WORD.test(before) && IS_WORD.test(after) && !(letter === "*" && run > 1)
+    if (!/\s/.test(before) && !isInWord) {
+      const closing = run === 3 ? [...marks].reverse() : marks
+      if (closing.every((mark) => isOpen(mark))) {
+        for (const mark of closing) close(mark)
+        at += run
+        return true
+      }
+    }
+    if (/\s/.test(after) || isInWord || marks.some((mark) => isOpen(mark))) return write(letter.repeat(run), run)
+    for (const mark of marks) begin(mark, mark.length)
+    return true
+  }
+
+  function close(mark) {
+    const level = open.findIndex((each) => each.mark === mark)
+    giveUp(level + 1)
+    flush()
+    const { spans } = open.pop()
+    if (spans.length) open.at(-1).spans.push({ kind: mark.length === 2 ? "strong" : "em", spans })
+    else plain += mark + mark
+  }
+
+  /** `[words](address)`; anything else is written as it stands. */
+  function link() {
+    const level = open.findIndex((each) => each.mark === "[")
+    const [address, end] = line.charAt(at + 1) === "(" ? target(at + 2) : [null, 0]
+    const href = address === null ? null : safeHref(address)
+    if (href === null) {
+      // It is no link, and another may begin.
+      giveUp(level)
+      return write("]", 1)
+    }
+    giveUp(level + 1)
+    flush()
+    const { spans } = open.pop()
+    const words = spans.length ? spans : [{ kind: "text", text: shownAddress(href) }]
+    put({ kind: "link", href, host: hostBeside(href, said(words)), spans: words }, end - at)
+  }
+
+  /** Where the address of a link ends, parentheses within it counted; [address, index behind it]. */
+  function target(from) {
+    let depth = 1
+    let to = from
+    const last = Math.min(line.length, from + LONGEST_ADDRESS, from + Math.max(0, budget))
+    while (to < last && depth > 0) {
+      const letter = line.charAt(to)
+      if (letter === "(") depth += 1
+      else if (letter === ")") depth -= 1
+      else if (letter === "\n") break
+      to += 1
+    }
+    budget -= to - from
+    if (depth > 0) return [null, 0]
+    // A title in quotes behind it is seen by nobody on a phone.
+    const [inside, ...title] = line.slice(from, to - 1).trim().split(" ")
+    return title.length && !title.at(0).startsWith('"') ? [null, 0] : [inside, to]
+  }
+
+  function address() {
+    if (IS_WORD.test(line.charAt(at - 1) || " ") || isOpen("[")) return false
+    ADDRESS.lastIndex = at
+    const found = ADDRESS.exec(line)
+    if (!found) return false
+    const text = withoutEnd(found.at(0))
+    const href = safeHref(text)
+    if (href === null) return write(text, text.length)
+    const shown = shownAddress(href)
+    put({ kind: "link", href, host: "", spans: [{ kind: "text", text: shown }] }, text.length)
+    return true
+  }
+
+  function phone() {
+    if (/[\p{L}\p{N}.,/:-]/u.test(line.charAt(at - 1) || " ")) return false
+    PHONE.lastIndex = at
+    const found = PHONE.exec(line)
+    if (!found || DATE.test(found.at(0)) || IS_WORD.test(line.charAt(at + found.at(0).length) || " ")) return false
+    // A long number without a gap turns around with nobody.
+    if (!/[^\d]/.test(found.at(0))) return false
+    put({ kind: "phone", text: found.at(0) }, found.at(0).length)
+    return true
+  }
+
+  function isOpen(mark) {
+    return open.some((each) => each.mark === mark)
+  }
+
+  function begin(mark, length) {
+    flush()
+    open.push({ mark, spans: [], source: line.slice(at, at + length) })
+    at += length
+  }
+
+  /** What was opened from `level` on has no partner: its marks are text. */
+  function giveUp(level) {
+    while (open.length > level) {
+      flush()
+      const { source, spans } = open.pop()
+      open.at(-1).spans.push({ kind: "text", text: source }, ...spans)
+    }
+  }
+
+  function write(text, length) {
+    plain += text
+    at += length
+    return true
+  }
+
+  function put(span, length) {
+    flush()
+    open.at(-1).spans.push(span)
+    at += length
+    return true
+  }
+
+  function flush() {
+    if (plain === "") return
+    open.at(-1).spans.push({ kind: "text", text: plain })
+    plain = ""
+  }
+}
+
+function isDigit(letter) {
+  return letter >= "0" && letter <= "9"
 }
 
 /** What is left of `text` for who hears it, or where no marks can be shown. */
@@ -134,197 +304,6 @@ function takeParagraph(lines, from, blocks) {
     !RULE.test(lines.at(end)) && !isList(lines, end)) end += 1
   blocks.push({ kind: "paragraph", spans: spansOf(lines.slice(from, end).map((line) => line.trim()).join("\n")) })
   return end
-}
-
-// Spans
-
-class Line {
-  #text
-  #at = 0
-  #budget
-  /** What is open: `{mark, spans}`; the lowest is the line itself. */
-  #open = [{ mark: "", spans: [] }]
-  #plain = ""
-
-  constructor(text) {
-    this.#text = text
-    this.#budget = LOOKS_AHEAD * text.length
-  }
-
-  spans() {
-    while (this.#at < this.#text.length) this.#step()
-    this.#giveUp(1)
-    this.#flush()
-    return this.#open[0].spans
-  }
-
-  #step() {
-    const letter = this.#text.charAt(this.#at)
-    const after = this.#text.charAt(this.#at + 1)
-    if (letter === "\\" && ESCAPED.test(after)) return this.#write(after, 2)
-    if (letter === "\n") return this.#put({ kind: "break" }, 1)
-    if (letter === "`" && this.#code()) return
-    if ((letter === "*" || letter === "_") && this.#mark(letter)) return
-    if (letter === "[" && !this.#isOpen("[")) return this.#begin("[", 1)
-    if (letter === "!" && after === "[" && !this.#isOpen("[")) return this.#begin("[", 2)
-    if (letter === "]" && this.#isOpen("[")) return this.#link()
-    if ((letter === "h" || letter === "H") && this.#address()) return
-    if ((letter === "+" || letter === "(" || isDigit(letter)) && this.#phone()) return
-    this.#write(letter, 1)
-  }
-
-  /** Code, as it is between two runs of as many backticks; pays for looking ahead. */
-  #code() {
-    let run = 1
-    while (this.#text.charAt(this.#at + run) === "`") run += 1
-    const from = this.#at + run
-    const end = this.#budget > 0 ? this.#text.indexOf("`".repeat(run), from) : -1
-    this.#budget -= (end < 0 ? this.#text.length : end) - this.#at
-    const inside = end < 0 ? "" : this.#text.slice(from, end).trim()
-    if (inside === "" || this.#text.charAt(end + run) === "`") return this.#write("`".repeat(run), run)
-    return this.#put({ kind: "code", text: inside.replaceAll("\n", " ") }, end + run - this.#at)
-  }
-
-  /** A run of `*` or `_` that opens or closes emphasis; false where it is only written. */
-  #mark(letter) {
-    let run = 1
-    while (this.#text.charAt(this.#at + run) === letter) run += 1
-    const before = this.#text.charAt(this.#at - 1) || " "
-    const after = this.#text.charAt(this.#at + run) || " "
-    // A longer run hides a number, or draws a line.
-    if (run > 3) return this.#write(letter.repeat(run), run)
-    const marks = run === 3 ? [letter.repeat(2), letter] : [letter.repeat(run)]
-    // In a word only two asterisks count: scripts without spaces need them.
-    const isInWord = IS_WORD.test(before) && IS_WORD.test(after) && !(letter === "*" && run > 1)
-    if (!/\s/.test(before) && !isInWord) {
-      const closing = run === 3 ? [...marks].reverse() : marks
-      if (closing.every((mark) => this.#isOpen(mark))) {
-        for (const mark of closing) this.#close(mark)
-        this.#at += run
-        return true
-      }
-    }
-    if (/\s/.test(after) || isInWord || marks.some((mark) => this.#isOpen(mark))) return this.#write(letter.repeat(run), run)
-    for (const mark of marks) this.#begin(mark, mark.length)
-    return true
-  }
-
-  #close(mark) {
-    const level = this.#open.findIndex((each) => each.mark === mark)
-    this.#giveUp(level + 1)
-    this.#flush()
-    const { spans } = this.#open.pop()
-    if (spans.length) this.#open.at(-1).spans.push({ kind: mark.length === 2 ? "strong" : "em", spans })
-    else this.#plain += mark + mark
-  }
-
-  /** `[words](address)`; anything else is written as it stands. */
-  #link() {
-    const level = this.#open.findIndex((each) => each.mark === "[")
-    const [address, end] = this.#text.charAt(this.#at + 1) === "(" ? this.#target(this.#at + 2) : [null, 0]
-    const href = address === null ? null : safeHref(address)
-    if (href === null) {
-      // It is no link, and another may begin.
-      this.#giveUp(level)
-      return this.#write("]", 1)
-    }
-    this.#giveUp(level + 1)
-    this.#flush()
-    const { spans } = this.#open.pop()
-    const words = spans.length ? spans : [{ kind: "text", text: shownAddress(href) }]
-    this.#put({ kind: "link", href, host: hostBeside(href, said(words)), spans: words }, end - this.#at)
-  }
-
-  /** Where the address of a link ends, parentheses within it counted; [address, index behind it]. */
-  #target(from) {
-    let depth = 1
-    let at = from
-    const last = Math.min(this.#text.length, from + LONGEST_ADDRESS, from + Math.max(0, this.#budget))
-    while (at < last && depth > 0) {
-      const letter = this.#text.charAt(at)
-      if (letter === "(") depth += 1
-      else if (letter === ")") depth -= 1
-      else if (letter === "\n") break
-      at += 1
-    }
-    this.#budget -= at - from
-    if (depth > 0) return [null, 0]
-    const inside = withoutTitle(this.#text.slice(from, at - 1).trim()).replace(/^<([^<>]*)>$/, "$1")
-    return /\s/.test(inside) || inside === "" ? [null, 0] : [inside, at]
-  }
-
-  #address() {
-    if (IS_WORD.test(this.#text.charAt(this.#at - 1) || " ") || this.#isOpen("[")) return false
-    ADDRESS.lastIndex = this.#at
-    const found = ADDRESS.exec(this.#text)
-    if (!found) return false
-    const text = withoutEnd(found.at(0))
-    const href = safeHref(text)
-    if (href === null) return this.#write(text, text.length)
-    const shown = shownAddress(href)
-    this.#put({ kind: "link", href, host: "", spans: [{ kind: "text", text: shown }] }, text.length)
-    return true
-  }
-
-  #phone() {
-    if (/[\p{L}\p{N}.,/:-]/u.test(this.#text.charAt(this.#at - 1) || " ")) return false
-    PHONE.lastIndex = this.#at
-    const found = PHONE.exec(this.#text)
-    if (!found || DATE.test(found.at(0)) || IS_WORD.test(this.#text.charAt(this.#at + found.at(0).length) || " ")) return false
-    // A long number without a gap turns around with nobody.
-    if (!/[^\d]/.test(found.at(0))) return false
-    this.#put({ kind: "phone", text: found.at(0) }, found.at(0).length)
-    return true
-  }
-
-  #isOpen(mark) {
-    return this.#open.some((each) => each.mark === mark)
-  }
-
-  #begin(mark, length) {
-    this.#flush()
-    this.#open.push({ mark, spans: [], source: this.#text.slice(this.#at, this.#at + length) })
-    this.#at += length
-  }
-
-  /** What was opened from `level` on has no partner: its marks are text. */
-  #giveUp(level) {
-    while (this.#open.length > level) {
-      this.#flush()
-      const { source, spans } = this.#open.pop()
-      this.#open.at(-1).spans.push({ kind: "text", text: source }, ...spans)
-    }
-  }
-
-  #write(text, length) {
-    this.#plain += text
-    this.#at += length
-    return true
-  }
-
-  #put(span, length) {
-    this.#flush()
-    this.#open.at(-1).spans.push(span)
-    this.#at += length
-    return true
-  }
-
-  #flush() {
-    if (this.#plain === "") return
-    this.#open.at(-1).spans.push({ kind: "text", text: this.#plain })
-    this.#plain = ""
-  }
-}
-
-/** An address without the title in quotes behind it, which nobody sees on a phone. */
-function withoutTitle(text) {
-  if (!text.endsWith('"')) return text
-  const from = text.lastIndexOf('"', text.length - 2)
-  return from > 0 && text.charAt(from - 1) === " " ? text.slice(0, from).trim() : text
-}
-
-function isDigit(letter) {
-  return letter >= "0" && letter <= "9"
 }
 
 /** `text` without the punctuation of the sentence around it; a parenthesis of its own stays. */

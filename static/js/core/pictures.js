@@ -11,10 +11,12 @@ const INLINE = /^data:image\/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+=*$/
 /** Whether `text`, found under `key`, is the address of a picture. */
 export function isPicture(key, text) {
   if (typeof text !== "string" || text.length > MAX_URL_CHARS || !/^https?:\/\/\S+$/i.test(text)) return false
-  const path = pathOf(text)
-  if (path === null) return false
-  if (ENDS.test(path)) return true
-  return !OTHER.test(path) && KEYS.test(key.replace(/([a-z0-9])(?=[A-Z])/g, "$1_"))
+  try {
+    const { pathname } = new URL(text)
+    return ENDS.test(pathname) || (!OTHER.test(pathname) && KEYS.test(key.replace(/([a-z0-9])(?=[A-Z])/g, "$1_")))
+  } catch {
+    return false
+  }
 }
 
 /** Whether `text` is a picture by itself: its bytes stand in it. */
@@ -22,17 +24,12 @@ export function isInline(text) {
   return typeof text === "string" && text.startsWith("data:image/") && INLINE.test(text)
 }
 
+/** Whether a value found under `key` is a picture: the address of one, or one by itself. */
+export function isShown(key, value) {
+  return isPicture(key, value) || isInline(value)
+}
+
 /** The key that a picture within an object is judged by: `url` stands for what the object is called. */
 export function keyWithin(key, name) {
   return ADDRESS_KEYS.has(key.toLowerCase()) && name ? name : key
-}
-
-/** The path as it is written, which is what the server goes by, too. */
-function pathOf(text) {
-  try {
-    new URL(text)
-  } catch {
-    return null
-  }
-  return text.replace(/^https?:\/\/[^/?#]*/i, "").replace(/[?#].*$/s, "")
 }

@@ -5,6 +5,7 @@ import { isChangeable } from "./companion-tools.js"
 import { eachField, formOf } from "./fields.js"
 import { answersText } from "./form-words.js"
 import { numberText } from "./numbers.js"
+import { isShown } from "./pictures.js"
 import { isPlain, lookUp, plainText } from "./protocol.js"
 
 const MAX_SPOKEN = 300
@@ -161,7 +162,7 @@ function optionsOf(parameters, about) {
       description: labelOf(option.description, ""),
       price: amountText(option.price, option.currency ?? parameters.currency, about),
       badge: cut(labelOf(option.badge, ""), 40),
-      image: labelOf(option.image, ""),
+      image: isShown("image", option.image) ? option.image : "",
     }]
   })
 }

@@ -47,6 +47,9 @@ export function emptySession() {
     work: new Map(),
     lines: [],
     presence: new Map(),
+    /** What is known of pictures, by their addresses; `showsPictures` false: there will be none. */
+    media: new Map(),
+    showsPictures: false,
   }
 }
 
@@ -80,6 +83,8 @@ export function join(before, joined) {
     cards: (joined.cards ?? []).filter(isRecord).reduce(withCard, replay ? old.cards : []),
     calls: withOpenCalls(old.calls, (joined.open_calls ?? []).filter(isRecord)),
     presence: new Map((joined.presence ?? []).map((who) => [who.connection_id, who])),
+    media: new Map((joined.media ?? []).map((found) => [found.url, found])),
+    showsPictures: Array.isArray(joined.media),
   }
 }
 
@@ -218,6 +223,7 @@ const PASSING = {
     if (!who) return session
     return { ...session, presence: new Map(session.presence).set(id, { ...who, screen: message.text }) }
   },
+  media: (session, message) => ({ ...session, media: new Map(session.media).set(message.url, message) }),
   session_expiring: (session, message) => ({ ...session, expiringAt: message.expires_at }),
   session_ended: (session, message) => ({ ...session, ended: message.reason ?? "ended" }),
   // With --no-transcripts what is said has no place in the log.

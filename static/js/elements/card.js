@@ -5,8 +5,8 @@
 
 import { lookUp } from "../core/protocol.js"
 import { plainOf } from "../core/markdown.js"
-import { define, h, icon, refill } from "./dom.js"
-import { leftToRight, line, link, prose, value } from "./rich.js"
+import { define, h, icon, link, picture, refill } from "./dom.js"
+import { leftToRight, line, prose, value } from "./rich.js"
 
 const ROWS_AT_ONCE = 12
 /** The second half of a double tap is not yet a change of mind. */
@@ -96,18 +96,13 @@ export function choiceButton(option, state) {
 /** What stands on a choice: its picture, words, badge and price. */
 export function choiceWords({ label, detail, badge, price, image }) {
   return [
-    image ? picture(image) : null,
+    image ? picture(image, "", "small") : null,
     h("span", { class: "choice-text" },
       badge ? h("span", { class: "badge" }, line(badge, { links: false })) : null,
       h("span", { class: "choice-label" }, line(label, { links: false })),
       detail ? h("span", { class: "choice-detail" }, line(detail, { links: false })) : null),
     price ? h("bdi", { class: "choice-price" }, price) : null,
   ]
-}
-
-/** Pictures come from this server alone. */
-function picture(address) {
-  return /^\/?media\/[\w-]+$/.test(address) ? h("img", { class: "choice-image", src: address, alt: "", loading: "lazy" }) : null
 }
 
 /** What was decided, in the past tense. */
@@ -131,6 +126,11 @@ export function paintSafely(block, words) {
 
 const PAINTERS = {
   text: (block) => prose(block.text),
+
+  pictures: ({ pictures }) =>
+    pictures.length === 1
+      ? picture(pictures[0].url, pictures[0].alt, "wide")
+      : h("ul", { class: "gallery" }, pictures.map(({ url, alt }) => h("li", {}, picture(url, alt, "tile")))),
 
   rows: (block, words) => {
     const list = h("dl", { class: "rows" })
@@ -191,6 +191,8 @@ function cell({ kind, text, href, host, iso, relative }) {
   switch (kind) {
     case "link":
       return h("span", {}, link(href, h("bdi", {}, text)), host ? h("small", {}, leftToRight(host)) : null)
+    case "file":
+      return h("a", { href, download: text }, h("bdi", {}, text))
     case "time":
       return h("time", { datetime: iso }, h("bdi", {}, text), relative ? h("small", {}, relative) : null)
     case "color": {

@@ -14,6 +14,7 @@ const PATHS = {
   copy: "M9 9h10v11H9zM5 15V4h10",
   phone: "M8 3h8a1.5 1.5 0 0 1 1.5 1.5v15A1.5 1.5 0 0 1 16 21H8a1.5 1.5 0 0 1-1.5-1.5v-15A1.5 1.5 0 0 1 8 3zM11 18h2",
   "phone-off": "M8 3h8a1.5 1.5 0 0 1 1.5 1.5v15A1.5 1.5 0 0 1 16 21H8a1.5 1.5 0 0 1-1.5-1.5v-15A1.5 1.5 0 0 1 8 3zM3 4l18 16",
+  picture: "M4 5h16v14H4zM4 16l5-5 4 4 2-2 5 5M15.5 9.5h.01",
   send: "M12 19V5M6 11l6-6 6 6",
   up: "M6 14l6-6 6 6",
 }
@@ -43,6 +44,21 @@ export function fillIn(parent, ...children) {
 
 function nodesIn(children) {
   return children.flat().filter((child) => child !== null && child !== undefined && child !== false)
+}
+
+/** A link that leads away tells nobody where it was tapped. */
+export function link(href, inside) {
+  const outside = /^https?:/.test(href) ? { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" } : {}
+  return h("a", { href, ...outside }, inside)
+}
+
+/**
+ * The place of a picture, for elements/picture.js to fill: what it needs is fetched when there is one.
+ * `url` is an address or the picture itself (data:), `shape` wide, tile, small or fill.
+ */
+export function picture(url, alt, shape) {
+  const isInline = url.startsWith("data:")
+  return Object.assign(h("companion-picture", { class: `picture is-${shape}${isInline ? "" : " is-fetched"}` }), { given: { url, alt, shape } })
 }
 
 /** A drawn sign; decoration only, so it says nothing to a screen reader. */

@@ -3,8 +3,8 @@
 // Each text is isolated (`bdi`), so that a sentence from left to right, a telephone number or a
 // price keeps its own order in a page from right to left, and the other way round.
 
-import { blocksIn, spansOf, titleAndText } from "../core/markdown.js"
-import { h } from "./dom.js"
+import { blocksIn, spansOf } from "../core/markdown.js"
+import { h, link } from "./dom.js"
 
 /** One line of text within something else; `links` false where a link cannot be, as in a button. */
 export function line(text, { links = true } = {}) {
@@ -24,21 +24,9 @@ export function value(text) {
   return text.trim().includes("\n") ? prose(text) : line(text)
 }
 
-/** What an agent says in one piece: `[title, text]`, either of them null where there is none. */
-export function titled(text) {
-  const [title, rest] = titleAndText(text)
-  return [title ? line(title) : null, rest ? prose(rest) : null]
-}
-
 /** What keeps its own order wherever it stands: a telephone number, an address. */
 export function leftToRight(text) {
   return h("bdi", { dir: "ltr" }, text)
-}
-
-/** A link that leads away tells nobody where it was tapped. */
-export function link(href, inside) {
-  const outside = /^https?:/.test(href) ? { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" } : {}
-  return h("a", { href, ...outside }, inside)
 }
 
 function block({ kind, spans, text, entries }) {

@@ -2,6 +2,10 @@
 
 import { codeIn, groupedCode } from "../core/protocol.js"
 import { fillIn, h, icon } from "../elements/dom.js"
+import { learnToAsk } from "../words/asking.js"
+
+/** Let `words` say what stands on the form. */
+export const prepare = learnToAsk
 
 /** The form for nine digits; `onCode(code, onAway)` resolves, or rejects with a Refusal. */
 export function codeForm(words, onCode) {

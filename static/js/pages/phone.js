@@ -73,7 +73,8 @@ async function takeScan() {
 
 async function showCodeForm() {
   // Who scans never types.
-  const { codeForm } = await import("./code.js")
+  const { codeForm, prepare } = await import("./code.js")
+  await prepare(language.words)
   show(codeForm(language.words, async (code, onAway) => {
     arrive(await enter({ code }, { onWait: (verification) => show(comparing(language.words, verification)), onAway }))
   }))

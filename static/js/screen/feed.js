@@ -66,6 +66,7 @@ export class Feed {
   #shell
   #taps
   #report
+  #pictures = null
   #tick = null
   #frame = null
   #isEmbedded
@@ -126,6 +127,9 @@ export class Feed {
     })
     this.#taps = new Taps(this.#screen, words)
     this.#takeAway = null
+    // It knows the words of the language before; the script itself is there already.
+    this.#taking = null
+    this.#TakeAway = undefined
     if (this.#questioning) this.#haveSheet()
   }
 
@@ -163,6 +167,7 @@ export class Feed {
     if (this.#screen.isTakeAway) this.#fetchTakeAway()
     this.#shell.paint()
     attempt(() => this.#paintFeed())
+    attempt(() => this.#fetchPictures())
     attempt(() => this.#takeAway?.painted())
     hold(place)
     attempt(() => this.#report.summariseSoon())
@@ -171,10 +176,22 @@ export class Feed {
     this.#awake.end()
   }
 
+  /** What fills the places of pictures is fetched when there is one; from then on each paint tells it what is new. */
+  #fetchPictures() {
+    const { root } = this.#page
+    root.dataset.pictures = this.session.showsPictures ? "fetched" : "off"
+    if (!this.#pictures && !root.querySelector("companion-picture")) return
+    this.#pictures ??= import("./pictures.js").then(({ Pictures }) => new Pictures(root, () => this.session))
+    this.#pictures.then((pictures) => pictures.tell(), () => (this.#pictures = null))
+  }
+
   /** What is done with the cards at the end: fetched when it comes, or before, once the page is at rest. */
   #fetchTakeAway() {
     this.#taking ??= import("./take-away.js").then(
-      ({ TakeAway }) => (this.#TakeAway = TakeAway),
+      async ({ prepare, TakeAway }) => {
+        await prepare(this.#words)
+        this.#TakeAway = TakeAway
+      },
       // A heading is left, and the cards.
       () => (this.#TakeAway = null),
     ).then(() => this.#paintSoon())

@@ -15,7 +15,7 @@ const OVER = new Set([4501, 4504, 4510])
 /** The result of a card that was shown. Source: docs/protocol.md. */
 const SHOWN = '{"status":"shown"}'
 /** The parts of a session that JSON cannot hold as they are. */
-const MAPS = ["state", "calls", "actions", "work"]
+const MAPS = ["state", "calls", "actions", "work", "media"]
 /** What counts as an update a person may have missed. */
 const VISIBLE = new Set(["contextual_update", "client_tool_call"])
 

@@ -4,6 +4,10 @@
 import { lastWords, textOf } from "../core/take-away.js"
 import { copyText, makeCopyable } from "../elements/copying.js"
 import { h } from "../elements/dom.js"
+import { learnToAsk } from "../words/asking.js"
+
+/** Let `words` say what stands at the end. */
+export const prepare = learnToAsk
 
 /**
  * `screen` is the ScreenSession that ended; `list` holds its cards; `parts()` gives them as values

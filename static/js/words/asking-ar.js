@@ -1,4 +1,4 @@
-// Arabic: what questions say.
+// Arabic: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "سؤال",
@@ -64,4 +64,26 @@ export default {
   send_change: "إرسال التغيير",
   keep_answer: "الإبقاء على إجابتي",
   answer_changed: "إجابة معدلة عن «{question}»: {answer}",
+  done_title: "تم كل شيء",
+  kept_until: "تبقى هذه البطاقات على هذا الهاتف حتى {time}.",
+  last_words: "آخر كلمات الوكيل",
+  unsaid: "لم يُرسل قبل النهاية: {label}",
+  copy: "نسخ {label}",
+  copied: "تم النسخ",
+  copied_all: "تم النسخ. الصقه حيث تحتاجه.",
+  copy_by_hand: "اضغط مطولًا على النص المحدد لنسخه.",
+  share: "مشاركة",
+  print: "طباعة",
+  clear: "مسح",
+  confirmed: "تم التأكيد",
+  withdrawn: "لم يعد مطلوبًا",
+  closed: "مغلق",
+  failed: "تعذرت الإجابة",
+  required: "مطلوب",
+  code_title: "اكتب الرمز",
+  code_text: "تسعة أرقام، من الشاشة الأخرى أو من المساعد.",
+  code_label: "الرمز",
+  join: "انضمام",
+  code_wrong: "هذا الرمز لا يعمل. تحقق من الأرقام أو اطلب رمزًا جديدًا.",
+  code_short: "يتكوّن الرمز من تسعة أرقام.",
 }

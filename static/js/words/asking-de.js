@@ -1,4 +1,4 @@
-// German: what questions say.
+// German: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Frage",
@@ -64,4 +64,26 @@ export default {
   send_change: "Änderung senden",
   keep_answer: "Antwort behalten",
   answer_changed: "Geänderte Antwort auf „{question}“: {answer}",
+  done_title: "Alles erledigt",
+  kept_until: "Diese Karten bleiben bis {time} auf diesem Telefon.",
+  last_words: "Die letzten Worte des Assistenten",
+  unsaid: "Vor dem Ende nicht gesendet: {label}",
+  copy: "{label} kopieren",
+  copied: "Kopiert",
+  copied_all: "Kopiert. Fügen Sie es ein, wo Sie es brauchen.",
+  copy_by_hand: "Halten Sie den markierten Text gedrückt, um ihn zu kopieren.",
+  share: "Teilen",
+  print: "Drucken",
+  clear: "Löschen",
+  confirmed: "Bestätigt",
+  withdrawn: "Nicht mehr nötig",
+  closed: "Geschlossen",
+  failed: "Konnte nicht beantwortet werden",
+  required: "nötig",
+  code_title: "Geben Sie Ihren Code ein",
+  code_text: "Neun Ziffern, vom anderen Bildschirm oder vom Assistenten.",
+  code_label: "Code",
+  join: "Beitreten",
+  code_wrong: "Dieser Code gilt nicht. Prüfen Sie die Ziffern oder bitten Sie um einen neuen.",
+  code_short: "Ein Code hat neun Ziffern.",
 }

@@ -1,4 +1,4 @@
-// English: what questions say.
+// English: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Question",
@@ -64,4 +64,26 @@ export default {
   send_change: "Send change",
   keep_answer: "Keep my answer",
   answer_changed: "Changed answer to “{question}”: {answer}",
+  done_title: "All done",
+  kept_until: "These cards stay on this phone until {time}.",
+  last_words: "The agent’s last words",
+  unsaid: "Not sent before the end: {label}",
+  copy: "Copy {label}",
+  copied: "Copied",
+  copied_all: "Copied. Paste it where you need it.",
+  copy_by_hand: "Press and hold the marked text to copy it.",
+  share: "Share",
+  print: "Print",
+  clear: "Clear",
+  confirmed: "Confirmed",
+  withdrawn: "No longer needed",
+  closed: "Closed",
+  failed: "Could not be answered",
+  required: "required",
+  code_title: "Type your code",
+  code_text: "Nine digits, from the other screen or from the agent.",
+  code_label: "Code",
+  join: "Join",
+  code_wrong: "That code does not work. Check the digits or ask for a new one.",
+  code_short: "A code has nine digits.",
 }

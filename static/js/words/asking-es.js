@@ -1,4 +1,4 @@
-// Spanish: what questions say.
+// Spanish: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Pregunta",
@@ -64,4 +64,26 @@ export default {
   send_change: "Enviar cambio",
   keep_answer: "Dejar mi respuesta",
   answer_changed: "Respuesta cambiada a «{question}»: {answer}",
+  done_title: "Todo listo",
+  kept_until: "Estas tarjetas se quedan en este teléfono hasta {time}.",
+  last_words: "Las últimas palabras del agente",
+  unsaid: "No se envió antes del final: {label}",
+  copy: "Copiar {label}",
+  copied: "Copiado",
+  copied_all: "Copiado. Péguelo donde lo necesite.",
+  copy_by_hand: "Mantenga pulsado el texto marcado para copiarlo.",
+  share: "Compartir",
+  print: "Imprimir",
+  clear: "Borrar",
+  confirmed: "Confirmado",
+  withdrawn: "Ya no hace falta",
+  closed: "Cerrado",
+  failed: "No se pudo responder",
+  required: "obligatorio",
+  code_title: "Escriba su código",
+  code_text: "Nueve cifras, de la otra pantalla o del asistente.",
+  code_label: "Código",
+  join: "Entrar",
+  code_wrong: "Ese código no vale. Revise las cifras o pida otro.",
+  code_short: "Un código tiene nueve cifras.",
 }

@@ -1,4 +1,4 @@
-// French: what questions say.
+// French: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Question",
@@ -64,4 +64,26 @@ export default {
   send_change: "Envoyer le changement",
   keep_answer: "Garder ma réponse",
   answer_changed: "Réponse modifiée à « {question} » : {answer}",
+  done_title: "C’est terminé",
+  kept_until: "Ces cartes restent sur ce téléphone jusqu’à {time}.",
+  last_words: "Les derniers mots de l’agent",
+  unsaid: "Non envoyé avant la fin : {label}",
+  copy: "Copier {label}",
+  copied: "Copié",
+  copied_all: "Copié. Collez-le où vous en avez besoin.",
+  copy_by_hand: "Appuyez longuement sur le texte sélectionné pour le copier.",
+  share: "Partager",
+  print: "Imprimer",
+  clear: "Effacer",
+  confirmed: "Confirmé",
+  withdrawn: "Plus nécessaire",
+  closed: "Fermé",
+  failed: "Sans réponse possible",
+  required: "obligatoire",
+  code_title: "Saisissez votre code",
+  code_text: "Neuf chiffres, donnés par l’autre écran ou par l’assistant.",
+  code_label: "Code",
+  join: "Rejoindre",
+  code_wrong: "Ce code ne marche pas. Vérifiez les chiffres ou demandez-en un autre.",
+  code_short: "Un code a neuf chiffres.",
 }

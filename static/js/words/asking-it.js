@@ -1,4 +1,4 @@
-// Italian: what questions say.
+// Italian: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Domanda",
@@ -64,4 +64,26 @@ export default {
   send_change: "Invia la modifica",
   keep_answer: "Tieni la mia risposta",
   answer_changed: "Risposta modificata a «{question}»: {answer}",
+  done_title: "Tutto fatto",
+  kept_until: "Queste schede restano su questo telefono fino a {time}.",
+  last_words: "Le ultime parole dell’agente",
+  unsaid: "Non inviato prima della fine: {label}",
+  copy: "Copia {label}",
+  copied: "Copiato",
+  copied_all: "Copiato. Lo incolli dove serve.",
+  copy_by_hand: "Tenga premuto il testo selezionato per copiarlo.",
+  share: "Condividi",
+  print: "Stampa",
+  clear: "Cancella",
+  confirmed: "Confermato",
+  withdrawn: "Non serve più",
+  closed: "Chiuso",
+  failed: "Non è stato possibile rispondere",
+  required: "obbligatorio",
+  code_title: "Digita il codice",
+  code_text: "Nove cifre, dall’altro schermo o dall’assistente.",
+  code_label: "Codice",
+  join: "Entra",
+  code_wrong: "Questo codice non va. Controlla le cifre o chiedine un altro.",
+  code_short: "Un codice ha nove cifre.",
 }

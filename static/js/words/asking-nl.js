@@ -1,4 +1,4 @@
-// Dutch: what questions say.
+// Dutch: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Vraag",
@@ -64,4 +64,26 @@ export default {
   send_change: "Wijziging versturen",
   keep_answer: "Antwoord behouden",
   answer_changed: "Gewijzigd antwoord op “{question}”: {answer}",
+  done_title: "Alles klaar",
+  kept_until: "Deze kaarten blijven op deze telefoon tot {time}.",
+  last_words: "De laatste woorden van de agent",
+  unsaid: "Niet verzonden vóór het einde: {label}",
+  copy: "{label} kopiëren",
+  copied: "Gekopieerd",
+  copied_all: "Gekopieerd. Plak het waar u het nodig hebt.",
+  copy_by_hand: "Houd de gemarkeerde tekst ingedrukt om te kopiëren.",
+  share: "Delen",
+  print: "Afdrukken",
+  clear: "Wissen",
+  confirmed: "Bevestigd",
+  withdrawn: "Niet meer nodig",
+  closed: "Gesloten",
+  failed: "Kon niet worden beantwoord",
+  required: "verplicht",
+  code_title: "Typ uw code",
+  code_text: "Negen cijfers, van het andere scherm of van de assistent.",
+  code_label: "Code",
+  join: "Deelnemen",
+  code_wrong: "Die code werkt niet. Controleer de cijfers of vraag een nieuwe.",
+  code_short: "Een code heeft negen cijfers.",
 }

@@ -1,4 +1,4 @@
-// Portuguese: what questions say.
+// Portuguese: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "Pergunta",
@@ -64,4 +64,26 @@ export default {
   send_change: "Enviar alteração",
   keep_answer: "Manter a minha resposta",
   answer_changed: "Resposta alterada a “{question}”: {answer}",
+  done_title: "Tudo pronto",
+  kept_until: "Estes cartões ficam neste telefone até {time}.",
+  last_words: "As últimas palavras do agente",
+  unsaid: "Não enviado antes do fim: {label}",
+  copy: "Copiar {label}",
+  copied: "Copiado",
+  copied_all: "Copiado. Cole onde precisar.",
+  copy_by_hand: "Mantenha premido o texto marcado para o copiar.",
+  share: "Partilhar",
+  print: "Imprimir",
+  clear: "Limpar",
+  confirmed: "Confirmado",
+  withdrawn: "Não é mais preciso",
+  closed: "Fechado",
+  failed: "Não foi possível responder",
+  required: "obrigatório",
+  code_title: "Digite seu código",
+  code_text: "Nove dígitos, da outra tela ou do assistente.",
+  code_label: "Código",
+  join: "Entrar",
+  code_wrong: "Esse código não serve. Confira os dígitos ou peça outro.",
+  code_short: "Um código tem nove dígitos.",
 }

@@ -1,4 +1,4 @@
-// Chinese: what questions say.
+// Chinese: what questions say, the form for a code, and what stands at the end.
 
 export default {
   question: "问题",
@@ -64,4 +64,26 @@ export default {
   send_change: "发送更改",
   keep_answer: "保留我的回答",
   answer_changed: "更改了对“{question}”的回答：{answer}",
+  done_title: "全部完成",
+  kept_until: "这些卡片在此手机上保留至 {time}。",
+  last_words: "助手的最后一句话",
+  unsaid: "结束前未能发送：{label}",
+  copy: "复制 {label}",
+  copied: "已复制",
+  copied_all: "已复制。请粘贴到需要的地方。",
+  copy_by_hand: "长按选中的文字即可复制。",
+  share: "分享",
+  print: "打印",
+  clear: "清除",
+  confirmed: "已确认",
+  withdrawn: "不再需要",
+  closed: "已关闭",
+  failed: "无法回答",
+  required: "必填",
+  code_title: "输入您的代码",
+  code_text: "九位数字，来自另一个屏幕或助手。",
+  code_label: "代码",
+  join: "加入",
+  code_wrong: "此代码无效。请核对数字或索取新代码。",
+  code_short: "代码为九位数字。",
 }

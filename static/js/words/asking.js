@@ -1,4 +1,5 @@
-// What questions say, in each language: fetched with the first question.
+// What questions, the form for a code and the end say, in each language: fetched with the first of them,
+// so that the first card comes sooner.
 
 const ASKING = new Map([
   ["ar", () => import("./asking-ar.js")],
