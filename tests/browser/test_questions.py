@@ -276,3 +276,49 @@ async def test_no_answer_is_changed_that_is_closed_or_that_nobody_hears(world: W
     await change.wait_for(state="hidden")
     await question.get_by_text("Selected: UPS Next Day").wait_for()
     assert second.heard("user_message") == []
+
+
+RINGING = """
+window.rung = []
+Navigator.prototype.vibrate = function (pattern) { rung.push('buzz'); return true }
+const start = OscillatorNode.prototype.start
+OscillatorNode.prototype.start = function (...at) { rung.push('note'); return start.apply(this, at) }
+"""
+
+
+async def test_a_question_that_arrives_is_noticed_and_a_person_can_turn_that_off(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await phone.context.add_init_script(RINGING)
+    await phone.reload()
+    await world.connected(phone)
+    await agent.call("companion_confirm", title="First?")
+    await phone.wait_for_function("() => document.title === '(1) First?'")
+    assert await phone.evaluate("rung") == []  # Nobody has touched the page yet.
+
+    await phone.get_by_role("heading", name="Companion").tap()
+    await agent.call("companion_choose", **SERVICES)
+    await phone.wait_for_function("() => document.title === '(2) Which service?'")
+    await phone.wait_for_function("() => rung.includes('buzz') && rung.filter((each) => each === 'note').length === 2")
+    rung = len(await phone.evaluate("rung"))
+
+    alerts = phone.get_by_role("button", name="Sound and vibration")
+    assert await alerts.get_attribute("aria-pressed") == "true"
+    await alerts.tap()
+    assert await alerts.get_attribute("aria-pressed") == "false"
+    await phone.wait_for_timeout(500)
+    await phone.get_by_role("button", name="FedEx Ground").tap()
+    await phone.wait_for_function("() => document.title === '(1) First?'")
+    await agent.call("companion_confirm", title="Third?")
+    await phone.wait_for_function("() => document.title.startsWith('(2) ')")
+    assert len([each for each in await phone.evaluate("rung") if each == "note"]) == 2 <= rung
+
+    # What a reload brings has rung before, and the person's setting is kept.
+    await phone.reload()
+    await phone.wait_for_function("() => document.title.startsWith('(2) ')")
+    assert await phone.evaluate("rung") == []
+    assert await alerts.get_attribute("aria-pressed") == "false"
+    for name in ("Confirm", "Confirm"):
+        await phone.wait_for_timeout(500)
+        await phone.get_by_role("button", name=name).tap()
+    await phone.wait_for_function("() => document.title === 'Companion'")

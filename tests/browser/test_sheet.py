@@ -374,7 +374,7 @@ async def test_the_keyboard_comes_to_the_question_first_then_to_cards_then_to_th
     await agent.call("companion_choose", **SERVICES)
     await expect(phone.get_by_role("button", name="Tomorrow by noon")).to_be_visible()
     met = []
-    for _ in range(7):
+    for _ in range(8):
         await phone.keyboard.press("Tab")
         met.append(
             await phone.evaluate(
@@ -387,7 +387,7 @@ async def test_the_keyboard_comes_to_the_question_first_then_to_cards_then_to_th
             " return at !== null && document.activeElement.contains(at) }"
         )
         assert await phone.evaluate(visible), met
-    assert met == ["sheet", "sheet", "sheet", "feed", "feed", "dock", "dock"]
+    assert met == ["sheet", "sheet", "sheet", "sheet", "feed", "feed", "dock", "dock"]
 
 
 async def test_a_button_that_cannot_be_tapped_any_more_looks_so(world: World) -> None:

@@ -5,6 +5,8 @@ import { lookUp } from "../core/protocol.js"
 const SVG = "http://www.w3.org/2000/svg"
 
 const PATHS = {
+  bell: "M6 16v-5a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4",
+  "bell-off": "M6 16v-5a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4M4 4l16 16",
   check: "M5 12.5l4.5 4.5L19 7.5",
   chevron: "M9 5l7 7-7 7",
   clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",

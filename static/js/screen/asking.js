@@ -6,6 +6,7 @@ import { learnToAsk } from "../words/asking.js"
 
 export { changeText, hasSend, isAsking, mayChange, problemsOf, questionView, receiptOf, spokenQuestion } from "../core/questions.js"
 export { defineQuestion } from "../elements/question.js"
+export { Attention } from "./attention.js"
 export { Drafts } from "./drafts.js"
 export { Sheet } from "./sheet.js"
 

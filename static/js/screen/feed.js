@@ -73,6 +73,7 @@ export class Feed {
   #awake = new Awake()
   #surfaces = null
   #drafts = null
+  #attention = null
   #drawing = Promise.resolve()
   #questioning = null
   #fetching = null
@@ -135,6 +136,8 @@ export class Feed {
 
   #haveSheet() {
     this.#shell.learnToAsk(this.#questioning.Sheet)
+    this.#attention ??= new this.#questioning.Attention()
+    this.#shell.sheet.node.append(this.#attention.button(this.#words))
     this.#shell.sheet.node.addEventListener("turn", () => this.#paint())
   }
 
@@ -236,6 +239,10 @@ export class Feed {
   #inFront(sheet, asking) {
     this.#tellQuestions(asking, sheet.front, sheet.take(asking.map((entry) => entry.key)))
     const front = asking.find((entry) => entry.key === sheet.front)
+    const questions = [front, ...asking.filter((entry) => entry !== front)].filter(Boolean)
+    this.#attention.see(questions.map(({ key, record, model }) => ({ key, seq: record.seq, title: plainOf(model.view.title) })), {
+      name: cleanText(this.session.title) || this.#words("companion"), horizon: this.session.horizon,
+    })
     if (!front) return null
     const { view } = front.model
     return { node: this.#item(front), title: plainOf(view.title), hasSend: this.#questioning.hasSend(view) }

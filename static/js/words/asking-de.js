@@ -86,4 +86,5 @@ export default {
   join: "Beitreten",
   code_wrong: "Dieser Code gilt nicht. Prüfen Sie die Ziffern oder bitten Sie um einen neuen.",
   code_short: "Ein Code hat neun Ziffern.",
+  alerts: "Ton und Vibration",
 }

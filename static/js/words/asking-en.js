@@ -86,4 +86,5 @@ export default {
   join: "Join",
   code_wrong: "That code does not work. Check the digits or ask for a new one.",
   code_short: "A code has nine digits.",
+  alerts: "Sound and vibration",
 }

@@ -86,4 +86,5 @@ export default {
   join: "Entrar",
   code_wrong: "Ese código no vale. Revise las cifras o pida otro.",
   code_short: "Un código tiene nueve cifras.",
+  alerts: "Sonido y vibración",
 }

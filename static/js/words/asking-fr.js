@@ -86,4 +86,5 @@ export default {
   join: "Rejoindre",
   code_wrong: "Ce code ne marche pas. Vérifiez les chiffres ou demandez-en un autre.",
   code_short: "Un code a neuf chiffres.",
+  alerts: "Son et vibration",
 }

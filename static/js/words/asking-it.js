@@ -86,4 +86,5 @@ export default {
   join: "Entra",
   code_wrong: "Questo codice non va. Controlla le cifre o chiedine un altro.",
   code_short: "Un codice ha nove cifre.",
+  alerts: "Suono e vibrazione",
 }

@@ -86,4 +86,5 @@ export default {
   join: "Deelnemen",
   code_wrong: "Die code werkt niet. Controleer de cijfers of vraag een nieuwe.",
   code_short: "Een code heeft negen cijfers.",
+  alerts: "Geluid en trillen",
 }

@@ -86,4 +86,5 @@ export default {
   join: "Entrar",
   code_wrong: "Esse código não serve. Confira os dígitos ou peça outro.",
   code_short: "Um código tem nove dígitos.",
+  alerts: "Som e vibração",
 }

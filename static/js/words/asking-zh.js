@@ -86,4 +86,5 @@ export default {
   join: "加入",
   code_wrong: "此代码无效。请核对数字或索取新代码。",
   code_short: "代码为九位数字。",
+  alerts: "声音和振动",
 }

@@ -48,7 +48,6 @@ export default {
   not_sent: "Nicht gesendet. Tippen Sie noch einmal.",
   too_long: "Das ist zu lang zum Senden. Bitte kürzen Sie es.",
   field_wrong: "Bitte prüfen Sie dieses Feld",
-  alerts: "Ton und Vibration",
   show_more: "Mehr anzeigen",
   captions: "Gespräch",
   you: "Sie",

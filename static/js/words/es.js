@@ -48,7 +48,6 @@ export default {
   not_sent: "No enviado. Toque para reintentar.",
   too_long: "Es demasiado largo para enviarlo. Acórtelo, por favor.",
   field_wrong: "Revise este campo",
-  alerts: "Sonido y vibración",
   show_more: "Mostrar más",
   captions: "Conversación",
   you: "Usted",

@@ -48,7 +48,6 @@ export default {
   not_sent: "Non envoyé. Touchez pour réessayer.",
   too_long: "C’est trop long pour être envoyé. Veuillez raccourcir.",
   field_wrong: "Vérifiez ce champ",
-  alerts: "Son et vibration",
   show_more: "Afficher plus",
   captions: "Conversation",
   you: "Vous",

@@ -48,7 +48,6 @@ export default {
   not_sent: "Non inviato. Tocca per riprovare.",
   too_long: "È troppo lungo da inviare. Lo accorci, per favore.",
   field_wrong: "Controlla questo campo",
-  alerts: "Suono e vibrazione",
   show_more: "Mostra altro",
   captions: "Conversazione",
   you: "Tu",

@@ -48,7 +48,6 @@ export default {
   not_sent: "Niet verzonden. Tik om het opnieuw te proberen.",
   too_long: "Dat is te lang om te verzenden. Maak het korter.",
   field_wrong: "Controleer dit veld",
-  alerts: "Geluid en trillen",
   show_more: "Meer tonen",
   captions: "Gesprek",
   you: "U",

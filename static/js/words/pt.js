@@ -48,7 +48,6 @@ export default {
   not_sent: "Não enviado. Toque para tentar de novo.",
   too_long: "É longo demais para enviar. Por favor, encurte.",
   field_wrong: "Verifique este campo",
-  alerts: "Som e vibração",
   show_more: "Mostrar mais",
   captions: "Conversa",
   you: "Você",

@@ -51,7 +51,6 @@ const ENGLISH = {
   not_sent: "Not sent. Tap to try again.",
   too_long: "That is too long to send. Please shorten it.",
   field_wrong: "Please check this field",
-  alerts: "Sound and vibration",
   show_more: "Show more",
   captions: "Conversation",
   you: "You",

@@ -48,7 +48,6 @@ export default {
   not_sent: "未发送，请点按重试。",
   too_long: "内容太长,无法发送。请缩短。",
   field_wrong: "请检查此项",
-  alerts: "声音和振动",
   show_more: "显示更多",
   captions: "对话",
   you: "您",
