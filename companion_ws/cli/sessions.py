@@ -62,7 +62,7 @@ def list_(user: str | None, trouble: str | None, limit: int, as_json: bool, data
 @json_option
 @data_option
 def find(wanted: str, as_json: bool, data: Path) -> None:
-    """Print the sessions in whose title, id, user, conversation or call WANTED occurs."""
+    """Print the sessions in whose title, user, conversation or call WANTED occurs, or whose id it begins."""
     run(_print_sessions(environment_config(data), f"&find={quoted(wanted)}", 100, as_json))
 
 

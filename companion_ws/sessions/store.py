@@ -150,7 +150,7 @@ _LISTED: Final = f"""
     AND NOT EXISTS (SELECT 1 FROM json_each(:words) AS word WHERE NOT EXISTS (
         SELECT 1 FROM json_each(word.value) AS form
         WHERE title LIKE form.value ESCAPE '!' OR user LIKE form.value ESCAPE '!'
-        OR session_id LIKE form.value ESCAPE '!'
+        OR session_id LIKE substr(form.value, 2) ESCAPE '!'
         OR EXISTS (SELECT 1 FROM bindings WHERE bindings.session_id = sessions.session_id
             AND ref LIKE form.value ESCAPE '!')
         OR EXISTS (SELECT 1 FROM callers WHERE callers.session_id = sessions.session_id
@@ -485,8 +485,8 @@ class Store:
         """Return sessions, newest first, from before `(created_at_ms, session_id)`.
 
         `conversation_id` may be any that the session ever had, and a telephone call's sid.
-        Each word of `find` is part of the title, the user, the id, a conversation or call that led
-        there, or a number that called; case does not count.
+        Each word of `find` begins the id, or is part of the title, the user, a conversation or call
+        that led there, or a number that called; case does not count.
         """
         at_ms, session_id = before or (2**62, "")
         return [

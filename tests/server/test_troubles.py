@@ -56,6 +56,7 @@ async def test_one_search_finds_title_id_user_conversation_and_call_in_any_case(
         assert await ids(server, f"find={text}") == {anna}, text
     assert await ids(server, "find=parcel") == {anna, bob}
     assert await ids(server, "find=bob@") == {bob}
+    assert anna not in await ids(server, f"find={anna[9:13]}{anna[14:18]}")
     for text in ("%25", "_arcel", "denver+bob", "Anna", "!", "%25%25"):
         assert bob not in await ids(server, f"find={text}"), text
     assert await ids(server, "find=Anna") == set()

@@ -58,8 +58,8 @@ class SessionQuery(Struct, kw_only=True):
         str,
         Meta(
             max_length=200,
-            description="words, each part of the title, the user, the id, a conversation,"
-            " or a telephone call",
+            description="words; each begins the id, or is part of the title, the user,"
+            " a conversation, or a telephone call",
         ),
     ] = ""
     trouble: Annotated[
