@@ -83,7 +83,12 @@ async def test_a_browser_that_is_wrong_about_its_network_is_not_believed(world: 
     await expect(phone.get_by_text("Still here")).to_be_visible()
 
     await phone.wait_for_function("() => performance.now() - window.offlineAt > 1000")
-    assert len(await told(phone)) == 1
+    await expect(phone.locator("connection-lights")).to_contain_text("Connected")
+    # A server that is slow to answer may be doubted for a moment.
+    assert [text.split("Agent")[0] for text in await told(phone)] in (
+        ["Connected"],
+        ["Connected", "Offline", "Connected"],
+    )
 
 
 async def test_a_server_that_is_away_is_told_once_as_reconnecting(world: World) -> None:
@@ -223,8 +228,13 @@ async def test_what_the_agent_looks_up_is_a_line_until_it_is_there(world: World)
     phone = await world.phone(agent)
     working = phone.locator(".working")
     request = {"tool_name": "search_offers", "tool_call_id": "t1", "tool_type": "webhook"}
+    await say(phone, "What does it cost?")
     await agent.send(type="agent_tool_request", agent_tool_request=request)
     await expect(working).to_have_text("Agent is looking up offers…")
+    # Nothing stands over it.
+    await expect(phone.locator(".line .icon-check")).to_be_visible()
+    await working.evaluate("(node) => (node.style.pointerEvents = 'auto')")
+    await working.click(trial=True)
     await phone.reload()
     await expect(working).to_have_text("Agent is looking up offers…")
 
