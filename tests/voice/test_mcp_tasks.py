@@ -247,6 +247,40 @@ async def test_what_is_no_handle_is_an_invalid_parameter(
         assert answer["error"]["code"] == -32602
 
 
+async def test_the_experiment_of_2025_11_25_is_answered_in_its_own_form(
+    companion_server: CompanionServer, companion: CompanionClient
+) -> None:
+    headers = {"MCP-Protocol-Version": "2025-11-25", "X-Companion-Session": companion.session_id}
+
+    async def said(method: str, **params: Any) -> Any:
+        return (await post(companion_server, call(method, params), headers))[1]
+
+    initialized = await said("initialize", protocolVersion="2025-11-25")
+    assert initialized["result"]["capabilities"]["tasks"]["requests"] == {"tools": {"call": {}}}
+    older = await said("initialize", protocolVersion="2025-06-18")
+    assert "tasks" not in older["result"]["capabilities"]
+    for task in ([], "yes", 7):
+        refused = await said("tools/call", name="ask", arguments=QUESTION, task=task)
+        assert refused["error"]["code"] == -32602
+    refused = await said("tools/call", name="get_state", arguments={}, task={})
+    assert refused["error"]["code"] == -32601
+    for ttl, kept in ((1, 60_000), (-1, 86_400_000), ("x", 86_400_000), (1e300, 86_400_000)):
+        begun = await said("tools/call", name="ask", arguments=QUESTION, task={"ttl": ttl})
+        assert begun["result"]["task"]["ttl"] == kept
+    task_id = begun["result"]["task"]["taskId"]
+    assert (await said("tasks/get", taskId=task_id))["result"]["status"] == "working"
+    cancelled = await said("tasks/cancel", taskId=task_id)
+    assert cancelled["result"]["status"] == "cancelled"
+    for method in ("tasks/cancel", "tasks/result"):
+        assert (await said(method, taskId=task_id))["error"]["code"] == -32602
+    assert (await said("tasks/list"))["error"]["code"] == -32601
+    # A version that knows no tasks leaves out what it does not know.
+    headers["MCP-Protocol-Version"] = "2025-06-18"
+    assert (await said("tasks/get", taskId=task_id))["error"]["code"] == -32601
+    plain = await said("tools/call", name="get_state", arguments={}, task={})
+    assert plain["result"]["structuredContent"]["result"] == {}
+
+
 # Links, for clients that open them.
 
 
