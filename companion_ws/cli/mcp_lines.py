@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sys
 import threading
 from contextlib import suppress
 from typing import Final
 
+STDIN: Final = 0
+READ_BYTES: Final = 64 * 1024
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """Of one message; what the server takes of it is its own limit."""
 END_S: Final = 1.0
@@ -46,9 +47,18 @@ class Lines:
             await asyncio.to_thread(self._written.wait, END_S)
 
     def _reading(self) -> None:
-        with suppress(OSError, ValueError):
-            while line := sys.stdin.buffer.readline(MAX_LINE_BYTES):
-                self._tell(line.rstrip(b"\r\n"))
+        # Not by sys.stdin: its lock, held by a read that never ends, would abort the exit.
+        unread = b""
+        with suppress(OSError):
+            while part := os.read(STDIN, READ_BYTES):
+                *lines, unread = (unread + part).split(b"\n")
+                for line in lines:
+                    self._tell(line.rstrip(b"\r"))
+                if len(unread) > MAX_LINE_BYTES:
+                    self._tell(unread)
+                    unread = b""
+        if unread:
+            self._tell(unread)
         self._tell(None)
 
     def _tell(self, line: bytes | None) -> None:

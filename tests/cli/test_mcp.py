@@ -29,6 +29,7 @@ from companion_ws.config import Config
 from companion_ws.data_folder import RunningServer
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import free_port
+from tests.voice.mcp_clients import Tasks
 
 OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
 QUESTION = {"title": "Which?", "options": OPTIONS}
@@ -37,7 +38,9 @@ BOTH = ["auto", "legacy"]
 
 
 @asynccontextmanager
-async def host(data: Path, *arguments: str, mode: Any = "auto") -> AsyncIterator[Client]:
+async def host(
+    data: Path, *arguments: str, mode: Any = "auto", extensions: Any = None
+) -> AsyncIterator[Client]:
     """The official client, with the program it has started."""
     program = StdioServerParameters(
         command=sys.executable,
@@ -45,7 +48,8 @@ async def host(data: Path, *arguments: str, mode: Any = "auto") -> AsyncIterator
         env=clean_environment(),
     )
     with open(os.devnull, "w") as nowhere:
-        async with Client(stdio_client(program, errlog=nowhere), mode=mode) as client:
+        pipes = stdio_client(program, errlog=nowhere)
+        async with Client(pipes, mode=mode, extensions=extensions) as client:
             yield client
 
 
@@ -171,6 +175,22 @@ async def test_a_question_under_way_survives_the_server(
             assert (await asking).structured_content["result"] == CHOSEN
 
 
+async def test_a_task_is_looked_at_through_the_pipe_while_the_server_is_killed_and_started(
+    start: Callable[..., Served], tmp_path: Path
+) -> None:
+    data, port = tmp_path / "data", str(free_port())
+    server, extension = start("--port", port), Tasks()
+    async with host(data, extensions=[extension]) as client:
+        asking = asyncio.create_task(client.call_tool("ask", QUESTION))
+        said = (await extension.began)["statusMessage"]
+        server.close()
+        server = start("--port", port)
+        await tapped(server.url, "".join(filter(str.isdigit, said.split(" type ", 1)[1])))
+        assert (await asking).structured_content["result"] == CHOSEN
+        state = await client.call_tool("get_state", {})
+        assert state.structured_content["companion"]["events"] == []
+
+
 async def test_a_session_that_has_ended_is_followed_by_another(
     start: Callable[..., Served], program: Program, tmp_path: Path
 ) -> None:
@@ -244,6 +264,19 @@ async def test_the_sdk_of_before_links_gets_none(tmp_path: Path) -> None:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def test_it_ends_cleanly_when_it_is_told_to_though_the_pipe_is_open(tmp_path: Path) -> None:
+    process = await started(tmp_path / "data")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    process.stdin.write(ping.encode() + b"\n")
+    await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    assert process.stderr is not None
+    assert b"Fatal" not in await process.stderr.read()
 
 
 async def test_a_folder_that_cannot_be_used_is_one_sentence_on_stderr(tmp_path: Path) -> None:
