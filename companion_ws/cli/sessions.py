@@ -151,14 +151,19 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
     """Follow a session.
 
     Prints a line for each of its records from the first one on, and says who comes and goes
-    meanwhile, until Ctrl-C. With --json it prints the records as they are.
+    meanwhile, until Ctrl-C or the session's end. With --json it prints the records as they are.
     """
 
     config = environment_config(data)
 
     async def work() -> None:
         async with _running(config) as server:
-            await server.ask("GET", f"/sessions/{quoted(session_id)}")
+            found = await server.ask("GET", f"/sessions/{quoted(session_id)}")
+            if found["ended_at"]:
+                async for record in _records(server, session_id):
+                    _show(record, as_json)
+                say("This session has ended.", err=True)
+                return
             observer = CompanionClient(
                 server.url,
                 token=server.token(ttl_s=STAY_S),
@@ -170,7 +175,7 @@ def watch(session_id: str, as_json: bool, data: Path) -> None:
             async with stay_connected(observer) as watching:
                 if as_json:
                     async for record in watching.records():
-                        print_json(record)
+                        _show(record, as_json)
                 else:
                     await _say_what_happens(watching)
 
@@ -213,11 +218,18 @@ def screen(session_id: str, choice: str, keep: bool, data: Path) -> None:
     run(work(), stays=True)
 
 
+def _show(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(record)
+    else:
+        say(line_of(record))
+
+
 async def _say_what_happens(watching: CompanionClient) -> None:
     passing = asyncio.create_task(_say_what_passes(watching))
     try:
         async for record in watching.records():
-            say(line_of(record))
+            _show(record, as_json=False)
     finally:
         passing.cancel()
         await asyncio.gather(passing, return_exceptions=True)

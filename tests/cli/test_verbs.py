@@ -268,6 +268,19 @@ async def test_watch_tells_what_was_and_what_happens(
     assert await asyncio.to_thread(watching.stop, 2) in (130, -2)
 
 
+async def test_watch_reads_what_is_kept_of_an_ended_session(
+    program: Program, server: Served, agent: CompanionClient
+) -> None:
+    await agent.contextual_update("before", {"cost": 1})
+    await verb(program, "session", "end", agent.session_id)
+
+    update, ended = await verb(program, "watch", agent.session_id)
+    assert update.endswith("contextual_update: before · cost: 1")
+    assert ended.endswith("session_ended: ended by admin")
+    records = await verb(program, "watch", agent.session_id, "--json")
+    assert [json.loads(text)["seq"] for text in records] == [1, 2]
+
+
 async def test_the_list_of_sessions_has_titles_and_what_went_wrong(
     program: Program, server: Served, agent: CompanionClient, token: str
 ) -> None:
