@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from playwright.async_api import Page, Route, expect
 
 from companion_ws import SESSIONS
 
-from .conftest import QUOTES, Agent, NewWorld, World, is_too_wide, reach
+from .conftest import QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide, reach
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 GONE = "00000000-0000-4000-8000-000000000000"
@@ -200,6 +201,9 @@ async def test_a_replay_has_speed_progress_and_stop_and_shows_what_happens_meanw
     await desk.get_by_role("button", name="Replay").click()
     await desk.get_by_role("button", name="Stop").click()
     await expect(row(desk, "contextual_update")).to_have_count(5)
+    await desk.get_by_role("button", name="Replay").click()
+    await desk.keyboard.press("Escape")
+    await expect(row(desk, "contextual_update")).to_have_count(5)
     await expect(desk.get_by_role("group", name="Trouble in this session")).to_be_visible()
 
 
@@ -374,3 +378,31 @@ async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) ->
 
     await expect(phone.get_by_role("heading", name="Quote ready")).to_be_visible()
     assert other.session_id
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_state_of_the_inspector_has_an_accessibility_fault(world: World, scheme: Any) -> None:
+    agent = await titled(world, "Anna")
+    await agent.send(
+        type="agent_tool_response", agent_tool_response={"tool_name": "crm", "is_error": True}
+    )
+    await agent.result(await agent.call("companion_confirm", title="Go on?"))
+    desk = await opened(world, color_scheme=scheme, reduced_motion="reduce")
+    await expect(desk.get_by_role("row").filter(has_text="companion_confirm")).to_be_visible()
+    await expect(desk.get_by_role("button", name="Anna")).to_contain_text("1 failed")
+    assert await accessibility_faults(desk) == [], "all sessions"
+
+    await desk.get_by_role("button", name="Anna").click()
+    await row(desk, "no screen to ask").click()
+    await expect(desk.get_by_label("Payload", exact=True)).to_be_visible()
+    assert await accessibility_faults(desk) == [], "a record"
+    await desk.get_by_role("button", name="State", exact=True).click()
+    assert await accessibility_faults(desk) == [], "the state"
+    await desk.get_by_role("button", name="Send as agent").click()
+    assert await accessibility_faults(desk) == [], "a message"
+    await desk.get_by_role("button", name="Replay").click()
+    assert await accessibility_faults(desk) == [], "a replay"
+    await desk.goto(f"{world.server.url}/admin?session={GONE}&find=nobody")
+    await expect(desk.get_by_text("No session matches “nobody”.")).to_be_visible()
+    await expect(desk.get_by_role("heading", name="This session is gone")).to_be_visible()
+    assert await accessibility_faults(desk) == [], "nothing found"

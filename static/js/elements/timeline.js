@@ -28,7 +28,6 @@ class SessionTimeline extends HTMLElement {
   #found = analyse([])
   #selected = null
   #played = Infinity
-  #playable = 0
   #unseen = 0
   #frame = null
 
@@ -58,10 +57,6 @@ class SessionTimeline extends HTMLElement {
 
   get counts() {
     return troubleCounts(this.#found.troubles)
-  }
-
-  get isPending() {
-    return this.#waiting.length > 0
   }
 
   /** Show what happened, each at its time: what is told later may have been before. */
@@ -116,9 +111,8 @@ class SessionTimeline extends HTMLElement {
   }
 
   /** Show the first `count` of the lines there are; whatever comes meanwhile is shown as well. */
-  playTo(count, total = this.#rows.length) {
+  playTo(count) {
     this.#played = count
-    this.#playable = total
     this.#paintAll()
     this.#rows.at(Math.min(count, this.#rows.length) - 1)?.node.scrollIntoView({ block: "nearest" })
   }

@@ -20,7 +20,7 @@ export class Panel {
   /** `onClose()`: it was closed by hand; `onGo(seq)`: another record was asked for. */
   constructor({ onClose, onGo }) {
     this.onGo = onGo
-    this.title = h("h3", { tabindex: "-1" })
+    this.title = h("h3")
     this.body = h("div", { class: "panel-body" })
     this.node = h("aside", { class: "inspector-panel", "aria-label": "Details", hidden: true },
       h("header", { class: "panel-head" }, this.title,

@@ -58,10 +58,11 @@ export class Watch {
     this.timeline.move(step)
   }
 
-  /** Close what is open on top: the details. False where nothing is. */
+  /** Close what is open on top: the details, or a replay. False where nothing is. */
   closeTop() {
-    if (!this.panel.isOpen) return false
-    this.#closePanel()
+    if (this.panel.isOpen) this.#closePanel()
+    else if (this.#replay) this.#replay.stop()
+    else return false
     return true
   }
 
