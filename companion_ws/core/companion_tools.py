@@ -152,7 +152,10 @@ SHOW: Final = CompanionTool(
     schema=object_schema(
         {
             "title": _text("Heading of the card."),
-            "data": _text('The rows of the card as JSON text, for example {"Price": "12 EUR"}.'),
+            "data": _text(
+                'The rows of the card as JSON text, for example {"Price": "12 EUR"}; a picture by '
+                'its address (https) under "image".'
+            ),
         },
         ["title"],
     ),

@@ -148,3 +148,24 @@ async def test_a_design_of_the_agent_has_its_pictures_too(world: World, site: Pi
 
     await loaded(phone, 1)
     await expect(phone.get_by_role("img", name="A cap")).to_be_visible()
+
+
+async def test_a_picture_that_a_bad_network_lost_is_asked_for_again(
+    world: World, site: PictureSite
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    lost = []
+
+    async def lose_once(route: Any) -> None:
+        if lost:
+            await route.continue_()
+        else:
+            lost.append(route.request.url)
+            await route.abort()
+
+    await phone.route("**/media/*", lose_once)
+    await agent.update("Shoe", {"image": site.url("shoe.png")})
+
+    await loaded(phone, 1)
+    assert len(lost) == 1

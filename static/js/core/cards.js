@@ -15,6 +15,8 @@ export const MAX_PARTS = 2000
 const MAX_COLUMNS = 3
 /** As many as the server fetches for a session. */
 const MAX_PICTURES = 20
+/** Pictures that are meant to be small. */
+const SMALL = /logo|avatar|thumb|icon/i
 const ALT_KEYS = ["alt", "alt_text", "caption", "title", "name", "label"]
 
 const MONEY = /(^|_)(cost|price|total|subtotal|amount|fee|fees|balance|tax|deposit)$/
@@ -166,7 +168,7 @@ function objectBlocks(object, within, about, depth, inherited) {
     if (isEmpty(value)) {
       hidden += 1
     } else if (isShown(keyWithin(key, within), value)) {
-      pictures.push({ url: value, alt: altIn(object) || labelOf(key, about.labels) })
+      pictures.push({ url: value, alt: altIn(object) || labelOf(key, about.labels), isSmall: SMALL.test(key) })
     } else if (typeof value === "object") {
       blocks.push(...nestedBlocks(value, key, about, depth, currency))
     } else {

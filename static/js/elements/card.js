@@ -129,7 +129,7 @@ const PAINTERS = {
 
   pictures: ({ pictures }) =>
     pictures.length === 1
-      ? picture(pictures[0].url, pictures[0].alt, "wide")
+      ? picture(pictures[0].url, pictures[0].alt, pictures[0].isSmall ? "small" : "wide")
       : h("ul", { class: "gallery" }, pictures.map(({ url, alt }) => h("li", {}, picture(url, alt, "tile")))),
 
   rows: (block, words) => {

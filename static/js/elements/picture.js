@@ -11,6 +11,10 @@ import { define, fillIn, h, icon, link } from "./dom.js"
 
 /** The server takes 5 s for one, and four at a time. */
 const PATIENCE_MS = 15_000
+const RETRY_MS = 2000
+const MOST_RETRIES = 3
+/** Less would be blown up. */
+const PHOTO_PX = 300
 
 export function definePicture() {
   define("companion-picture", CompanionPicture)
@@ -20,9 +24,15 @@ class CompanionPicture extends HTMLElement {
   #timer = null
   #image = null
   #isSettled = false
+  #tries = 0
 
   get url() {
     return this.given.url
+  }
+
+  /** Whether it is seen; then it stays, though its address may be another by now. */
+  get isThere() {
+    return this.#image !== null
   }
 
   connectedCallback() {
@@ -36,8 +46,7 @@ class CompanionPicture extends HTMLElement {
   }
 
   settle(found) {
-    // What is seen stays, though its address may be another by now.
-    if (this.#image) return
+    if (this.isThere) return
     clearTimeout(this.#timer)
     this.#isSettled = true
     if (found?.image) this.#paint(found.image)
@@ -47,15 +56,36 @@ class CompanionPicture extends HTMLElement {
   #wait() {
     fillIn(this, icon("picture"))
     this.#timer = setTimeout(() => this.#giveUp(), PATIENCE_MS)
+    this.#ask()
+  }
+
+  #ask() {
+    this.#isSettled = false
     this.dispatchEvent(new CustomEvent("picture", { bubbles: true }))
+  }
+
+  /** A phone in a tunnel asks again. */
+  #retry() {
+    this.#giveUp()
+    this.#tries += 1
+    if (this.#tries <= MOST_RETRIES && !this.url.startsWith("data:")) this.#timer = setTimeout(() => this.#ask(), this.#tries * RETRY_MS)
   }
 
   #paint(image) {
     this.#image = image
     image.alt = this.given.alt
-    image.addEventListener("error", () => this.#giveUp(), { once: true })
+    image.addEventListener("error", () => this.#image === image && this.#retry(), { once: true })
+    image.addEventListener("load", () => this.#fit(image), { once: true })
+    if (image.complete) this.#fit(image)
     fillIn(this, image)
     this.classList.add("is-there")
+  }
+
+  /** A photo may lose its edges to fill its place; what is small, tall or flat is shown whole. */
+  #fit({ naturalWidth, naturalHeight }) {
+    const ratio = naturalWidth / naturalHeight
+    const isPhoto = naturalWidth >= PHOTO_PX && ratio > 1.2 && ratio < 2.1
+    this.classList.toggle("is-odd", this.given.shape === "wide" && !isPhoto)
   }
 
   #giveUp() {

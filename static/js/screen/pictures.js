@@ -31,6 +31,7 @@ export class Pictures {
   }
 
   #settle(place) {
+    if (place.isThere) return
     const { media, showsPictures } = this.#session()
     const found = media.get(place.url)
     const image = MEDIA_ID.test(found?.media_id ?? "") ? this.#imageFor(place.url, found.media_id) : this.#images.get(place.url)
