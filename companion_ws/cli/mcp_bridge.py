@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+import structlog
 
 from companion_ws import qr
 from companion_ws.addresses import is_loopback
@@ -27,6 +28,7 @@ from companion_ws.core.errors import CompanionError
 from companion_ws.core.text import label
 from companion_ws.data_folder import DataInUse, StartRefused
 from companion_ws.voice.mcp import (
+    CAPABILITIES_KEY,
     HANDSHAKE,
     INTERNAL_ERROR,
     META_REQUEST,
@@ -47,6 +49,8 @@ WITH_LINKS: Final = (MODERN, *HANDSHAKE[:2])
 """The versions that know links among what a tool answers."""
 
 Message = dict[str, Any]
+
+log = structlog.get_logger(__name__)
 
 
 class _ServerGone(Exception):
@@ -73,6 +77,8 @@ class McpBridge:
         self._version = ""
         self._remembered: dict[str, str] = {}
         self._asked: dict[Any, asyncio.Task[None]] = {}
+        self._has_shown_way = False
+        """Whether the host has been given the way to the screen, or somebody was there."""
 
     def take(self, line: bytes) -> None:
         """Begin to answer a line; one that wants no answer is done with at once."""
@@ -119,13 +125,22 @@ class McpBridge:
             self._say(error_answer(RpcError(INTERNAL_ERROR, str(error)), request_id))
         except CompanionError as error:
             self._say(error_answer(RpcError(INTERNAL_ERROR, error.message), request_id))
+        except Exception:
+            # The outermost edge of a message: a host that gets no answer waits without an end.
+            log.exception("answer_failed")
+            said = "Something went wrong here; stderr says what."
+            self._say(error_answer(RpcError(INTERNAL_ERROR, said), request_id))
 
     async def _sent(self, line: bytes, message: Any) -> None:
         """Send a message until a server has answered it; say what it answers."""
         self._learn(message)
         if isinstance(message, dict) and message.get("method") == "tools/call":
             # Sent again, it is the same call.
-            line = json.dumps(_numbered(message)).encode()
+            message = _numbered(message)
+            if not self._has_shown_way:
+                # A host that opens links would be shown one by itself, and no picture to scan.
+                message = _without_links(message)
+            line = json.dumps(message).encode()
         while True:
             reached = await self._home.reached()
             try:
@@ -186,7 +201,8 @@ class McpBridge:
         yield answer
 
     async def _headers(self, reached: Reached, message: Any) -> dict[str, str]:
-        headers = {**self._remembered, **headers_of(message)}
+        remembered = self._remembered if self._has_shown_way else {}
+        headers = {**remembered, **headers_of(message)}
         if self._version and "MCP-Protocol-Version" not in headers:
             headers["MCP-Protocol-Version"] = self._version
         params = message.get("params") if isinstance(message, dict) else None
@@ -248,12 +264,14 @@ class McpBridge:
         structured = result.get("structuredContent")
         value = structured.get("result") if isinstance(structured, dict) else None
         if not isinstance(value, dict) or value.get("status") != "no_screen":
+            self._has_shown_way |= _names_one_of(message, ("ask", "show"))
             return answer
         if self._session_id is None:
             return answer
         version = headers_of(message).get("MCP-Protocol-Version", self._version)
         with suppress(CompanionError, _ServerGone):
             way_in = await _way_in(reached, self._session_id, value, version)
+            self._has_shown_way = True
             return {**answer, "result": {**result, "content": [*result["content"], *way_in]}}
         return answer
 
@@ -306,6 +324,22 @@ def _numbered(message: Message) -> Message:
     return {**message, "params": {**params, "_meta": {META_REQUEST: uuid.uuid4().hex, **meta}}}
 
 
+def _without_links(message: Message) -> Message:
+    """Return a call as of a client of `MODERN` that opens no links."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    able = meta.get(CAPABILITIES_KEY) if isinstance(meta, dict) else None
+    if not isinstance(params, dict) or not isinstance(meta, dict) or not isinstance(able, dict):
+        return message
+    able = {name: value for name, value in able.items() if name != "elicitation"}
+    return {**message, "params": {**params, "_meta": {**meta, CAPABILITIES_KEY: able}}}
+
+
+def _names_one_of(message: Message, tools: tuple[str, ...]) -> bool:
+    params = message.get("params")
+    return isinstance(params, dict) and params.get("name") in tools
+
+
 def _key(message: Any) -> Any:
     """Return what a request is known by: 1 and "1" are two, and so are 1 and true."""
     request_id = message.get("id") if isinstance(message, dict) else None
@@ -313,7 +347,7 @@ def _key(message: Any) -> Any:
 
 
 def _id_in(line: bytes) -> Any:
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         return json.loads(line).get("id")
     return None
 

@@ -20,6 +20,7 @@ import pytest
 import zxingcpp
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp_types import ElicitResult
 from PIL import Image
 from programs import PATIENCE_S, RUN, Program, Served, clean_environment
 
@@ -39,7 +40,7 @@ BOTH = ["auto", "legacy"]
 
 @asynccontextmanager
 async def host(
-    data: Path, *arguments: str, mode: Any = "auto", extensions: Any = None
+    data: Path, *arguments: str, mode: Any = "auto", **options: Any
 ) -> AsyncIterator[Client]:
     """The official client, with the program it has started."""
     program = StdioServerParameters(
@@ -49,7 +50,7 @@ async def host(
     )
     with open(os.devnull, "w") as nowhere:
         pipes = stdio_client(program, errlog=nowhere)
-        async with Client(pipes, mode=mode, extensions=extensions) as client:
+        async with Client(pipes, mode=mode, **options) as client:
             yield client
 
 
@@ -81,8 +82,14 @@ async def learned_once(client: Client) -> None:
 async def test_the_first_question_shows_the_way_in_as_words_link_and_picture(
     mode: str, tmp_path: Path
 ) -> None:
-    data = tmp_path / "data"
-    async with host(data, "--port", "0", mode=mode) as client:
+    data, opened = tmp_path / "data", []
+
+    async def opens(context: Any, params: Any) -> ElicitResult:
+        opened.append(params.url)
+        return ElicitResult(action="decline")
+
+    # Also where the host opens links: it could not open one on the phone.
+    async with host(data, "--port", "0", mode=mode, elicitation_callback=opens) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} >= {"ask", "show"}
         result = await client.call_tool("ask", QUESTION)
         code = lonely(result)["pairing_code"]
@@ -103,6 +110,7 @@ async def test_the_first_question_shows_the_way_in_as_words_link_and_picture(
             await phone.answer("companion_show", {"status": "shown"})
             assert [part.type for part in (await shown).content] == ["text"]
         assert code.isdigit()
+        assert opened == []
 
 
 async def test_the_program_is_killed_and_a_phone_answers_in_the_next_start(
@@ -239,7 +247,9 @@ async def test_nothing_but_mcp_is_on_stdout_whatever_comes_in(tmp_path: Path) ->
     assert answers[5][0]["error"]["code"] == -32603
     assert [answers[key][0]["result"] for key in (7, 9)] == [{}, {}]
     assert 8 not in answers
-    assert {one["error"]["code"] for one in answers[None]} == {-32700, -32600}
+    told = [(one["error"]["code"], one["error"]["message"]) for one in answers[None]]
+    assert {code for code, _ in told} == {-32700, -32600, -32603}
+    assert ["larger" in words or "bytes" in words for code, words in told if code == -32603] == [True]
 
 
 async def test_the_sdk_of_before_links_gets_none(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ MAX_BATCH: Final = 50
 """Messages of one batch; clients that send batches at all send a handful."""
 BATCH_S: Final = long_poll.WAIT_MAX_S
 """How long one request may wait, all its messages together: as long as a single one may."""
+WAITING: Final = frozenset({"ask", "show", "wait_for_companion"})
+"""The tools that wait for somebody."""
 PROGRESS_S: Final = 5.0
 """How often a waiting request says so; clients that reset their clock by it wait for minutes."""
 LOOK_S: Final = 0.5
@@ -148,11 +150,13 @@ class McpRoute:
 def _progress_token(message: Any) -> str | int | None:
     """Return what a call that may wait wants its progress told by, None where it does not ask."""
     params = message.get("params") if isinstance(message, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    if not isinstance(params, dict) or not isinstance(params.get("_meta"), dict):
+        return None
+    if message.get("method") != "tools/call" or "id" not in message:
+        return None
+    token = params["_meta"].get("progressToken")
     is_token = isinstance(token, str | int) and not isinstance(token, bool)
-    is_call = isinstance(message, dict) and message.get("method") == "tools/call"
-    return token if is_token and is_call and "id" in message else None
+    return token if is_token and params.get("name") in WAITING else None
 
 
 def _event(message: Any) -> bytes:
