@@ -143,14 +143,21 @@ class _Line(RealtimeModelListener):
         try:
             if letter.kind == "turn":
                 await self._is_quiet.wait()
-                self._told.append(letter.text)
-                await self._session.send_message(letter.text)
+                await self._say(letter.text)
             elif letter.kind == "update":
                 await self._update(letter)
         except Exception as trouble:  # whatever the transport raises: it is gone, and stays so
             if self._attachment is not None:
                 self._attachment.end()
             raise Undelivered(f"{type(trouble).__name__}: {trouble}") from trouble
+
+    async def _say(self, text: str) -> None:
+        self._told.append(text)
+        try:
+            await self._session.send_message(text)
+        except BaseException:
+            self._told.remove(text)
+            raise
 
     async def _update(self, letter: Letter) -> None:
         item_id = f"companion_{uuid.uuid4().hex[:20]}"

@@ -244,7 +244,6 @@ export class CompanionBridge {
 
   async #call(name, parameters) {
     const known = this.#ids.get(parameters) ?? this.#widgetSocket.claimId(name, parameters)
-    const id = callId(this.#conversationId ?? this.#run, known ?? newId())
     if (this.#ended) return this.#unreachable()
     let given
     try {
@@ -253,24 +252,37 @@ export class CompanionBridge {
       if (error instanceof NotUnderstood) return this.#refused(error.message)
       throw error
     }
-    const command = {
-      type: "client_tool_call",
-      client_tool_call: {
-        tool_name: name,
-        tool_call_id: id,
-        parameters: given,
-        timeout_ms: this.#patienceMs(name),
-      },
+    const asked = {
+      tool_name: name,
+      tool_call_id: this.#callId(known ?? newId()),
+      parameters: given,
+      timeout_ms: this.#patienceMs(name),
     }
-    const call = { command, question: given.title ?? name, released: false, conversationId: this.#conversationId }
-    const answer = new Promise((resolve, reject) => Object.assign(call, { resolve, reject }))
-    this.#calls.set(id, call)
+    const open = this.#calls.get(asked.tool_call_id)
+    if (open && !open.released) {
+      if (isSame(open.command.client_tool_call, asked)) return open.answer
+      asked.tool_call_id = this.#callId(newId())
+    }
+    const call = { question: given.title ?? name, released: false, conversationId: this.#conversationId }
+    call.answer = new Promise((resolve, reject) => Object.assign(call, { resolve, reject }))
     call.timer = setTimeout(() => {
       call.released = true
       call.resolve(this.#unreachable())
     }, this.#options.answerWithinMs)
-    call.requestId = this.#connection.send(command, `call:${id}`).command.requestId
-    return answer
+    this.#ask(call, asked)
+    return call.answer
+  }
+
+  #ask(call, asked) {
+    const id = asked.tool_call_id
+    call.command = { type: "client_tool_call", client_tool_call: asked }
+    this.#calls.set(id, call)
+    call.requestId = this.#connection.send(call.command, `call:${id}`).command.requestId
+  }
+
+  /** The id of an agent's call: platforms restart their numbers in each conversation. */
+  #callId(platformCallId) {
+    return `${this.#conversationId ?? this.#run}:${platformCallId}`.slice(-MAX_CALL_ID)
   }
 
   #patienceMs(name) {
@@ -358,6 +370,11 @@ export class CompanionBridge {
     const call = this.#calls.get(id)
     if (!call) return
     this.#calls.delete(id)
+    if (error.code === "tool_call_reused") {
+      // Some models number the calls of every turn alike: it is another question.
+      this.#ask(call, { ...entry.command.client_tool_call, tool_call_id: this.#callId(newId()) })
+      return
+    }
     clearTimeout(call.timer)
     // A fault in a tool's definition is an error; of the rest the model should know.
     const isAuthors = error.code === "invalid_message" && !entry.command.client_tool_call.tool_name.startsWith("companion_")
@@ -422,9 +439,9 @@ export function companion(options) {
   return new CompanionBridge(options)
 }
 
-/** The id of an agent's call: platforms restart their numbers in each conversation. */
-function callId(conversation, platformCallId) {
-  return `${conversation}:${platformCallId}`.slice(-MAX_CALL_ID)
+/** Whether two calls ask the same, as the text of their parameters has it. */
+function isSame(one, other) {
+  return one.tool_name === other.tool_name && JSON.stringify(one.parameters) === JSON.stringify(other.parameters)
 }
 
 /** A message with its longest texts cut, so that its JSON has `limitBytes` at most. */

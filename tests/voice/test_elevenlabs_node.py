@@ -143,6 +143,17 @@ async def test_a_provider_may_number_the_calls_of_each_conversation_alike(
         await agent.order("end", "ended")
 
 
+async def test_an_id_that_a_model_uses_for_another_question_is_another_question(
+    said: FakeConversation, here: Phone
+) -> None:
+    for title in ("Which?", "And back?"):
+        asking = asyncio.create_task(
+            said.call_tool("companion_choose", {**CHOICE, "title": title}, tool_call_id="call_0")
+        )
+        await here.choose("air")
+        assert (await asking).json["id"] == "air"
+
+
 async def test_a_speech_longer_than_a_message_is_cut_and_the_bridge_goes_on(
     agent: NodeAgent, said: FakeConversation, companion: CompanionClient, here: Phone
 ) -> None:
