@@ -25,6 +25,7 @@ from companion_ws.core.trouble import Trouble
 from companion_ws.database import Database, Params, Read, Statement, Unit
 from companion_ws.sessions import pictures, troubles
 from companion_ws.sessions.requests import Requests
+from companion_ws.sessions.search import HOLDS_WORDS, words_in
 
 KEPT_TRAIL: Final = 1000
 """Entries of a session's trail: a phone that comes back all day must not fill the disk."""
@@ -147,18 +148,9 @@ _LISTED: Final = f"""
         SELECT session_id FROM bindings
         WHERE kind IN ('conversation', 'call') AND ref = :conversation_id))
     AND (:trouble IS NULL OR session_id IN (SELECT session_id FROM troubles WHERE kind = :trouble))
-    AND NOT EXISTS (SELECT 1 FROM json_each(:words) AS word WHERE NOT EXISTS (
-        SELECT 1 FROM json_each(word.value) AS form
-        WHERE title LIKE form.value ESCAPE '!' OR user LIKE form.value ESCAPE '!'
-        OR session_id LIKE substr(form.value, 2) ESCAPE '!'
-        OR EXISTS (SELECT 1 FROM bindings WHERE bindings.session_id = sessions.session_id
-            AND ref LIKE form.value ESCAPE '!')
-        OR EXISTS (SELECT 1 FROM callers WHERE callers.session_id = sessions.session_id
-            AND caller LIKE form.value ESCAPE '!')))
+    AND {HOLDS_WORDS}
     AND (created_at_ms, session_id) < (:at_ms, :session_id)
     ORDER BY created_at_ms DESC, session_id DESC LIMIT :limit"""  # noqa: S608 - a constant
-MOST_WORDS: Final = 8
-"""Words of a search that count."""
 
 MAX_BOUND: Final = 1000
 MAX_BOUND_CHARS: Final = 256
@@ -354,25 +346,6 @@ def _binding(session_id: str, kind: Kind, ref: str, at_ms: int) -> list[tuple[st
     return bound
 
 
-def _patterns(text: str) -> str:
-    """Return the patterns of `LIKE` for each word of a search, as JSON lists in a list.
-
-    SQLite lets case not count for ASCII alone; the other letters come in the forms they may have.
-    """
-    return json.dumps(
-        [
-            sorted({f"%{_escaped(form)}%" for form in (word, word.lower(), word.upper(), word.title())})
-            for word in text.split()[:MOST_WORDS]
-        ]
-    )
-
-
-def _escaped(word: str) -> str:
-    for sign in "!%_":
-        word = word.replace(sign, f"!{sign}")
-    return word
-
-
 def _locked(session: Session) -> str:
     """Return which cards, keys and names are locked as JSON, or the empty text."""
     if not session.locked_keys and not session.locked_cards and not session.locked_names:
@@ -485,8 +458,7 @@ class Store:
         """Return sessions, newest first, from before `(created_at_ms, session_id)`.
 
         `conversation_id` may be any that the session ever had, and a telephone call's sid.
-        Each word of `find` begins the id, or is part of the title, the user, a conversation or call
-        that led there, or a number that called; case does not count.
+        What `find` finds is told in search.py.
         """
         at_ms, session_id = before or (2**62, "")
         return [
@@ -495,8 +467,7 @@ class Store:
                 _LISTED,
                 {
                     "user": user, "conversation_id": conversation_id, "trouble": trouble,
-                    "words": _patterns(find or ""), "at_ms": at_ms, "session_id": session_id,
-                    "limit": limit,
+                    "at_ms": at_ms, "session_id": session_id, "limit": limit, **words_in(find or ""),
                 },
             )
         ]
