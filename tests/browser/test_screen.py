@@ -447,7 +447,9 @@ async def test_everything_to_tap_is_as_large_as_a_thumb(world: World) -> None:
 
     await world.ask("DELETE", f"/sessions/{agent.session_id}")
     await expect(phone.get_by_role("alert")).to_contain_text("has ended")
+    await expect(phone.get_by_role("button", name="Clear")).to_be_visible()
     assert await too_small(phone) == []
+    await phone.get_by_role("button", name="Clear").tap()
     for path, text in (("/c", "Type your code"), ("/p", "No session"), ("/p#x.y", "No session")):
         await phone.goto(world.server.url + path)
         await expect(phone.get_by_text(text).first).to_be_visible()
