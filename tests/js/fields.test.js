@@ -74,6 +74,13 @@ test("each fault is a sentence that says what to write", () => {
   assert.equal(filled(form, { weight: "0,05" }, german)[1].weight, "Geben Sie eine Zahl von 0,1 bis 70 ein")
 })
 
+test("what is missing says what would be right", () => {
+  const form = asked({ weight: { type: "number", minimum: 0.1, maximum: 70 }, mail: { type: "string", format: "email" }, day: { type: "date" }, name: { type: "string" } }, ["weight", "mail", "day", "name"])
+  assert.deepEqual(filled(form, {})[1], {
+    weight: "Enter a number from 0.1 to 70", mail: "Enter an email address, such as name@example.com", day: "Enter a date", name: "Fill this in",
+  })
+})
+
 test("numbers are read as people write them, and written so", () => {
   const read = [
     ["12.5", "en", 12.5], ["12,5", "en", 12.5], ["12,5", "de", 12.5], ["12.5", "de", 12.5], ["1,234", "en", 1234], ["1.234", "de", 1234], ["1,234", "de", 1.234],

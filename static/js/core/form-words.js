@@ -21,7 +21,7 @@ export function faultText(field, keyword, value, about) {
   const { words } = about
   switch (keyword) {
     case "required":
-      return words(lookUp({ tick: "wrong_tick", one: "wrong_choice", many: "wrong_choice" }, field.kind) ?? "wrong_empty")
+      return missingText(field, about)
     case "enum":
       return words(field.kind === "tick" ? "wrong_tick" : "wrong_choice")
     case "minLength":
@@ -44,6 +44,14 @@ export function faultText(field, keyword, value, about) {
     default:
       return typeText(field, keyword, about)
   }
+}
+
+/** What is missing says what would be right, where that is more than "something". */
+function missingText(field, about) {
+  const { kind, schema } = field
+  if (kind === "number" || kind === "integer") return typeText(field, "type", about)
+  const byKind = { tick: "wrong_tick", one: "wrong_choice", many: "wrong_choice", date: "wrong_date", time: "wrong_time", datetime: "wrong_time" }
+  return about.words(lookUp(byKind, kind) ?? lookUp(FORMATS, lookUp(schema, "format")) ?? "wrong_empty")
 }
 
 const FORMATS = { email: "wrong_email", uri: "wrong_link", date: "wrong_date", time: "wrong_time", "date-time": "wrong_time" }

@@ -4,6 +4,7 @@
 // browser lets a page make a sound, or most of them buzz, before it was touched once. A person who
 // wants neither turns it off in the sheet, for this device.
 
+import { cut } from "../core/cards.js"
 import { h, icon } from "../elements/dom.js"
 import { settings } from "../net/storage.js"
 
@@ -13,6 +14,8 @@ const BUZZ_MS = [60, 80, 60]
 const NOTES = [{ hz: 660, at_s: 0 }, { hz: 880, at_s: 0.12 }]
 const NOTE_S = 0.16
 const LOUDNESS = 0.08
+/** A tab shows no more. */
+const MAX_TITLE = 80
 
 export class Attention {
   #seen = new Set()
@@ -30,7 +33,7 @@ export class Attention {
    */
   see(questions, { name, horizon }) {
     const [first] = questions
-    const title = first ? `(${questions.length}) ${first.title || name}` : name
+    const title = first ? `(${questions.length}) ${cut(first.title || name, MAX_TITLE)}` : name
     if (document.title !== title) document.title = title
     const isNews = questions.some(({ key, seq }) => !this.#seen.has(key) && (this.#hasLooked || seq > horizon))
     for (const { key } of questions) this.#seen.add(key)
