@@ -49,7 +49,8 @@ for (const file of readdirSync(STATIC).filter((each) => each.endsWith(".html")))
   const name = file.replace(".html", "")
   const [script] = linked(page, /<script type="module" src="(?:\.\.\/)*static\/(js\/[^"]+)">/g)
   if (script) scripts[name] = script
-  styles[name] = linked(page, /<link rel="stylesheet" href="(?:\.\.\/)*static\/(css\/[^"]+)">/g)
+  const sheets = linked(page, /<link rel="stylesheet" href="(?:\.\.\/)*static\/(css\/[^"]+)">/g)
+  if (sheets.length) styles[name] = sheets
 }
 const made = await Promise.all([
   build({ ...OPTIONS, entryPoints: Object.entries(scripts).map(([out, file]) => ({ in: file, out })) }),
