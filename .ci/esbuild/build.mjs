@@ -43,7 +43,7 @@ const OPTIONS = {
 
 const linked = (page, tag) => [...page.matchAll(tag)].map(([, path]) => path)
 const scripts = Object.fromEntries([...PARTS].map(([file, name]) => [name, file]))
-const styles = { a2ui: ["css/a2ui.css"], asking: ["css/asking.css"] }
+const styles = { a2ui: ["css/a2ui.css"], asking: ["css/asking.css"], "take-away": ["css/take-away.css"] }
 for (const file of readdirSync(STATIC).filter((each) => each.endsWith(".html"))) {
   const page = readFileSync(join(STATIC, file), "utf8")
   const name = file.replace(".html", "")

@@ -17,8 +17,9 @@
 // cannot be painted costs itself alone, and the agent is told what is not on the screen.
 //
 // What comes late. Questions, the agent's own designs (A2UI) and the matcher of patterns are
-// fetched when the first of them is there, since the first card must come first. Designs change
-// what earlier ones made, so they are taken in the order of the log, one at a time.
+// fetched when the first of them is there, questions also when the conversation goes on: the first
+// card must come first. Designs change what earlier ones made, so they are taken in the order of the
+// log, one at a time.
 //
 // Others: shell.js is what stands around the cards and draws attention, report.js what the agent
 // is told, screen-session.js the connection and what taps become, taps.js what is said of them until
@@ -39,10 +40,6 @@ import { ScreenSession } from "./screen-session.js"
 import { attempt, Shell } from "./shell.js"
 import { Taps } from "./taps.js"
 
-/** The first card comes first; the next thing an agent does may be to ask. */
-const QUESTIONS_MS = 2500
-/** No conversation is over before. */
-const TAKE_AWAY_MS = 10_000
 /** What an element says that a person has done. */
 const DONE = ["choose", "answer", "amend", "draft"]
 /** Who answers a call a person is asked about; a server's own tools are none of theirs. */
@@ -107,6 +104,10 @@ export class Feed {
     this.#screen.start()
     this.#tick = setInterval(() => this.#paintSoon(), 1000)
     document.addEventListener("visibilitychange", () => this.#screen.isConnected && this.#awake.keep())
+    this.#page.root.addEventListener("pointerdown", () => {
+      this.#fetchQuestions()
+      this.#fetchTakeAway()
+    }, { once: true })
   }
 
   get session() {
@@ -188,7 +189,7 @@ export class Feed {
     this.#pictures.then((pictures) => pictures.tell(), () => (this.#pictures = null))
   }
 
-  /** What is done with the cards at the end: fetched when it comes, or before, once the page is at rest. */
+  /** What is done with the cards at the end: fetched when it comes, or before. */
   #fetchTakeAway() {
     this.#taking ??= import("./take-away.js").then(
       async ({ prepare, TakeAway }) => {
@@ -271,7 +272,7 @@ export class Feed {
     }
   }
 
-  /** What questions are made of: fetched when one is there, or soon after the first card. */
+  /** What questions are made of: fetched when one is there, or before. */
   #fetchQuestions() {
     this.#fetching ??= this.#learnToAsk().catch(() => (this.#fetching = null))
   }
@@ -426,6 +427,9 @@ export class Feed {
   // Being told
 
   #arrived(record) {
+    // A conversation that goes on comes to a question, and to its end; a scan alone costs no more.
+    this.#fetchQuestions()
+    this.#fetchTakeAway()
     // A question is told when it comes to the front, or where it waits.
     const isTold = record.type !== "client_tool_call" || !(record.handled_by === "server" || isQuestion(callOf(record).name))
     if (isTold) this.#shell.announcer.tell(this.#sentenceFor(record))
@@ -441,8 +445,6 @@ export class Feed {
 
   #caughtUp(missed) {
     this.#awake.keep()
-    setTimeout(() => this.#fetchQuestions(), QUESTIONS_MS)
-    setTimeout(() => this.#fetchTakeAway(), TAKE_AWAY_MS)
     this.#report.startOver()
     if (missed > 0) this.#shell.announcer.toast(this.#words("n_missed", { n: missed }))
   }
