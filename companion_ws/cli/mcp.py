@@ -90,6 +90,7 @@ async def _serve(config: Config, lines: Lines, name: str | None, *, is_any_port:
             for task in (reading, stopping):
                 task.cancel()
             await asyncio.gather(reading, stopping, return_exceptions=True)
+            await http.close()  # The server inside would wait for our own connections.
     await lines.end()
     return 0
 

@@ -22,15 +22,18 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import ElicitResult
 from PIL import Image
-from programs import PATIENCE_S, RUN, Program, Served, clean_environment
+from programs import PATIENCE_S, RUN, Served, clean_environment
 
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Tokens
 from companion_ws.cli import mcp_home
 from companion_ws.cli.mcp_home import Home
 from companion_ws.config import Config
+from companion_ws.control import LOCAL_USER
 from companion_ws.data_folder import RunningServer
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import free_port
-from tests.voice.mcp_clients import Tasks
+from tests.voice.mcp_clients import Tasks as TasksExtension
 
 OPTIONS = [{"id": "air", "label": "UPS Next Day"}, {"id": "ground", "label": "FedEx Ground"}]
 QUESTION = {"title": "Which?", "options": OPTIONS}
@@ -187,7 +190,7 @@ async def test_a_task_is_looked_at_through_the_pipe_while_the_server_is_killed_a
     start: Callable[..., Served], tmp_path: Path
 ) -> None:
     data, port = tmp_path / "data", str(free_port())
-    server, extension = start("--port", port), Tasks()
+    server, extension = start("--port", port), TasksExtension()
     async with host(data, extensions=[extension]) as client:
         asking = asyncio.create_task(client.call_tool("ask", QUESTION))
         said = (await extension.began)["statusMessage"]
@@ -199,15 +202,17 @@ async def test_a_task_is_looked_at_through_the_pipe_while_the_server_is_killed_a
         assert state.structured_content["companion"]["events"] == []
 
 
-async def test_a_session_that_has_ended_is_followed_by_another(
-    start: Callable[..., Served], program: Program, tmp_path: Path
-) -> None:
-    start("--port", "0")
-    async with host(tmp_path / "data", "--session", "release") as client:
+async def test_a_session_that_has_ended_is_followed_by_another(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with host(data, "--port", "0", "--session", "release") as client:
         lonely(await client.call_tool("ask", QUESTION))
-        listed = await asyncio.to_thread(program.lines, "session", "list", "--json")
-        session_id = json.loads(listed[0])["session_id"]
-        await asyncio.to_thread(program.lines, "session", "end", session_id, "--yes")
+        token, _ = Tokens(Keys.load(data, None)).issue("user", LOCAL_USER, 600)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(url_of(data), headers=headers) as http:
+            async with http.get("/me/sessions") as answer:
+                [session] = (await answer.json())["sessions"]
+            assert session["title"] == "release"
+            await http.delete(f"/sessions/{session['session_id']}")
         lonely(await client.call_tool("ask", QUESTION))
 
 
