@@ -5,8 +5,6 @@ import { lookUp } from "../core/protocol.js"
 const SVG = "http://www.w3.org/2000/svg"
 
 const PATHS = {
-  bell: "M6 16v-5a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4",
-  "bell-off": "M6 16v-5a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4M4 4l16 16",
   check: "M5 12.5l4.5 4.5L19 7.5",
   chevron: "M9 5l7 7-7 7",
   clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
@@ -63,15 +61,15 @@ export function picture(url, alt, shape) {
   return Object.assign(h("companion-picture", { class: `picture is-${shape}${isInline ? "" : " is-fetched"}` }), { given: { url, alt, shape } })
 }
 
-/** A drawn sign; decoration only, so it says nothing to a screen reader. */
-export function icon(name) {
+/** A drawn sign, one of ours or of a `path`; decoration only, so it says nothing to a screen reader. */
+export function icon(name, path = lookUp(PATHS, name) ?? "") {
   const svg = document.createElementNS(SVG, "svg")
   svg.setAttribute("viewBox", "0 0 24 24")
   svg.setAttribute("class", `icon icon-${name}`)
   svg.setAttribute("aria-hidden", "true")
-  const path = document.createElementNS(SVG, "path")
-  path.setAttribute("d", lookUp(PATHS, name) ?? "")
-  svg.append(path)
+  const line = document.createElementNS(SVG, "path")
+  line.setAttribute("d", path)
+  svg.append(line)
   return svg
 }
 

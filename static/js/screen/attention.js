@@ -14,6 +14,8 @@ const BUZZ_MS = [60, 80, 60]
 const NOTES = [{ hz: 660, at_s: 0 }, { hz: 880, at_s: 0.12 }]
 const NOTE_S = 0.16
 const LOUDNESS = 0.08
+const BELL = "M6 16v-5a6 6 0 0 1 12 0v5l1.5 2h-15zM10 21h4"
+const STRUCK = "M4 4l16 16"
 /** A tab shows no more. */
 const MAX_TITLE = 80
 
@@ -50,7 +52,7 @@ export class Attention {
     const paint = () => {
       const isOn = !settings.get(QUIET)
       button.setAttribute("aria-pressed", String(isOn))
-      button.replaceChildren(icon(isOn ? "bell" : "bell-off"))
+      button.replaceChildren(icon("bell", isOn ? BELL : BELL + STRUCK))
     }
     paint()
     return button
