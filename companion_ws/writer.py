@@ -128,6 +128,7 @@ class WriterThread(Worker, Generic[T]):
                     items, after = self._gathered(items)
             began_s, was_shared = time.monotonic(), len(items) > 1
             self._store(items)
+            job, items = None, []  # Nothing of it is held until the next one comes.
             if after is None:
                 return
             if callable(after):

@@ -27,6 +27,10 @@ class Credential:
     the token is good for nothing any more, once.
     """
 
+    __slots__ = (
+        "_expiry", "_let_go", "_task", "claims", "on_end", "text",
+    )
+
     def __init__(self, text: str, claims: Claims, let_go: LetGo) -> None:
         self.text = text
         self.claims = claims

@@ -14,6 +14,7 @@ import structlog
 from companion_ws.core.errors import CompanionError, TooManyRequests, Unavailable
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import Role, Sender, TokenRef
+from companion_ws.flag import Flag
 from companion_ws.sessions.outbox import Outbox
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class Connection:
     ahead_bytes: int = 0
     lookups: int = 0
     """Its commands that the disk is asked about before they are decided on."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: Flag = field(default_factory=Flag)
     asked: list[Callable[[], None]] = field(default_factory=list)
     """Questions that wait for the end of the replay: their answers are of later than that."""
     sender: Sender = field(init=False)

@@ -41,7 +41,7 @@ from companion_ws.sessions.caller import Answer, Caller, Refuse
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.outbox import Batch
 
-TAIL_RECORDS: Final = 64
+TAIL_RECORDS: Final = 16
 TAIL_BYTES: Final = 64 * 1024
 """Records kept in memory after they were delivered, so that a short absence costs no read."""
 
@@ -68,6 +68,11 @@ class Line:
     that memory forgets to the garbage collector.
     """
 
+    __slots__ = (
+        "_members", "_now_ms", "_queue", "_tail", "_tail_bytes", "delivered_seq", "durable_seq",
+        "is_held",
+    )
+
     def __init__(
         self, members: dict[str, Connection], seq: int, now_ms: Callable[[], int]
     ) -> None:
@@ -78,7 +83,7 @@ class Line:
         self._members = members
         self._now_ms = now_ms
         self._queue: deque[QueueEntry] = deque()
-        self._tail: deque[tuple[int, bytes]] = deque()
+        self._tail: list[tuple[int, bytes]] = []
         self._tail_bytes = 0
 
     def __len__(self) -> int:
@@ -187,5 +192,10 @@ class Line:
         tail = self._tail
         tail.extend(records)
         self._tail_bytes += sum(len(body) for _, body in records)
-        while len(tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= len(tail.popleft()[1])
+        gone = max(0, len(tail) - TAIL_RECORDS)
+        freed = sum(len(body) for _, body in tail[:gone])
+        while self._tail_bytes - freed > TAIL_BYTES:
+            freed += len(tail[gone][1])
+            gone += 1
+        del tail[:gone]
+        self._tail_bytes -= freed

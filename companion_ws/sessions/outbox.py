@@ -124,6 +124,12 @@ class Outbox:
     REPLAY_STALL_S. `events_of` is the epoch of the log where events are sent and not frames.
     """
 
+    __slots__ = (
+        "_allowance", "_burst", "_drained", "_events_of", "_exempt", "_limit_bytes", "_loop",
+        "_moved_at", "_on_slow", "_pending", "_soon", "_transport", "_was_replaying",
+        "_written", "_written_at", "is_closed", "is_replaying",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,

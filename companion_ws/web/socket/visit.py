@@ -72,6 +72,11 @@ class AppParts:
 class Visit:
     """One connection from join to leave."""
 
+    __slots__ = (
+        "_after", "_control_rate", "_credential", "_epoch", "_joined", "_live", "_parts",
+        "_rate", "_sessions", "_timers", "_under_way", "_ws", "connection",
+    )
+
     def __init__(
         self,
         parts: AppParts,

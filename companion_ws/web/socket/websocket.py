@@ -118,6 +118,11 @@ def _handshake(request: web.Request, subprotocol: str) -> dict[str, str]:
 class WebSocket(asyncio.Protocol):
     """One peer's end of the wire, read as it comes."""
 
+    __slots__ = (
+        "_http", "_loop", "_reader", "_take", "closing", "error", "heard_s", "is_paused",
+        "lost", "over", "response", "transport",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,
@@ -145,9 +150,10 @@ class WebSocket(asyncio.Protocol):
         transport.pause_reading()
 
     def begin(self, take: Take) -> None:
-        """Read, and hand each message and ping to `take`."""
-        self._take = take
-        self.resume()
+        """Read, and hand each message and ping to `take`, unless the peer has gone already."""
+        if not self.over.done():
+            self._take = take
+            self.resume()
 
     def pause(self) -> None:
         """Take nothing more until `resume`; what was read waits."""
