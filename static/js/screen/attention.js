@@ -5,7 +5,7 @@
 // wants neither turns it off in the sheet, for this device.
 
 import { cut } from "../core/cards.js"
-import { h, icon } from "../elements/dom.js"
+import { fillIn, h, icon } from "../elements/dom.js"
 import { settings } from "../net/storage.js"
 
 const QUIET = "quiet"
@@ -52,7 +52,7 @@ export class Attention {
     const paint = () => {
       const isOn = !settings.get(QUIET)
       button.setAttribute("aria-pressed", String(isOn))
-      button.replaceChildren(icon("bell", isOn ? BELL : BELL + STRUCK))
+      fillIn(button, icon("bell", isOn ? BELL : BELL + STRUCK))
     }
     paint()
     return button
