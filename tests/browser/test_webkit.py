@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
+from tests.picture_site import picture
 
 from . import webkit
 from .conftest import QUOTES, Agent, NewWorld, World
@@ -143,6 +146,19 @@ async def test_webkit_shows_the_guides_quote_as_a_heading_and_labelled_rows(
     card = await phone.run("return document.querySelector('article').innerText")
     assert "{" not in card
     assert "$" not in card
+
+
+async def test_webkit_shows_pictures_and_what_agents_write(world: World, phone: WebKit) -> None:
+    agent = await world.agent()
+    await scan(world, phone, agent)
+    scanned = f"data:image/png;base64,{b64encode(picture(size=(320, 240))).decode()}"
+
+    await agent.update("**Your** label", {"scan": scanned, "note": "+971 50 123 4567\n- one\n- two"})
+
+    await phone.until("document.querySelector('companion-picture img')?.naturalWidth === 320")
+    assert await phone.run("return document.querySelector('h2 strong').textContent") == "Your"
+    assert await phone.run("return document.querySelectorAll('dd li').length") == 2
+    assert not await phone.run(f"return {TOO_WIDE}")
 
 
 async def test_webkit_runs_nothing_hostile_and_shows_the_next_card(
