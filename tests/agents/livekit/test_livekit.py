@@ -201,6 +201,15 @@ async def test_a_server_tool_runs_and_its_mistakes_are_words_for_the_model(
         assert "from_zip" in running.model.read[-1][1]
 
 
+async def test_the_tools_may_be_handed_over_as_one_or_one_by_one(
+    agent_side: CompanionClient,
+) -> None:
+    toolset = companion_toolset(agent_side)
+    for tools in ([toolset], [*toolset], toolset):
+        agent = Agent(instructions=PROMPT, tools=tools)  # type: ignore[arg-type]
+        assert {*ToolContext(agent.tools).function_tools} == {*COMPANION_TOOLS}
+
+
 def test_what_the_verb_prints_is_what_livekit_takes() -> None:
     async def answer(raw_arguments: dict[str, object]) -> str:
         return ""
