@@ -42,8 +42,8 @@ hard to spell. Not everybody opens it; everything must also work by voice alone.
   Try once more, then go on by voice.
 - Status "no_answer" means that the question stays on the screen. The answer comes later
   as a message of the caller, or in "companion.events" of a later tool result.
-- What arrives as a contextual update tells you what the screen shows or what was
-  changed there. Take it into account; do not comment on it.
+- What arrives as a contextual update, or as a message of the system, tells you what the
+  screen shows or what was changed there. Take it into account; do not comment on it.
 - Never read ids, tokens or links aloud, except the pairing address and code.
 """
 
