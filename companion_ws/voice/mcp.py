@@ -109,6 +109,11 @@ class Call:
     state: str | None = None
     responses: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def must_be_task(self) -> bool:
+        """Whether its client takes nothing but a task or an error; others take a result as well."""
+        return self.wants_task and not self.client.is_modern
+
 
 @dataclass(frozen=True, slots=True)
 class Link:

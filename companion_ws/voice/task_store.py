@@ -9,13 +9,23 @@ from typing import Final, Literal
 from companion_ws.database import Database, Statement
 from companion_ws.voice.store import heard
 
-MAX_TASKS: Final = 1_000
-"""Of one session; the oldest make room."""
+MAX_TASKS: Final = 200
+MAX_TASKS_BYTES: Final = 4 * 1024 * 1024
+"""Of one session, questions and results together; the oldest make room."""
 
 Status = Literal["working", "completed", "cancelled"]
 
 _COLUMNS: Final = """session_id, user, tool_call_id, asked, created_at_ms, updated_at_ms, until_ms,
     status, is_shown_in, result"""
+
+_MAKE_ROOM: Final = """
+    DELETE FROM tasks WHERE session_id = ? AND (until_ms <= ? OR handle_hash IN (
+        SELECT handle_hash FROM (
+            SELECT handle_hash, row_number() OVER newest AS place,
+                   sum(length(asked) + coalesce(length(result), 0)) OVER newest AS bytes
+            FROM tasks WHERE session_id = ?
+            WINDOW newest AS (ORDER BY created_at_ms DESC, handle_hash)
+        ) AS ranked WHERE place >= ? OR bytes > ?))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +57,11 @@ class TaskStore:
         await self._database.transact(
             [
                 Statement(
-                    "DELETE FROM tasks WHERE session_id = ? AND (until_ms <= ? OR handle_hash IN"
-                    " (SELECT handle_hash FROM tasks WHERE session_id = ?"
-                    "  ORDER BY created_at_ms DESC LIMIT -1 OFFSET ?))",
-                    (task.session_id, task.created_at_ms, task.session_id, MAX_TASKS - 1),
+                    _MAKE_ROOM,
+                    (
+                        task.session_id, task.created_at_ms, task.session_id, MAX_TASKS,
+                        MAX_TASKS_BYTES,
+                    ),
                 ),
                 Statement(
                     "INSERT INTO tasks (handle_hash, session_id, user, tool_call_id, asked,"

@@ -16,6 +16,7 @@ from companion_ws.client import CompanionClient
 from companion_ws.core import tool_calls
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
+from companion_ws.voice import task_store
 from companion_ws.voice import tasks as tasks_module
 from tests.voice.conftest import screen
 from tests.voice.mcp_clients import Tasks, client_at, tasks
@@ -223,6 +224,21 @@ async def test_nothing_is_left_of_a_task_whose_session_is_erased(
             assert count == 0
 
 
+@pytest.mark.parametrize(("bound", "value"), [("MAX_TASKS", 2), ("MAX_TASKS_BYTES", 400)])
+async def test_the_oldest_tasks_of_a_session_make_room(
+    bound: str, value: int, companion_server: CompanionServer, companion: CompanionClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(task_store, bound, value)
+    begun_ones = [await begun(companion_server, companion) for _ in range(4)]
+    found = [
+        "result" in await modern(companion_server, companion, "tasks/get", {"taskId": one["taskId"]})
+        for one in begun_ones
+    ]
+    assert found[0] is False
+    assert found[-1] is True
+
+
 async def test_an_answer_that_came_before_the_task_is_its_first_look(
     companion_server: CompanionServer, companion: CompanionClient
 ) -> None:
@@ -264,6 +280,8 @@ async def test_the_experiment_of_2025_11_25_is_answered_in_its_own_form(
         assert refused["error"]["code"] == -32602
     refused = await said("tools/call", name="get_state", arguments={}, task={})
     assert refused["error"]["code"] == -32601
+    refused = await said("tools/call", name="ask", arguments={}, task={})
+    assert (refused["error"]["code"], "title" in refused["error"]["message"]) == (-32602, True)
     for ttl, kept in ((1, 60_000), (-1, 86_400_000), ("x", 86_400_000), (1e300, 86_400_000)):
         begun = await said("tools/call", name="ask", arguments=QUESTION, task={"ttl": ttl})
         assert begun["result"]["task"]["ttl"] == kept

@@ -96,6 +96,8 @@ class McpCaller:
             value = await self._state(session_id, call)
             return await self._result(session_id, value, await self._polling.news(session_id))
         except NotUnderstood as why:
+            if call.must_be_task:
+                raise RpcError(INVALID_PARAMS, str(why)) from why
             live = await self._sessions.live(session_id)
             language = live.session.language if live is not None else None
             refused = json.loads(refused_result(language, str(why)))
@@ -104,6 +106,8 @@ class McpCaller:
         except SessionNotFound as error:
             raise RpcError(NO_SESSION, error.message, error.http_status) from error
         except CompanionError as error:
+            if call.must_be_task:
+                raise RpcError(INTERNAL_ERROR, error.message) from error
             # Details may hold stored JSON text, which only our own encoder can write.
             said = encode({"code": error.code, "message": error.message, **error.details})
             return tool_result({"error": parse(said)}, is_error=True)
