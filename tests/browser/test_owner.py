@@ -36,6 +36,17 @@ async def test_every_owner_s_page_leads_to_the_others_and_names_the_version(worl
             await desk.goto(world.server.url + path)
 
 
+async def test_the_way_to_sign_in_is_laid_out_as_a_form(world: World) -> None:
+    desk = await world.page(viewport={"width": 390, "height": 844})
+    await desk.goto(world.server.url)
+    box = await desk.get_by_label("Or paste a token").bounding_box()
+    button = await desk.get_by_role("button", name="Sign in").bounding_box()
+    assert box is not None
+    assert button is not None
+    assert button["y"] >= box["y"] + box["height"] + 8
+    assert button["width"] == box["width"]
+
+
 async def test_who_cannot_open_the_inspector_is_not_led_there(new_world: NewWorld) -> None:
     world = await new_world(trust_proxy=("10.0.0.1",))
     desk = await world.page(**DESK)
