@@ -35,6 +35,8 @@ _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$")
 _TIME: Final = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.[0-9]{1,9})?)?")
 _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+EXACT: Final = 2**53
+"""Up to here a number with nothing behind its point is the same as the integer."""
 _DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -109,10 +111,13 @@ def _faults(
         yield from _object_faults(field, root, value, path, insists)
 
 
-def _own_fault(field: Field, root: Field, value: Any) -> tuple[str, str] | None:
+def _own_fault(
+    field: Field, root: Field, value: Any, allowed: frozenset[Any] | None = None
+) -> tuple[str, str] | None:
     """Return the keyword and the words of what is wrong with a value itself, or None."""
-    choices = choices_of(field)
-    if choices is not None and not _is_among(value, choices):
+    choices = choices_of(field) if allowed is None else None
+    is_allowed = choices is None or _is_among(value, choices)
+    if not is_allowed or (allowed is not None and _key(value) not in allowed):
         return "enum", "is none of the choices"
     kinds = types_of(field)
     if kinds and not any(_is_of(kind, value) for kind in kinds):
@@ -125,23 +130,35 @@ def _own_fault(field: Field, root: Field, value: Any) -> tuple[str, str] | None:
 
 
 def _is_among(value: Any, choices: list[Any]) -> bool:
-    """Whether a value is one of the choices, which a list of thousands may ask of each entry."""
-    try:
-        found = choices[choices.index(value)]
-    except ValueError:
-        return False
-    return _equal(value, found) or any(_equal(value, choice) for choice in choices)
+    """Whether one value is one of the choices; most are found without a look at each in Python."""
+    if isinstance(value, str) or value not in choices:
+        return value in choices
+    key = _key(value)
+    return _key(choices[choices.index(value)]) == key or any(_key(each) == key for each in choices)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    return bool(one == other)
+def _allowed(field: Field) -> frozenset[Any] | None:
+    choices = choices_of(field)
+    return None if choices is None else frozenset(map(_key, choices))
+
+
+def _key(value: Any) -> Any:
+    """Return what two JSON values share exactly if they are the same: 1 is 1.0, and true is not 1.
+
+    A list of thousands may be looked for among thousands of choices.
+    """
+    if isinstance(value, list | dict):
+        return msgspec.json.encode(_even(value), order="deterministic")
+    return isinstance(value, bool), value
+
+
+def _even(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_even(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _even(part) for name, part in value.items()}
+    is_even = isinstance(value, float) and value.is_integer() and abs(value) <= EXACT
+    return int(value) if is_even else value
 
 
 def _is_of(kind: str, value: Any) -> bool:
@@ -225,20 +242,17 @@ def _list_fault(field: Field, root: Field, value: list[Any]) -> tuple[str, str] 
         return "minItems", f"has fewer than {field['minItems']} entries"
     if _is_number(field.get("maxItems")) and len(value) > field["maxItems"]:
         return "maxItems", f"has more than {field['maxItems']} entries"
-    if field.get("uniqueItems") is True and len(set(map(_name, value))) < len(value):
+    if field.get("uniqueItems") is True and len(set(map(_key, value))) < len(value):
         return "uniqueItems", "has an entry twice"
     entry = plain(field.get("items"), root)
     if entry is None:
         return None
+    allowed = _allowed(entry)
     for each in value:
-        fault = _own_fault(entry, root, each)
+        fault = _own_fault(entry, root, each, allowed)
         if fault is not None:
             return "items", f"has a wrong entry: an entry {fault[1]}"
     return None
-
-
-def _name(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="deterministic")
 
 
 def _is_date(text: str) -> bool:

@@ -22,7 +22,9 @@ MAX_DEPTH: Final = 3
 MAX_HOPS: Final = 8
 """References and alternatives followed for one field: a schema may refer to itself."""
 MAX_PARTS: Final = 16
-"""Parts of one `allOf` that are read, and fields of an inner object that are looked at for one to ask."""
+"""Parts of one `allOf`, and types of one `anyOf`, that are read."""
+MAX_LOOKED: Final = 8
+"""Fields of an inner object that are looked at for one to ask."""
 
 KEYWORDS: Final = (
     "type", "title", "description", "default", "examples", "x-unit", "required", "properties",
@@ -125,7 +127,7 @@ def is_askable(field: Field, root: Any, depth: int = 1) -> bool:
         entry = plain(field["items"], root) if "items" in field else {}
         return entry is not None and _is_one_line(entry)
     if "object" in kinds or "properties" in field:
-        inner = islice(properties_of(field, root), MAX_PARTS)
+        inner = islice(properties_of(field, root), MAX_LOOKED)
         return depth < MAX_DEPTH and any(is_askable(part, root, depth + 1) for _, part in inner)
     return kinds == []
 
@@ -181,7 +183,8 @@ def _one_way(field: Field, name: str, root: Any) -> Field:
     rest = _without(field, name)
     if kept and all(map(_is_choice, kept)):
         return {**rest, name: [*kept, {"const": None}]}
-    only = kept[0] if len(kept) == 1 else {"type": [kind for way in kept for kind in _listed(way)]}
+    types = [kind for way in kept[:MAX_PARTS] for kind in _listed(way)]
+    only = kept[0] if len(kept) == 1 else {"type": types}
     if len(kept) < len(ways):
         only = {**only, "type": [*_listed(only), "null"]}
     return {**only, **rest}

@@ -14,8 +14,10 @@ export const MAX_FIELDS = 200
 export const MAX_DEPTH = 3
 /** References and alternatives followed for one field: a schema may refer to itself. */
 const MAX_HOPS = 8
-/** Parts of one `allOf` that are read, and fields of an inner object that are looked at for one to ask. */
+/** Parts of one `allOf`, and types of one `anyOf`, that are read. */
 const MAX_PARTS = 16
+/** Fields of an inner object that are looked at for one to ask. */
+const MAX_LOOKED = 8
 
 const SCALARS = new Set(["string", "number", "integer", "boolean"])
 const TYPES = new Set([...SCALARS, "array", "object", "null"])
@@ -100,7 +102,7 @@ export function isAskable(field, root, depth = 1) {
     let looked = 0
     for (const [, part] of propertiesOf(field, root)) {
       if (isAskable(part, root, depth + 1)) return true
-      if ((looked += 1) === MAX_PARTS) break
+      if ((looked += 1) === MAX_LOOKED) break
     }
     return false
   }
@@ -161,7 +163,7 @@ function oneWay(field, name, root) {
   const kept = ways.filter((way) => lookUp(way, "type") !== "null")
   const rest = without(field, name)
   if (kept.length && kept.every(isChoice)) return { ...rest, [name]: [...kept, { const: null }] }
-  let only = kept.length === 1 ? kept[0] : { type: kept.flatMap(listed) }
+  let only = kept.length === 1 ? kept[0] : { type: kept.slice(0, MAX_PARTS).flatMap(listed) }
   if (kept.length < ways.length) only = { ...only, type: [...listed(only), "null"] }
   return { ...only, ...rest }
 }
