@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from . import webkit
 from .conftest import QUOTES, Agent, NewWorld, World
 from .test_pages import MARKUP, hostile_payloads
 from .test_screen import SERVICES
+from .test_sheet import CONTENT, FORM, LONG, SENDS, say_something
 from .webkit import Setup, WebKit
 
 NewPhone = Callable[..., Awaitable[WebKit]]
@@ -214,7 +214,8 @@ async def test_webkit_gives_every_finger_its_48_pixels(world: World, phone: WebK
         call = await agent.call(name, **parameters)
         await phone.until("document.querySelector(`.is-asking ${arguments[0]}`) !== null", button)
         await all_large(name)
-        await asyncio.sleep(0.5)  # a sheet that has just come takes no tap
+        # A sheet that has just come takes no tap.
+        await phone.until("document.querySelector('.shield').hidden")
         await phone.tap(f".is-asking {button}")
         await agent.result(call)
     await phone.reads("Selected: UPS Next Day")
@@ -331,6 +332,102 @@ async def test_webkit_finds_a_server_that_restarts_a_pause_with_nothing_lost(
     assert await phone.run(f"return {HEADINGS}") == ["Third", "Second", "First"]
     seqs = [each["seq"] for each in await records(world, session_id)]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+@pytest.mark.parametrize("size", [(320, 568), (412, 480), (412, 839)], ids=str)
+async def test_webkit_keeps_still_leaves_room_and_asks_in_a_sheet(
+    world: World, phone: WebKit, size: tuple[int, int]
+) -> None:
+    agent = await world.agent()
+    for number in range(4):
+        await agent.update(f"news_{number}", LONG)
+    await say_something(agent)
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    await phone.go(opened["url"], *size)
+    await phone.until("document.querySelectorAll('article').length === 4")
+    assert await phone.run("return [innerWidth, innerHeight]") == list(size)
+
+    async def is_still(percent: int) -> None:
+        assert await phone.run(f"return ({CONTENT})()") >= 0.6, percent
+        assert await phone.run("return scrollY") == 700, percent
+
+    for percent in (100, 200):
+        await phone.run("document.documentElement.style.fontSize = arguments[0]", f"{percent}%")
+        await phone.until(
+            f"document.querySelector('.is-short') {'!' if percent > 100 else '='}== null"
+        )
+        await phone.run("scrollTo(0, 700)")
+        if percent > 100:
+            await phone.run("document.querySelector('.say-start').click()")
+        await phone.type("input[name=text]", "yes please")
+        await is_still(percent)
+        await phone.run(
+            "const box = document.querySelector('input[name=text]'); box.value = ''; box.blur()"
+        )
+
+    call = await agent.call("companion_form", **FORM)
+    await phone.until("document.querySelector('.sheet form') !== null")
+    for percent in (200, 100):
+        await phone.run("document.documentElement.style.fontSize = arguments[0]", f"{percent}%")
+        await phone.until(
+            f"document.querySelector('.is-short') {'!' if percent > 100 else '='}== null"
+        )
+        await phone.run("scrollTo(0, 700)")
+        high = "return document.querySelector('.sheet').offsetHeight / innerHeight"
+        assert 0.3 < await phone.run(high) <= 0.71
+        await phone.type(".sheet .field:nth-child(9) input", "x")
+        await phone.until(f"({SENDS})() === 1")
+        await is_still(percent)
+    # A receipt comes above what is read, which stays where it is.
+    place = "return [...document.querySelectorAll('article')].at(-1).getBoundingClientRect().top"
+    before = await phone.run(place)
+    await phone.run("document.querySelector('.sheet .primary').click()")
+    assert (await agent.result(call))["values"]["line_7"] == "xx"
+    await phone.until("document.querySelector('.sheet').hidden")
+    assert abs(await phone.run(place) - before) < 2
+
+
+async def test_webkit_shows_what_was_typed_offline_and_then_that_it_was_said(
+    world: World, phone: WebKit
+) -> None:
+    agent = await world.agent()
+    await agent.update("first", {"a": 1})
+    await scan(world, phone, agent)
+    await phone.until("document.querySelectorAll('article').length === 1")
+    await world.server.stop()
+    await phone.until(f"!({CONNECTED})")
+
+    await phone.type("input[name=text]", "The cheaper one")
+    await phone.tap(".say .round")
+    await phone.reads("The cheaper one")
+    await phone.reads("Will send when back online")
+    await world.server.start()
+    agent = await world.agent(agent.session_id)
+
+    await phone.until("document.querySelector('.line.is-said') !== null")
+    said = [
+        each for each in await records(world, agent.session_id) if each["type"] == "user_message"
+    ]
+    assert [each["text"] for each in said] == ["The cheaper one"]
+
+
+async def test_webkit_leaves_a_take_away_until_it_is_cleared(world: World, phone: WebKit) -> None:
+    agent = await world.agent()
+    await agent.update("label_created", {"tracking_number": "1Z 999 AA1"})
+    await scan(world, phone, agent)
+    await phone.reads("1Z 999 AA1")
+
+    await world.ask("DELETE", f"/sessions/{agent.session_id}")
+
+    await phone.reads("All done")
+    await phone.reload()
+    await phone.reads("1Z 999 AA1")
+    await phone.run(
+        "[...document.querySelectorAll('button')].find((each) => each.textContent === 'Clear').click()"
+    )
+    await phone.until("!document.body.innerText.includes('1Z 999')")
+    await phone.reload()
+    await phone.reads("No session on this phone")
 
 
 async def test_webkit_runs_and_fetches_nothing_foreign_on_any_page(
@@ -455,7 +552,9 @@ async def test_webkit_tells_of_the_wire_once_and_keeps_what_was_typed(
     await phone.until("document.querySelector('.line.is-said .icon-check') !== null")
     told = await phone.run("return told.map((text) => text.split('Agent')[0])")
     assert told == ["Connected", "Reconnecting", "Connected"]
-    said = [each for each in await records(world, agent.session_id) if each["type"] == "user_message"]
+    said = [
+        each for each in await records(world, agent.session_id) if each["type"] == "user_message"
+    ]
     assert [each["text"] for each in said] == ["Are you there?"]
 
 
@@ -473,16 +572,22 @@ async def test_webkit_keeps_a_take_away_whose_values_copy_by_a_tap(
         await phone.reads("1Z 999 AA1")
         # Nothing may ask for a clipboard that a page over plain HTTP does not have.
         await phone.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-        await phone.run("addEventListener('copy', () => (window.copied = getSelection().toString() || document.activeElement.value))")
+        await phone.run(
+            "addEventListener('copy', () => (window.copied = getSelection().toString() || document.activeElement.value))"
+        )
         for at, text in enumerate(["1Z 999 AA1", "https://example.com/t"]):
-            await phone.run(f"document.querySelectorAll('.copy')[{at}].classList.add('wanted-{at}')")
+            await phone.run(
+                f"document.querySelectorAll('.copy')[{at}].classList.add('wanted-{at}')"
+            )
             await phone.tap(f".wanted-{at}")
             assert await phone.until("window.copied") == text
             await phone.reads("Copied")
             await phone.run("window.copied = ''")
         await phone.reload()
 
-    await phone.run("[...document.querySelectorAll('.take-away button')].at(-1).classList.add('clear')")
+    await phone.run(
+        "[...document.querySelectorAll('.take-away button')].at(-1).classList.add('clear')"
+    )
     await phone.tap(".clear")
     await phone.reads("No session on this phone")
     await phone.reload()

@@ -61,6 +61,14 @@ export function picture(url, alt, shape) {
   return Object.assign(h("companion-picture", { class: `picture is-${shape}${isInline ? "" : " is-fetched"}` }), { given: { url, alt, shape } })
 }
 
+/** The style of a rule of our own for `selector`: elements have no style in an attribute, as injected markup has. */
+export function ruleFor(selector) {
+  const sheet = new CSSStyleSheet()
+  sheet.insertRule(`${selector} {}`)
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet]
+  return sheet.cssRules[0].style
+}
+
 /** A drawn sign, one of ours or of a `path`; decoration only, so it says nothing to a screen reader. */
 export function icon(name, path = lookUp(PATHS, name) ?? "") {
   const svg = document.createElementNS(SVG, "svg")

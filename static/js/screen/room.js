@@ -1,6 +1,8 @@
 // How much room the page has, told to the style: where the keyboard ends, how high dock and sheet are,
 // and whether so little fits that the dock must fold.
 
+import { ruleFor } from "../elements/dom.js"
+
 /** Less height than this, in text of the size set: what is not content folds. */
 const SHORT_REM = 30
 /** Less than this, and even what decides a question must scroll with it. */
@@ -8,9 +10,11 @@ const TINY_REM = 18
 /** Between the last card and what stands at the end. */
 const GAP_REM = 1.25
 
+let frame = null
+
 /**
  * Watches `root`, the frame, with `list`, the cards, and `dock`, the lowest of what stands at its end.
- * Sets on `root`: `--view` and `--keyboard` (heights), `--foot-N` (of the N lowest), `--end` (what the
+ * Sets for it: `--view` and `--keyboard` (heights), `--foot-N` (of the N lowest), `--end` (what the
  * page keeps free under its last card), the classes `is-short` and `is-tiny`; calls `onChange()` when `isShort` has changed.
  */
 export class Room {
@@ -49,6 +53,7 @@ export class Room {
   }
 
   measure() {
+    if (this.#watching.signal.aborted) return
     const remPx = parseFloat(getComputedStyle(document.documentElement).fontSize)
     const keyboard = keyboardPx()
     const view = innerHeight - keyboard
@@ -78,8 +83,9 @@ export class Room {
   }
 
   #set(name, px) {
+    const style = (frame ??= ruleFor(".frame"))
     const text = `${px.toFixed(2)}px`
-    if (this.#root.style.getPropertyValue(name) !== text) this.#root.style.setProperty(name, text)
+    if (style.getPropertyValue(name) !== text) style.setProperty(name, text)
   }
 }
 

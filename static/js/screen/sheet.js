@@ -7,7 +7,7 @@
 //
 // Which question is in front is queue.js' decision. How high the sheet may become is the style's.
 
-import { fillIn, h, icon } from "../elements/dom.js"
+import { fillIn, h, icon, ruleFor } from "../elements/dom.js"
 import { QuestionQueue } from "./queue.js"
 
 /** How long a finger may be on its way. */
@@ -16,6 +16,8 @@ const TAPPABLE = "a, button, input, label, select, summary, textarea"
 /** What holds the question while it has the focus; that a tap beside all controls gives it to the article means nothing. */
 const AT_WORK = "button, input, select, textarea, :focus-visible"
 const TOUCHES = ["pointerdown", "keydown", "input", "wheel"]
+
+let shield = null
 
 /**
  * `node` is the sheet and `shield` what stands before it for a moment; `list` holds the cards under it.
@@ -99,9 +101,11 @@ export class Sheet {
     this.node.dispatchEvent(new CustomEvent("fold", { detail: isFolded }))
   }
 
+  /** A person who turns to the next question knows that it will be another. */
   #turn() {
     this.#queue.goOn()
     this.node.dispatchEvent(new CustomEvent("turn"))
+    this.shield.hidden = true
     this.focus()
   }
 
@@ -119,9 +123,11 @@ export class Sheet {
     clearTimeout(this.#shielding)
     this.shield.hidden = place === null
     if (!place) return
-    Object.assign(this.shield.style, {
-      left: `${place.left}px`, top: `${place.top}px`, width: `${place.right - place.left}px`, height: `${place.bottom - place.top}px`,
-    })
+    const style = (shield ??= ruleFor(".shield"))
+    style.setProperty("left", `${place.left}px`)
+    style.setProperty("top", `${place.top}px`)
+    style.setProperty("width", `${place.right - place.left}px`)
+    style.setProperty("height", `${place.bottom - place.top}px`)
     this.#shielding = setTimeout(() => (this.shield.hidden = true), AIMED_MS)
   }
 
