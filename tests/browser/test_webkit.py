@@ -585,6 +585,7 @@ async def test_webkit_keeps_a_take_away_whose_values_copy_by_a_tap(
             await phone.run("window.copied = ''")
         await phone.reload()
 
+    await phone.reads("All done")
     await phone.run(
         "[...document.querySelectorAll('.take-away button')].at(-1).classList.add('clear')"
     )
