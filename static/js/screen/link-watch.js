@@ -4,7 +4,7 @@ import { firstLink, isSure, knownOf, linkAfter } from "../core/link.js"
 import { newId } from "../net/outbox.js"
 
 /** Time an open socket has to answer once the browser doubts its network. */
-const ANSWER_MS = 400
+const ANSWER_MS = 250
 
 /**
  * `ask(requestId)` sends a `ping` over an open socket; `onChange()` after the link has changed;
