@@ -431,3 +431,20 @@ async def test_more_rows_open_below_a_valid_list_and_groups_show_that_they_open(
     await phone.locator("summary").tap()
     await phone.wait_for_function(SETTLED)
     assert await sign.evaluate(turned) == "90deg"
+
+
+async def test_a_caption_that_is_cut_shows_how_it_begins_in_any_direction(world: World) -> None:
+    agent = await world.agent()
+    for locale in ("ar", "en"):
+        phone = await world.phone(agent, locale=locale)
+        await say_something(agent)
+        await expect(phone.get_by_role("log")).to_contain_text("FedEx")
+        first = """() => {
+          const walk = document.createTreeWalker([...document.querySelectorAll('.said')].at(-1), NodeFilter.SHOW_TEXT)
+          const range = document.createRange()
+          range.setStart(walk.nextNode(), 0)
+          range.setEnd(walk.currentNode, 1)
+          const [letter, log] = [range, document.querySelector('.lines')].map((each) => each.getBoundingClientRect())
+          return letter.width > 0 && letter.left >= log.left && letter.right <= log.right
+        }"""
+        assert await phone.evaluate(first), locale
