@@ -218,6 +218,8 @@ async def post(
         (call("resources/list"), 200, -32601),
         (call("tools/call", {"name": "fly"}), 200, -32602),
         (call("tools/call", {"name": "get_state"}), 200, -32602),
+        (call("tools/call", {"name": {}, "_meta": {"progressToken": 1}}), 200, -32602),
+        (call("tools/call", {"name": [], "arguments": 7, "task": 7}), 200, -32602),
         ({**call("ping"), "params": []}, 400, -32602),
     ],
 )
@@ -226,6 +228,14 @@ async def test_what_is_no_request_gets_a_json_rpc_error(
 ) -> None:
     got, answer = await post(companion_server, body)
     assert (got, answer["error"]["code"]) == (status, code)
+
+
+async def test_a_key_that_is_no_text_is_an_invalid_parameter(
+    companion_server: CompanionServer, companion: CompanionClient
+) -> None:
+    params = {"name": "get_state", "arguments": {"key": {"a": 1}}}
+    status, answer = await post(companion_server, call("tools/call", params), session(companion))
+    assert (status, answer["error"]["code"]) == (200, -32602)
 
 
 async def test_notifications_are_taken_without_an_answer(

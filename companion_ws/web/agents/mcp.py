@@ -36,7 +36,7 @@ MAX_BATCH: Final = 50
 """Messages of one batch; clients that send batches at all send a handful."""
 BATCH_S: Final = long_poll.WAIT_MAX_S
 """How long one request may wait, all its messages together: as long as a single one may."""
-WAITING: Final = frozenset({"ask", "show", "wait_for_companion"})
+WAITING: Final = ("ask", "show", "wait_for_companion")
 """The tools that wait for somebody."""
 PROGRESS_S: Final = 5.0
 """How often a waiting request says so; clients that reset their clock by it wait for minutes."""

@@ -157,7 +157,10 @@ class McpCaller:
     async def _state(self, session_id: str, call: Call) -> Any:
         given = call.arguments
         if call.name == "get_state":
-            return await self._sessions.get_session_state(session_id, given.get("key"))
+            key = given.get("key")
+            if not isinstance(key, str | None):
+                raise RpcError(INVALID_PARAMS, "`key` is text.", call.client.bad_status)
+            return await self._sessions.get_session_state(session_id, key)
         if "key" not in given or "value" not in given:
             raise RpcError(
                 INVALID_PARAMS, "`set_state` needs `key` and `value`.", call.client.bad_status
