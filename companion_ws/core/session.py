@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import singledispatch
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -307,21 +306,11 @@ def decide(command: Command, context: DecisionContext) -> Decision:
         raise SessionEnded
     decider = _DECIDERS.get(type(command))
     if decider is None:
-        decider = _DECIDERS[type(command)] = _decide.dispatch(type(command))
+        raise Forbidden(f"{command.type} cannot be sent here.")
     return decider(command, context)
 
 
-@singledispatch
-def _decide(command: Command, context: DecisionContext) -> Decision:
-    raise Forbidden(f"{command.type} cannot be sent here.")
-
-
-_DECIDERS: Final[dict[type[Command], Callable[[Any, DecisionContext], Decision]]] = {}
-"""What `_decide` has found: its own memory is asked at twice the cost."""
-
-
-@_decide.register
-def _(command: commands.ContextualUpdate, context: DecisionContext) -> Decision:
+def _update(command: commands.ContextualUpdate, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.data is not UNSET:
         fields["data"] = command.data
@@ -359,8 +348,7 @@ def _check_unlocked(key: str, context: DecisionContext) -> None:
         raise Forbidden("The agent has closed this choice.", key=key)
 
 
-@_decide.register
-def _(command: commands.StateUpdate, context: DecisionContext) -> Decision:
+def _set_state(command: commands.StateUpdate, context: DecisionContext) -> Decision:
     session = context.session
     _check_unlocked(command.key, context)
     entry = session.state.get(command.key)
@@ -373,21 +361,18 @@ def _(command: commands.StateUpdate, context: DecisionContext) -> Decision:
     )
 
 
-@_decide.register
-def _(command: commands.StateDelete, context: DecisionContext) -> Decision:
+def _delete_state(command: commands.StateDelete, context: DecisionContext) -> Decision:
     session = context.session
     _check_unlocked(command.key, context)
     _check_revision(command.key, session.state.get(command.key), command.if_revision)
     return Event("state_deleted", {"key": command.key, "revision": session.seq + 1})
 
 
-@_decide.register
-def _(command: commands.StateGet, context: DecisionContext) -> Decision:
+def _show_state(command: commands.StateGet, context: DecisionContext) -> Decision:
     return Reply("state_snapshot", {"state": context.session.snapshot(command.key)})
 
 
-@_decide.register
-def _(command: commands.ClientToolCall, context: DecisionContext) -> Decision:
+def _call_tool(command: commands.ClientToolCall, context: DecisionContext) -> Decision:
     asked = command.client_tool_call
     content = content_hash(asked.tool_name, asked.parameters)
     known = context.session.calls.get(asked.tool_call_id)
@@ -447,8 +432,7 @@ def _check_open_calls(asked: commands.ToolCall, joins: Call | None, context: Dec
         )
 
 
-@_decide.register
-def _(command: commands.ClientToolResult, context: DecisionContext) -> Decision:
+def _answer(command: commands.ClientToolResult, context: DecisionContext) -> Decision:
     session = context.session
     call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
@@ -479,8 +463,7 @@ def _(command: commands.ClientToolResult, context: DecisionContext) -> Decision:
     return Event("user_message", fields)
 
 
-@_decide.register
-def _(command: commands.ClientToolCancel, context: DecisionContext) -> Decision:
+def _cancel(command: commands.ClientToolCancel, context: DecisionContext) -> Decision:
     session = context.session
     call = _known_call(command.tool_call_id, context)
     question = session.question_of(call)
@@ -499,8 +482,7 @@ def _(command: commands.ClientToolCancel, context: DecisionContext) -> Decision:
     return Event("client_tool_cancel", {"tool_call_id": call.tool_call_id, **fields})
 
 
-@_decide.register
-def _(command: AnswerCall, context: DecisionContext) -> Decision:
+def _answer_for_server(command: AnswerCall, context: DecisionContext) -> Decision:
     call = _known_call(command.tool_call_id, context)
     if call.status != "waiting":
         raise ToolClosed("This call has its answer already.", tool_call_id=call.tool_call_id)
@@ -509,8 +491,7 @@ def _(command: AnswerCall, context: DecisionContext) -> Decision:
     return _results(_waiting(call, context.session), command.result, command.is_error, "server")
 
 
-@_decide.register
-def _(command: commands.UserMessage, context: DecisionContext) -> Decision:
+def _say(command: commands.UserMessage, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {"text": command.text}
     if command.in_reply_to is not None:
         fields["in_reply_to"] = command.in_reply_to
@@ -541,8 +522,7 @@ def _change(command: commands.UserMessage, context: DecisionContext) -> dict[str
     return {"result": result, "is_change": True, **joins}
 
 
-@_decide.register
-def _(command: commands.UiAction, context: DecisionContext) -> Decision:
+def _act(command: commands.UiAction, context: DecisionContext) -> Decision:
     fields: dict[str, Any] = {
         "action_id": command.action_id,
         "surface_id": command.surface_id,
@@ -553,24 +533,38 @@ def _(command: commands.UiAction, context: DecisionContext) -> Decision:
     return Event("ui_action", fields)
 
 
-@_decide.register
-def _(command: commands.Passed, context: DecisionContext) -> Decision:
+def _pass_on(command: commands.Passed, context: DecisionContext) -> Decision:
     given = {name: getattr(command, name) for name in command.__struct_fields__}
     fields = {name: value for name, value in given.items() if value is not None}
     return Transient(command.type, fields, command.to)
 
 
-@_decide.register
-def _(command: commands.Relayed, context: DecisionContext) -> Decision:
+def _relay(command: commands.Relayed, context: DecisionContext) -> Decision:
     fields = {command.nest: command.payload}
     if context.limits.transcripts:
         return Event(command.type, fields)
     return Transient(command.type, fields, EVERYBODY)
 
 
-@_decide.register
-def _(command: EndSession, context: DecisionContext) -> Decision:
+def _end(command: EndSession, context: DecisionContext) -> Decision:
     return Event("session_ended", {"reason": command.reason})
+
+
+_DECIDERS: Final[dict[type[Command], Callable[[Any, DecisionContext], Decision]]] = {
+    commands.ContextualUpdate: _update,
+    commands.StateUpdate: _set_state,
+    commands.StateDelete: _delete_state,
+    commands.StateGet: _show_state,
+    commands.ClientToolCall: _call_tool,
+    commands.ClientToolResult: _answer,
+    commands.ClientToolCancel: _cancel,
+    commands.UserMessage: _say,
+    commands.UiAction: _act,
+    AnswerCall: _answer_for_server,
+    EndSession: _end,
+    **{kind: _pass_on for kind in commands.COMMANDS.values() if issubclass(kind, commands.Passed)},
+    **{kind: _relay for kind in commands.COMMANDS.values() if issubclass(kind, commands.Relayed)},
+}
 
 
 def _check_revision(key: str, entry: Entry | None, expected: int | None) -> None:
