@@ -62,8 +62,9 @@ def places_without(kind: type[Command]) -> list[str]:
         "docs/protocol.md": f"`{name}`" in text_of("docs/protocol.md"),
     }
     if not kind.by_entrance:
-        decides = session._decide.dispatch(kind) is not session._decide.dispatch(object)
-        knows["companion_ws/core/session.py: _decide"] = decides
+        # Those of a kind have one decider together, as soon as they are in COMMANDS.
+        decides = kind in session._DECIDERS or issubclass(kind, (Passed, Relayed))
+        knows["companion_ws/core/session.py: _DECIDERS"] = decides
     if kind.fate != "unanswered":
         has_example = outcome in samples.SAID or outcome in samples.SENT
         knows["companion_ws/core/commands.py: SAID"] = outcome in SAID
@@ -167,7 +168,7 @@ def test_of_a_new_message_every_place_that_lacks_it_is_named() -> None:
     ]
     assert places_without(ImaginedShrug) == [
         *everywhere,
-        "companion_ws/core/session.py: _decide",
+        "companion_ws/core/session.py: _DECIDERS",
         *said,
         *gist,
     ]
