@@ -577,4 +577,5 @@ def test_a_request_belongs_to_user_role_and_device_not_to_the_connection() -> No
     assert phone.key == Sender("ui", "alice", "c2", "d1").key
     others = [Sender("ui", "alice", "c1"), Sender("agent", "alice", "c1", "d1"), SERVER]
     assert phone.key not in {other.key for other in others}
-    assert phone.shown() == {"role": "ui", "user": "alice", "connection_id": "c1"}
+    assert phone.shown("alice") == {"role": "ui", "user": "alice", "connection_id": "c1"}
+    assert SERVER.shown("alice") == {"role": "server", "user": "alice", "connection_id": None}

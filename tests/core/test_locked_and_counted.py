@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from session_without_server import SessionWithoutServer
 
-from companion_ws.core.errors import Forbidden
+from companion_ws.core.errors import Forbidden, InvalidMessage
 from companion_ws.core.session import (
     MAX_LOCKED_KEYS,
     AnswerCall,
@@ -26,6 +26,11 @@ QUOTES = {"quotes": [{"id": "air"}], "select": "selected"}
 
 def card(**fields: Any) -> dict[str, Any]:
     return {"type": "contextual_update", "text": "quote_ready", **fields}
+
+
+def refuse(talk: SessionWithoutServer, message: dict[str, Any], error: type, role: str = "ui") -> None:
+    with pytest.raises(error):
+        talk.say(message, role)
 
 
 def no_answer(talk: SessionWithoutServer, *call_ids: str) -> None:
@@ -51,6 +56,47 @@ def test_a_locked_choice_is_closed_to_screens_and_open_to_agents() -> None:
     talk.say({**update, "value": "sea"})
     talk.say(card(data=QUOTES, context_id="q"))
     assert talk.record(update, "ui")["value"] == "air"
+
+
+def test_an_answer_is_changed_until_the_agent_closes_the_choice() -> None:
+    ground = '{"status":"chosen","id":"ground"}'
+    change = {"type": "user_message", "text": "Ground", "in_reply_to": "t1", "result": ground}
+    talk = SessionWithoutServer()
+    talk.call("t1")
+    refuse(talk, change, InvalidMessage)
+    talk.answer("t1")
+
+    record = talk.record(change, "ui")
+    assert (record["result"], record["is_change"], "joins" in record) == (ground, True, False)
+    assert not talk.session.calls["t1"].is_open(talk.now_ms)
+    refuse(talk, {**change, "in_reply_to": None}, InvalidMessage)
+    refuse(talk, {**change, "result": '{"status":"confirmed"}'}, InvalidMessage)
+    refuse(talk, change, Forbidden, "agent")
+
+    talk.say(card(context_id="t1", locked=True))
+    refuse(talk, change, Forbidden)
+    talk.say(card(context_id="t1"))
+    assert talk.record(change, "ui")["is_change"] is True
+
+
+def test_a_change_to_a_question_asked_again_names_the_first_of_them() -> None:
+    result = '{"status":"chosen","id":"sea"}'
+    talk = SessionWithoutServer()
+    talk.call("t1")
+    assert talk.call("t2")["joins"] == "t1"
+    talk.answer("t1")
+    change = {"type": "user_message", "text": "Sea", "in_reply_to": "t2", "result": result}
+    assert talk.record(change, "ui")["joins"] == "t1"
+    talk.say(card(context_id="t1", locked=True))
+    refuse(talk, change, Forbidden)
+
+
+def test_only_choices_and_forms_are_answered_otherwise_later() -> None:
+    talk = SessionWithoutServer()
+    for name, result in (("companion_confirm", '{"status":"confirmed"}'), ("mine", "yes")):
+        talk.call(name, name)
+        talk.answer(name, result)
+        refuse(talk, {"type": "user_message", "text": "no", "in_reply_to": name, "result": result}, Forbidden)
 
 
 def test_a_screen_says_nothing_of_locks_with_a_card_of_its_own() -> None:

@@ -24,6 +24,7 @@ from companion_ws.core.session import (
     Sender,
     Session,
     apply,
+    fold_card_again,
     forget_requests,
     remember,
     replay,
@@ -96,7 +97,16 @@ def test_replaying_the_records_gives_the_session_that_made_them(said: list[Any])
         except CompanionError:
             continue
 
-    assert replay(Session("s", "alice"), talk.bodies) == talk.session
+    replayed = replay(Session("s", "alice"), talk.bodies)
+    assert replayed == talk.session
+
+    # As a restarted server does it, which reads no other records for them.
+    alone = Session("s", "alice")
+    for seq, body in enumerate(talk.bodies, 1):
+        if json.loads(body)["type"] == "contextual_update":
+            fold_card_again(alone, seq, body)
+    for name in ("cards", "cards_bytes", "locked_cards", "locked_keys", "locked_names"):
+        assert getattr(alone, name) == getattr(replayed, name)
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,6 +11,7 @@ import pytest
 from session_without_server import SessionWithoutServer
 
 from companion_ws.core.phrases import LANGUAGES, phrase, spoken_code
+from companion_ws.core.schemas import MAX_FIELDS
 from companion_ws.core.tool_calls import choice_of, status_of, unanswerable
 
 PARTS = {
@@ -97,6 +98,8 @@ def test_an_answer_is_put_into_words(result: str, words: str) -> None:
 
 CHOOSE, FORM = "companion_choose", "companion_form"
 FIELD = {"type": "string"}
+NOTHING = {"type": "object"}
+TOO_MANY = [str(at) for at in range(MAX_FIELDS)]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ FIELD = {"type": "string"}
         (CHOOSE, {"options": [None, {}, {"value": 0}]}),
         (CHOOSE, {"options": [{"id": None, "label": "Air"}]}),
         (FORM, {"schema": {"properties": {"a": True, "b": FIELD}}}),
+        (FORM, {"schema": {"properties": {**dict.fromkeys(TOO_MANY), "a": FIELD}}}),
         ("companion_confirm", {}),
         ("companion_show", {}),
         ("draw_a_map", {"options": []}),
@@ -134,7 +138,7 @@ def test_a_question_somebody_can_tap_is_left_to_the_screens(
         (FORM, {"schema": {"properties": ["a"]}}),
         (FORM, {"schema": {"properties": {}}}),
         (FORM, {"schema": {"properties": {"a": True}}}),
-        (FORM, {"schema": {"properties": {**dict.fromkeys(map(str, range(50))), "a": FIELD}}}),
+        (FORM, {"schema": {"properties": {**dict.fromkeys(TOO_MANY, NOTHING), "a": FIELD}}}),
     ],
 )
 def test_a_question_with_nothing_to_tap_is_the_agents_mistake(
