@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import socket
@@ -15,9 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-import zxingcpp
 from aiohttp import web
-from PIL import Image
 from playwright.async_api import Browser, BrowserContext, Page, TimeoutError, async_playwright
 
 from companion_ws import Config, create_app
@@ -222,11 +219,6 @@ class World:
         own = (f"http://127.0.0.1:{self.server.port}/", f"{self.server.url}/", *self.proxies)
         if request.url.startswith("http") and not request.url.startswith(own):
             self.faults.append(f"foreign request {request.url}")
-
-
-def scanned(screenshot: bytes) -> list[str]:
-    """Return the texts of the QR codes in a picture, as a camera reads them."""
-    return [code.text for code in zxingcpp.read_barcodes(Image.open(io.BytesIO(screenshot)))]
 
 
 def axe_source() -> str:

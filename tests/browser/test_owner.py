@@ -6,8 +6,9 @@ from playwright.async_api import Page, expect
 
 from companion_ws import __version__
 from companion_ws.app import ADDRESSES
+from tests.camera import scanned
 
-from .conftest import PIXEL, NewWorld, World, accessibility_faults, is_too_wide, scanned
+from .conftest import PIXEL, NewWorld, World, accessibility_faults, is_too_wide
 
 DESK = {"viewport": {"width": 1280, "height": 800}}
 

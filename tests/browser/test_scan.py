@@ -9,7 +9,9 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from .conftest import PIXEL, QUOTES, Agent, NewWorld, World, scanned
+from tests.camera import scanned
+
+from .conftest import PIXEL, QUOTES, Agent, NewWorld, World
 
 
 async def pairing_page(world: World, agent: Agent, **options: object) -> Page:

@@ -342,8 +342,9 @@ async def test_a_batch_that_has_taken_its_time_answers_what_is_left(
 def rows_of(server: Running) -> dict[str, list[Any]]:
     """Return all that a request could have left in the database."""
     tables = {
-        "sessions": "session_id, user, title, language, ended_at_ms, seq",
-        "records": "session_id, seq",
+        "sessions": "session_id, user, title, language, ended_at_ms",
+        "tips": "number, seq, is_open",
+        "records": "number, seq",
         "state": "session_id, key, revision",
         "tokens": "token_id",
         "pairings": "pairing_id, used_at_ms",
