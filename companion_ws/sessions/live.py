@@ -181,7 +181,7 @@ class LiveSession:
         if self._line.is_held or (
             type(command) is commands.StateGet
             and connection is not None
-            and connection.outbox.is_replaying
+            and not connection.is_subscribed  # What it is told first would be older.
         ):
             self._ask_later(command, caller)
             return
@@ -491,11 +491,12 @@ class LiveSession:
             # Beyond the outbox's bound, and with one of its own: see joined.py.
             connection.outbox.push_text(body, is_exempt=True)
             connection.changed.set()
+            connection.recovery = recovery
             if recovery != "replay" or after == self.delivered_seq:
                 connection.is_subscribed = True
+                connection.end_replay()
             else:
                 connection.outbox.is_replaying = True
-            connection.recovery = recovery
             self._observer.joined(self, connection)
 
         return QueueEntry(

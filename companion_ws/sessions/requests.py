@@ -5,9 +5,9 @@ stand here one by one, with the record each made; of the others only a filter is
 says "surely new" or "perhaps known", and the disk knows the rest. The filter is wrong about a
 new one once in some thousand times, which costs that one connection a read.
 
-Filters are never emptied; they age. When one is full the next begins, and the one before the
-last is dropped: both together always hold the newest 10,000. A filter is a Bloom filter in
-words: by its hash a key picks one word, and which BITS of its 64 stand for the key, so that all
+Filters are never emptied; they age. When one is full the next begins, and the oldest of
+GENERATIONS is dropped: together they always hold the newest 10,000, and a short session has one
+small filter or none. A filter is a Bloom filter in words: by its hash a key picks one word, and which BITS of its 64 stand for the key, so that all
 of it is looked at in one step.
 """
 
@@ -18,8 +18,9 @@ from array import array
 from itertools import islice
 from typing import ClassVar, Final
 
-PER_FILTER: Final = 10_000
-WORDS: Final = 4096
+PER_FILTER: Final = 2_500
+GENERATIONS: Final = 5
+WORDS: Final = 1024
 BITS: Final = 5
 """With these, one new requestId in some hundreds looks known, and costs a read."""
 _PATTERNS: Final = tuple(
@@ -37,7 +38,7 @@ class Requests:
     __slots__ = ("_filters", "_in_newest", "_recent")
 
     recent: ClassVar[int] = 64
-    """How many of the newest stand by themselves, and up to twice as many."""
+    """How many of the newest stand by themselves at least; a quarter more before some age."""
 
     def __init__(self) -> None:
         self._recent: dict[Key, tuple[int, str]] = {}
@@ -62,8 +63,9 @@ class Requests:
     def add(self, key: Key, seq: int, kind: str, durable_seq: int) -> None:
         """Remember what made the record `seq`; those up to `durable_seq` the disk can be asked for."""
         self._recent[key] = (seq, kind)
-        if len(self._recent) > 2 * self.recent:
-            for old in [*islice(self._recent, self.recent)]:
+        aging = self.recent // 4 + 1
+        if len(self._recent) >= self.recent + aging:
+            for old in [*islice(self._recent, aging)]:
                 if self._recent[old][0] > durable_seq:
                     break
                 del self._recent[old]
@@ -72,7 +74,7 @@ class Requests:
     def _note(self, key: Key) -> None:
         if not self._filters or self._in_newest == PER_FILTER:
             self._filters.append(array("Q", bytes(8 * WORDS)))
-            del self._filters[:-2]
+            del self._filters[:-GENERATIONS]
             self._in_newest = 0
         self._in_newest += 1
         whole = hash(key)

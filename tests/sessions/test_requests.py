@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from companion_ws.sessions.requests import PER_FILTER, Requests
+from companion_ws.sessions.requests import GENERATIONS, PER_FILTER, Requests
 
 
 def filled(count: int, durable_seq: int | None = None) -> Requests:
@@ -25,7 +25,7 @@ def test_none_of_the_last_ten_thousand_looks_new() -> None:
 
 
 def test_hardly_a_new_one_looks_known() -> None:
-    requests = filled(2 * PER_FILTER)
+    requests = filled(GENERATIONS * PER_FILTER)
     wrong = sum(requests.may_be_stored(("sender", f"new {number}")) for number in range(10_000))
     assert wrong < 200
 
@@ -37,4 +37,4 @@ def test_what_the_disk_may_not_have_yet_stands_by_itself() -> None:
 
 
 def test_a_short_session_asks_the_disk_nothing() -> None:
-    assert not filled(2 * Requests.recent).may_be_stored(("sender", "1"))
+    assert not filled(Requests.recent).may_be_stored(("sender", "1"))
