@@ -12,7 +12,7 @@ const STATIC = fileURLToPath(new URL("../../static", import.meta.url))
 const DIST = join(STATIC, "dist")
 
 /** What few visits need; where one is imported by `import()`, it is fetched then. */
-const PARTS = new Map(["a2ui/surfaces", "core/matcher", "net/stream", "pages/code", "screen/asking", "screen/pictures", "screen/take-away",
+const PARTS = new Map(["a2ui/surfaces", "core/matcher", "core/working", "net/stream", "pages/code", "screen/asking", "screen/pictures", "screen/take-away",
   ...readdirSync(join(STATIC, "js/words")).filter((each) => !["words.js", "asking.js"].includes(each)).map((each) => `words/${each.replace(".js", "")}`),
 ].map((name) => [join(STATIC, `js/${name}.js`), name.replaceAll("/", "-")]))
 /** Stands in the name of a part until the server knows its hash, which is as long: maps stay true. */

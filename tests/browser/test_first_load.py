@@ -117,6 +117,31 @@ async def test_what_a_question_needs_is_there_before_one_is_asked(world: World) 
     assert traffic.asked == []
 
 
+async def test_a_scan_asks_for_its_words_and_what_a_question_needs_in_no_more_turns_than_without(
+    world: World,
+) -> None:
+    agent = await world.agent()
+    opened = await world.ask("POST", f"/sessions/{agent.session_id}/pairings")
+    await agent.call("companion_choose", title="Was?", options=["A", "B"])
+    phone = await world.page(**PIXEL, locale="de-DE")
+    turns: list[str] = []
+
+    def note(what: str, url: str) -> None:
+        turns.append(f"{what} {url.rpartition('/')[2].partition('.')[0].partition('?')[0]}")
+
+    phone.on("request", lambda request: note("ask", request.url))
+    phone.on("response", lambda response: note("get", response.url))
+    phone.on("websocket", lambda socket: socket.on("framereceived", lambda _: note("get", "ws")))
+
+    await phone.goto(opened["url"])
+    await expect(phone.get_by_role("button", name="A", exact=True)).to_be_visible()
+
+    assert turns.index("ask pair") < turns.index("get words-de")
+    first = turns.index("get ws")
+    for part in ("screen-asking", "asking", "words-asking-de"):
+        assert turns.index(f"ask {part}") < first, turns
+
+
 async def test_designs_and_patterns_are_fetched_by_whom_they_reach(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)

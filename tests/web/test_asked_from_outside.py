@@ -94,6 +94,22 @@ async def test_a_pairing_is_answered_as_a_command_too(start: Any) -> None:
     assert entered.status == 201
 
 
+async def test_a_phone_that_pairs_is_told_whether_a_question_waits(start: Any) -> None:
+    server = await start()
+    session_id = await server.new_session()
+
+    async def paired() -> Any:
+        opened = (await server.http("POST", f"/sessions/{session_id}/pairings")).body
+        return (await server.http("POST", "/pair", {"code": opened["code"]}, token=None)).body
+
+    assert (await paired())["is_asking"] is False
+    call = {"tool_name": "companion_confirm", "tool_call_id": "c", "parameters": {"title": "Go?"}}
+    message = {"type": "client_tool_call", "client_tool_call": call}
+    asked = await server.http("POST", f"/sessions/{session_id}/messages?role=agent", message)
+    assert asked.status == 200
+    assert (await paired())["is_asking"] is True
+
+
 async def test_the_owner_and_nobody_else_is_asked_whether_a_phone_may_join(start: Any) -> None:
     server = await start(pairing="confirm")
     shop = server.made("service", "shop")

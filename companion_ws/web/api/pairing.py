@@ -115,6 +115,7 @@ class PairingRoutes:
                     "session_id": claims.session_id,
                     "device_id": claims.device_id,
                     "expires_at": self._sessions.clock.shown_ms(claims.expires_at_ms),
+                    "is_asking": await self._is_asking(claims.session_id),
                 },
                 201,
             )
@@ -126,6 +127,10 @@ class PairingRoutes:
             },
             202,
         )
+
+    async def _is_asking(self, session_id: str | None) -> bool:
+        live = await self._sessions.live(session_id) if session_id else None
+        return live is not None and live.is_asking
 
     def _ask_owner(self, waiting: Waiting) -> None:
         self._tell_owner(

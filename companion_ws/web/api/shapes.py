@@ -250,6 +250,7 @@ class PairResponse(Struct):
     session_id: str
     device_id: str
     expires_at: Time
+    is_asking: Annotated[bool, Meta(description="whether a question waits for an answer")]
 
 
 class PairingRequest(Struct):

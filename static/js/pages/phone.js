@@ -37,12 +37,13 @@ const query = new URLSearchParams(location.search)
 const isEmbedded = query.has("embed")
 document.documentElement.classList.toggle("is-embedded", isEmbedded)
 const wanted = [query.get("lang"), ...(navigator.languages ?? [navigator.language])]
-const language = await speak([])
+/** The page's language, once its words are here; what a scan asks the server is asked meanwhile. */
+let language
+const speaking = speak([]).then((found) => (language = found))
 const place = location.pathname.split("/").at(-1)
 
 if (place === "p") await takeScan()
-else if (place === "c") showCodeForm()
-else openSession()
+else speaking.then(place === "c" ? showCodeForm : openSession)
 
 /** The page's language: what its address asks for, then the session, then the browser. */
 async function speak(session) {
@@ -54,15 +55,16 @@ async function speak(session) {
 
 async function takeScan() {
   const known = paired.find(fragment.sessionId)
-  if (fragment.kind === "token") return openSession()
-  if (fragment.kind !== "ticket") return openSession()
-  show(joining(language.words, fragment.sessionId))
+  if (fragment.kind !== "ticket") return speaking.then(openSession)
   try {
-    const ticket = fragment.value
-    arrive(await enter({ ticket }, {
-      onWait: (verification) => show(comparing(language.words, verification)),
-      onAway: (hurry) => show(stuck(language.words, away(language.words), hurry)),
-    }))
+    const [, seat] = await Promise.all([
+      speaking.then(() => show(joining(language.words, fragment.sessionId))),
+      enter({ ticket: fragment.value }, {
+        onWait: (verification) => show(comparing(language.words, verification)),
+        onAway: (hurry) => show(stuck(language.words, away(language.words), hurry)),
+      }),
+    ])
+    arrive(seat)
   } catch (error) {
     // Scanned twice with the same phone: it has its seat already.
     if (known && isUsed(error)) return showSession(fragment.sessionId, known.token)
@@ -80,10 +82,10 @@ async function showCodeForm() {
   }))
 }
 
-function arrive({ token, session_id: sessionId, device_id: deviceId }) {
+function arrive({ token, session_id: sessionId, device_id: deviceId, is_asking: isAsking }) {
   paired.save(sessionId, token, deviceId)
   takeAway.clear()
-  showSession(sessionId, token)
+  showSession(sessionId, token, { isAsking })
 }
 
 function openSession() {
@@ -92,7 +94,7 @@ function openSession() {
   const seat = paired.find(sessionId)
   const token = fragment.kind === "token" ? fragment.value : (seat?.token ?? signedIn.token())
   const kept = isEmbedded || token ? null : takeAway.load(sessionId)
-  if (kept) showSession(kept.session.id, null, kept)
+  if (kept) showSession(kept.session.id, null, { kept })
   else if (token) showSession(sessionId, token)
   else nothingHere()
 }
@@ -110,14 +112,14 @@ function nothingHere() {
     isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code"))))
 }
 
-/** `kept` is the take-away of a session that is over. */
-function showSession(sessionId, token, kept = null) {
+/** `kept` is the take-away of a session that is over; `isAsking` says that a question is open. */
+function showSession(sessionId, token, { kept = null, isAsking = false } = {}) {
   const parameters = new URLSearchParams(query)
   if (sessionId) parameters.set("session_id", sessionId)
   readdress(`ui?${parameters}`)
   const page = { root, main: h("main", { class: "page" }) }
   const target = { sessionId, token, device: deviceName(), isEmbedded, kept, onCleared: cleared }
-  new Feed(page, target, language, speak).start()
+  new Feed(page, target, language, speak).start({ isAsking })
   document.title = language.words("companion")
 }
 
@@ -147,8 +149,12 @@ async function enter(proof, { onWait, onAway }) {
   return answer.body
 }
 
+/** What came of it is told in words, so it waits for these. */
 async function pair(request) {
-  const answer = await ask("POST", "pair", { ...request, withinMs: ANSWER_MS })
+  const asked = ask("POST", "pair", { ...request, withinMs: ANSWER_MS })
+  const [answered] = await Promise.allSettled([asked, speaking])
+  if (answered.status === "rejected") throw answered.reason
+  const answer = answered.value
   const { token, claim } = answer.body
   if (typeof (answer.status === 202 ? claim : token) !== "string") throw new Refusal(0, "unreachable", "Not the server's answer.")
   return answer

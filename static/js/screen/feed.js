@@ -32,7 +32,9 @@ import { callOf, lookUp, resultOf } from "../core/protocol.js"
 import { isOpen } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
 import { arrange, fillIn, h } from "../elements/dom.js"
+import { wear } from "../elements/styles.js"
 import { localStore } from "../net/storage.js"
+import { learnToAsk } from "../words/asking.js"
 import { Awake } from "./awake.js"
 import { hold, placeIn } from "./reading.js"
 import { Report, summaryOf } from "./report.js"
@@ -99,7 +101,9 @@ export class Feed {
     this.#use(language)
   }
 
-  start() {
+  /** `isAsking`: a question is known to come with the first cards. */
+  start({ isAsking = false } = {}) {
+    if (isAsking) this.#fetchQuestions()
     this.#paint()
     this.#screen.start()
     this.#tick = setInterval(() => this.#paintSoon(), 1000)
@@ -157,7 +161,7 @@ export class Feed {
     this.#spoken = wanted
     const language = await this.#speak([wanted])
     if (language.name === this.#name && language.locale === this.#locale) return
-    if (this.#questioning) await this.#questioning.prepare(language.words).catch(() => {})
+    if (this.#questioning) await learnToAsk(language.words).catch(() => {})
     this.#items.clear()
     this.#painted.clear()
     this.#surfaces = null
@@ -191,11 +195,8 @@ export class Feed {
 
   /** What is done with the cards at the end: fetched when it comes, or before. */
   #fetchTakeAway() {
-    this.#taking ??= import("./take-away.js").then(
-      async ({ prepare, TakeAway }) => {
-        await prepare(this.#words)
-        this.#TakeAway = TakeAway
-      },
+    this.#taking ??= Promise.all([import("./take-away.js"), wear("take-away"), learnToAsk(this.#words)]).then(
+      ([{ TakeAway }]) => (this.#TakeAway = TakeAway),
       // A heading is left, and the cards.
       () => (this.#TakeAway = null),
     ).then(() => this.#paintSoon())
@@ -278,11 +279,12 @@ export class Feed {
   }
 
   async #learnToAsk() {
-    const asking = await import("./asking.js")
+    let words = this.#words
+    // One after the other they would take as long as many cards.
+    const [asking] = await Promise.all([import("./asking.js"), wear("asking"), learnToAsk(words)])
     asking.defineQuestion()
-    let words
     // The session may name its language in the meantime.
-    while (words !== this.#words) await asking.prepare((words = this.#words))
+    while (words !== this.#words) await learnToAsk((words = this.#words))
     this.#questioning = asking
     this.#haveSheet()
     this.#paintSoon()
@@ -402,7 +404,7 @@ export class Feed {
       nowMs: () => this.#screen.nowMs,
       act: (command) => this.#screen.act(command, `surface:${command.surface_id}`),
     }
-    this.#surfaces ??= import("../a2ui/surfaces.js").then(({ Surfaces }) => new Surfaces(about))
+    this.#surfaces ??= Promise.all([import("../a2ui/surfaces.js"), learnToAsk(this.#words)]).then(([{ Surfaces }]) => new Surfaces(about))
     this.#surfaces.catch(() => (this.#surfaces = null))
     return this.#surfaces
   }

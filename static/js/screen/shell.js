@@ -8,7 +8,6 @@ import { cleanText, cut, listText } from "../core/cards.js"
 import { lookUp } from "../core/protocol.js"
 import { isPresent } from "../core/session.js"
 import { isGone } from "../core/take-away.js"
-import { workingText } from "../core/working.js"
 import { fillIn, h, icon } from "../elements/dom.js"
 import { settings } from "../net/storage.js"
 import { Room } from "./room.js"
@@ -52,6 +51,8 @@ export class Shell {
   #banner = h("div", { class: "banner", hidden: true })
   #alarm = h("div", { role: "alert" })
   #working = h("p", { class: "working", hidden: true })
+  #workingText = null
+  #fetching = null
   #waiting = null
   #waitingFor = ""
 
@@ -167,11 +168,23 @@ export class Shell {
     return this.#words(session.agentSeq !== null ? "agent_has_left" : "agent_not_here")
   }
 
+  /** How to say what it does: fetched with the first work, which the first card need not wait for. */
+  #fetchWorking() {
+    this.#fetching ??= import("../core/working.js").then(
+      ({ workingText }) => {
+        this.#workingText = workingText
+        this.#paintWork()
+      },
+      () => (this.#fetching = null),
+    )
+  }
+
   /** What the agent does between two cards. It is not announced: a screen reader would talk over the agent. */
   #paintWork() {
     const { session, nowMs, link } = this.#screen
     const about = { words: this.#words, locale: this.#locale }
-    const text = link.known === "connected" ? workingText(session, nowMs, about) : ""
+    if (session.work.size) this.#fetchWorking()
+    const text = link.known === "connected" && this.#workingText ? this.#workingText(session, nowMs, about) : ""
     if (this.#working.dataset.text === text) return
     this.#working.dataset.text = text
     this.#working.hidden = text === ""

@@ -4,17 +4,6 @@
 import { lastWords, textOf } from "../core/take-away.js"
 import { copyText, makeCopyable } from "../elements/copying.js"
 import { h } from "../elements/dom.js"
-import { styleOf } from "../net/place.js"
-import { learnToAsk } from "../words/asking.js"
-
-const styled = new Promise((resolve) => {
-  document.head.append(h("link", { rel: "stylesheet", href: styleOf("take-away"), on: { load: resolve, error: resolve } }))
-})
-
-/** Let `words` say what stands at the end; resolves once it can be shown. */
-export async function prepare(words) {
-  await Promise.all([learnToAsk(words), styled])
-}
 
 /**
  * `screen` is the ScreenSession that ended; `list` holds its cards; `parts()` gives them as values

@@ -87,4 +87,7 @@ export default {
   code_wrong: "Dieser Code gilt nicht. Prüfen Sie die Ziffern oder bitten Sie um einen neuen.",
   code_short: "Ein Code hat neun Ziffern.",
   alerts: "Ton und Vibration",
+  field_wrong: "Bitte prüfen Sie dieses Feld",
+  close: "Schließen",
+  answered: "Beantwortet",
 }

@@ -87,4 +87,7 @@ export default {
   code_wrong: "That code does not work. Check the digits or ask for a new one.",
   code_short: "A code has nine digits.",
   alerts: "Sound and vibration",
+  field_wrong: "Please check this field",
+  close: "Close",
+  answered: "Answered",
 }

@@ -87,4 +87,7 @@ export default {
   code_wrong: "Ese código no vale. Revise las cifras o pida otro.",
   code_short: "Un código tiene nueve cifras.",
   alerts: "Sonido y vibración",
+  field_wrong: "Revise este campo",
+  close: "Cerrar",
+  answered: "Respondido",
 }

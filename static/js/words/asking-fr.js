@@ -87,4 +87,7 @@ export default {
   code_wrong: "Ce code ne marche pas. Vérifiez les chiffres ou demandez-en un autre.",
   code_short: "Un code a neuf chiffres.",
   alerts: "Son et vibration",
+  field_wrong: "Vérifiez ce champ",
+  close: "Fermer",
+  answered: "Répondu",
 }

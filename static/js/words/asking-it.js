@@ -87,4 +87,7 @@ export default {
   code_wrong: "Questo codice non va. Controlla le cifre o chiedine un altro.",
   code_short: "Un codice ha nove cifre.",
   alerts: "Suono e vibrazione",
+  field_wrong: "Controlla questo campo",
+  close: "Chiudi",
+  answered: "Risposto",
 }

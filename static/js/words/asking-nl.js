@@ -87,4 +87,7 @@ export default {
   code_wrong: "Die code werkt niet. Controleer de cijfers of vraag een nieuwe.",
   code_short: "Een code heeft negen cijfers.",
   alerts: "Geluid en trillen",
+  field_wrong: "Controleer dit veld",
+  close: "Sluiten",
+  answered: "Beantwoord",
 }

@@ -87,4 +87,7 @@ export default {
   code_wrong: "Esse código não serve. Confira os dígitos ou peça outro.",
   code_short: "Um código tem nove dígitos.",
   alerts: "Som e vibração",
+  field_wrong: "Verifique este campo",
+  close: "Fechar",
+  answered: "Respondido",
 }

@@ -87,4 +87,7 @@ export default {
   code_wrong: "此代码无效。请核对数字或索取新代码。",
   code_short: "代码为九位数字。",
   alerts: "声音和振动",
+  field_wrong: "请检查此项",
+  close: "关闭",
+  answered: "已回答",
 }
