@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.generator import Traffic
 from companion_ws.access.keys import Keys
@@ -41,16 +42,14 @@ class Scenario:
     receivers: int
     window: int
     goal: float
-    counts_deliveries: bool
-
-    @property
-    def unit(self) -> str:
-        return "deliveries" if self.counts_deliveries else "messages"
+    unit: Literal["messages", "deliveries", "joins"]
 
 
 SCENARIOS = (
-    Scenario("500 sessions x 2 connections", 500, 1, 4, 1.1, counts_deliveries=False),
-    Scenario("fan-out 1 -> 100", 1, 100, 64, 10.0, counts_deliveries=True),
+    Scenario("500 sessions x 2 connections", 500, 1, 4, 0.7, "messages"),
+    Scenario("fan-out 1 -> 100", 1, 100, 64, 10.0, "deliveries"),
+    Scenario("fan-out 1 -> 5", 1, 5, 64, 3.0, "deliveries"),
+    Scenario("250 sessions x 2, come and go", 250, 1, 4, 0.7, "joins"),
 )
 
 
@@ -69,6 +68,8 @@ class Contender:
 
     async def measure(self, scenario: Scenario, seconds: float) -> float:
         """Return work per processor second, from a running start to the last delivery."""
+        if scenario.unit == "joins":
+            return await self._measure_joins(seconds)
         traffic = self.traffic
         traffic.go()
         await asyncio.sleep(min(0.5, seconds / 4))
@@ -78,9 +79,21 @@ class Contender:
         await traffic.stop()
         return done / spent_s
 
+    async def _measure_joins(self, seconds: float) -> float:
+        """Let everybody leave and join until the time is over; return joins a processor second."""
+        traffic, joins, cpu_s = self.traffic, 0, self.cpu_s
+        ends_s = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < ends_s:
+            traffic.leave()
+            traffic.senders.clear()
+            traffic.receivers.clear()
+            await traffic.join()
+            joins += len(traffic.senders) + len(traffic.receivers)
+        return joins / (self.cpu_s - cpu_s)
+
     def _work(self, scenario: Scenario) -> int:
         deliveries = self.traffic.deliveries
-        return deliveries if scenario.counts_deliveries else deliveries // 2
+        return deliveries if scenario.unit == "deliveries" else deliveries // 2
 
 
 @asynccontextmanager

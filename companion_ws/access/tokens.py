@@ -214,14 +214,19 @@ class Tokens:
 
     # Tokens that are shown.
 
-    def show(self, token: str) -> Credential:
+    def show(self, token: str, claims: Claims | None = None) -> Credential:
         """Return `token` as a credential in use; its holder lets go of it.
+
+        `claims` is what `read` found in it a moment ago, so that it need not be read again.
 
         Raises:
             Unauthenticated: malformed, forged or revoked; nobody learns which.
             TokenExpired: it was good once.
         """
-        credential = Credential(token, self.verify(token), self._shown.discard)
+        if claims is None:
+            claims = self.read(token)
+        self.check_usable(claims)
+        credential = Credential(token, claims, self._shown.discard)
         self._shown.add(credential)
         left_s = self.left_s(credential.claims) + _leeway_ms(credential.claims) / 1000
         if left_s < MAX_REQUEST_S:

@@ -240,6 +240,11 @@ class Sessions:
         # Somebody may have come while the disk was asked; from here on nothing awaits.
         return live is None or live.is_asking or bool(self.connections.of_session(session_id))
 
+    def summary_of_live(self, session_id: str) -> Summary | None:
+        """Return a session that is in memory without asking the disk."""
+        live = self._lives.get(session_id)
+        return None if live is None or live.session.ended else self._summaries.of(live.row)
+
     async def summary(self, session_id: str) -> Summary | None:
         """Return a session without its log, ended ones included while they are kept."""
         return await self._summaries.find(session_id)

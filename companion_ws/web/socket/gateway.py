@@ -93,7 +93,7 @@ class Gateway:
             raise Unauthenticated("A token is needed to join.")
         claims = self._tokens.read(token)
         try:
-            credential = self._tokens.show(token)
+            credential = self._tokens.show(token, claims)
             try:
                 # Held while it joins; from the next step on the visit is what it closes.
                 with credential.held():
@@ -152,9 +152,12 @@ class Gateway:
         if claims.kind == "session":
             return await self._own_session(claims, join), False, None
         if join.session_id is not None:
-            # By its row alone: loading somebody else's would take longer than looking in vain.
-            summary = await self._sessions.summary(join.session_id)
+            # Somebody else's by its row alone, from the disk: it takes as long as looking in vain.
+            summary = self._sessions.summary_of_live(join.session_id)
             may_join = summary is not None and permissions.may_join(claims, summary, role)
+            if not may_join:
+                summary = await self._sessions.summary(join.session_id)
+                may_join = summary is not None and permissions.may_join(claims, summary, role)
             live = await self._sessions.open(join.session_id) if may_join else None
             if live is not None:
                 self._check_room(live.row.account, live.session_id)
