@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from companion_ws.app import PAIRING, SESSIONS, TOKENS, create_app
-    from companion_ws.client import CompanionClient, CompanionClosed, ToolFailed
+    from companion_ws.client import (
+        CompanionClient,
+        CompanionClosed,
+        SyncCompanionClient,
+        ToolFailed,
+    )
     from companion_ws.config import Config
     from companion_ws.core.errors import CompanionError, RevisionConflict
     from companion_ws.sessions.tools import ToolCall, ToolError, tool
@@ -22,6 +27,7 @@ __all__ = [
     "CompanionError",
     "Config",
     "RevisionConflict",
+    "SyncCompanionClient",
     "ToolCall",
     "ToolError",
     "ToolFailed",
@@ -37,6 +43,7 @@ _HOMES = {
     "create_app": "app",
     "CompanionClient": "client",
     "CompanionClosed": "client",
+    "SyncCompanionClient": "client",
     "ToolFailed": "client",
     "CompanionError": "core.errors",
     "RevisionConflict": "core.errors",

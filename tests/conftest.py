@@ -23,6 +23,7 @@ LONG = (
     "server/test_cycles.py",
     "server/test_embedding.py",
     "server/test_the_js_client.py",
+    "server/test_the_sync_client.py",
     "server/test_without_upgrade.py",
     "sessions/test_histories.py",
     "voice/test_asked_again.py",

@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -17,8 +17,10 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 
 from companion_ws.client.incoming import Incoming
+from companion_ws.client.invitation import Invitation
 from companion_ws.client.known import KnownSession
 from companion_ws.client.link import Link, Token
+from companion_ws.client.notebook import session_html
 from companion_ws.client.outgoing import (
     ANSWER_WITHIN_S,
     CompanionClosed,
@@ -28,7 +30,7 @@ from companion_ws.client.outgoing import (
 )
 from companion_ws.core.errors import InvalidMessage, TokenExpired, Unavailable
 from companion_ws.core.text import label
-from companion_ws.core.view import Message
+from companion_ws.core.view import Message, View
 
 Role = Literal["agent", "ui", "observer"]
 
@@ -47,18 +49,6 @@ class ToolFailed(Exception):
         self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """How a phone joins: a link to scan or send, a code to type at `code_url` or to say."""
-
-    pairing_id: str
-    url: str
-    url_expires_at: int
-    code: str
-    code_expires_at: int
-    code_url: str
-
-
 class CompanionClient(KnownSession):
     """One member of a session, as agent, screen or observer.
 
@@ -74,7 +64,7 @@ class CompanionClient(KnownSession):
 
     Entering connects and waits for the session; afterwards the client reconnects by
     itself until it is left or the server says not to. Everything lives on the event loop
-    that entered it; other threads use `asyncio.run_coroutine_threadsafe(…, companion.loop)`.
+    that entered it; a program without one uses `SyncCompanionClient`.
 
     Raises (entering):
         CompanionClosed: the server refuses this client for good.
@@ -109,8 +99,7 @@ class CompanionClient(KnownSession):
         self._ssl = ssl
         self._incoming = Incoming(after, self._log_after)
         self._outgoing = Outgoing(answer_within_s)
-        super().__init__(self._incoming.view)
-        self._first: Message = {}
+        self._invitation: Invitation | None = None
         self._is_left = False
         self._company: set[asyncio.Task[None]] = set()
 
@@ -131,14 +120,11 @@ class CompanionClient(KnownSession):
         except BaseException:
             await self.close()
             raise
-        self._first = self._view.joined
         return self
 
     async def _wait_for_the_session(self) -> None:
         async with asyncio.timeout(self._open_timeout_s):
-            joining = asyncio.ensure_future(
-                self._incoming.wait_for(lambda: bool(self._view.joined))
-            )
+            joining = asyncio.ensure_future(self._incoming.wait_for(lambda: bool(self.joined)))
             try:
                 await asyncio.wait([joining], timeout=SILENCE_S)
                 if not joining.done() and not self._link.has_met_anybody:
@@ -191,15 +177,22 @@ class CompanionClient(KnownSession):
     # What it knows.
 
     @property
-    def created(self) -> bool:
-        """Whether the first join made a new session."""
-        return bool(self._first["created"])
+    def is_connected(self) -> bool:
+        """Whether the connection stands at this moment."""
+        return self._incoming.is_connected
 
     @property
-    def reason(self) -> str | None:
-        """Why it is another session than the one asked for: `session_unavailable`, or None."""
-        reason: str | None = self._first["reason"]
-        return reason
+    def invitation(self) -> Invitation | None:
+        """What `pair` gave last, as long as it lets somebody in."""
+        newest = self._invitation
+        return newest if newest is not None and newest.is_good else None
+
+    def _heard(self) -> View:
+        return self._incoming.view
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the session as of now, and the way in that `pair` gave last."""
+        return session_html(self, self.invitation, is_connected=self.is_connected)
 
     # What it can say.
 
@@ -336,7 +329,8 @@ class CompanionClient(KnownSession):
         answer = await self.http("POST", f"/sessions/{self.session_id}/pairings", body)
         named = {field.name: answer[field.name] for field in fields(Invitation)}
         code = {"code": named["code"] or "", "code_expires_at": named["code_expires_at"] or 0}
-        return Invitation(**named | code)
+        self._invitation = Invitation(**named | code)
+        return self._invitation
 
     async def http(self, method: str, path: str, body: Any = None) -> Any:
         """Use a route of the server with this client's token; return the JSON it answers.

@@ -36,6 +36,7 @@ class Incoming:
         self.view = View(after)
         self.taken = 0
         """Records taken in since the first join."""
+        self.is_connected = False
         self._fetch = fetch
         self._kept: deque[Message] = deque(maxlen=MAX_KEPT)
         self._first_after = 0
@@ -65,6 +66,11 @@ class Incoming:
             self._hand(reader, message)
         self._tell()
         return True
+
+    def lose(self) -> None:
+        """The connection is gone; another may follow."""
+        self.is_connected = False
+        self._tell()
 
     def end(self, closed: CompanionClosed, *, is_left: bool) -> None:
         """Nothing will be heard any more; `is_left`: because the client wanted it so."""
@@ -99,7 +105,7 @@ class Incoming:
             else:
                 await self._beyond(position)
 
-    async def messages(self) -> AsyncIterator[Message]:
+    def messages(self) -> AsyncIterator[Message]:
         """Yield every message from now on as it arrives, repeats included.
 
         Raises:
@@ -108,6 +114,9 @@ class Incoming:
         """
         reader: asyncio.Queue[Message | None] = asyncio.Queue(MAX_UNREAD)
         self._readers.add(reader)
+        return self._read(reader)
+
+    async def _read(self, reader: asyncio.Queue[Message | None]) -> AsyncIterator[Message]:
         try:
             while self._closed is None or not reader.empty():
                 message = await reader.get()
@@ -132,6 +141,7 @@ class Incoming:
             await self._news.wait()
 
     def _join(self, joined: Message) -> None:
+        self.is_connected = True
         is_first = not self.view.joined
         self.view.join(joined)
         if is_first:

@@ -181,6 +181,7 @@ class Link:
             log.warning("The server sent something that is not a message: %r", error)
             return _LOST, "the server sent something that is not a message"
         finally:
+            self._incoming.lose()
             if writer is not None:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum
 from typing import Any
 
@@ -28,6 +29,8 @@ class View:
     """
 
     def __init__(self, after: int | None = None) -> None:
+        self.first: Message = {}
+        """The `session_joined` of the first join."""
         self.joined: Message = {}
         self.session_id: str | None = None
         self.epoch: str | None = None
@@ -44,9 +47,17 @@ class View:
         """Of the last record received, or what the join's snapshot stands for."""
         return self.after or 0
 
+    def copy(self) -> View:
+        """Return what was known at this moment; it does not go on."""
+        copied = copy(self)
+        copied.state, copied.presence = dict(self.state), dict(self.presence)
+        copied.calls = dict(self.calls)
+        return copied
+
     def join(self, joined: Message) -> None:
         """Take `session_joined`: where the records go on, and what holds at its `seq`."""
         asked = self.after or 0
+        self.first = self.first or joined
         self.joined = joined
         self.session_id = joined["session_id"]
         self.epoch = joined["epoch"]

@@ -125,3 +125,16 @@ def test_the_oldest_call_is_forgotten_first() -> None:
         view.take(called(number))
 
     assert list(view.calls) == [f"t{number}" for number in range(2, MAX_CALLS + 2)]
+
+
+def test_a_copy_does_not_go_on_and_the_first_join_is_kept() -> None:
+    view = View()
+    view.join(joined(created=True))
+    copied = view.copy()
+    view.take(updated(6))
+    view.meet({"type": "presence", "event": "joined", "connection_id": "c2", "role": "ui"})
+    view.join(joined(created=False, seq=7))
+
+    assert (copied.seq, copied.state["step"]["value"], list(copied.presence)) == (5, 1, ["c1"])
+    assert view.first["created"]
+    assert not view.joined["created"]

@@ -30,11 +30,16 @@ async def said_by(server: Running, *command: str, cwd: Path) -> list[str]:
     return re.sub(r"(?<=open ).*", "…", out.decode()).split("\n")[:-1]
 
 
-async def test_the_python_program_runs_as_it_is_written(server: Running, tmp_path: Path) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "main.py").write_text(program)
+async def test_the_python_programs_run_as_they_are_written(server: Running, tmp_path: Path) -> None:
+    with_loop, without = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "main.py").write_text(with_loop)
     said = await said_by(server, sys.executable, "main.py", cwd=tmp_path)
     assert said == ["step is 1", "open …", "answer: no_screen"]
+    (tmp_path / "main.py").write_text(without)
+    said = await said_by(server, sys.executable, "-W", "error", "main.py", cwd=tmp_path)
+    assert said == [
+        "open …", "answer: no_screen", "records: ['contextual_update', 'state_updated']",
+    ]  # fmt: skip
 
 
 async def test_the_javascript_program_runs_as_it_is_written(server: Running, tmp_path: Path) -> None:
