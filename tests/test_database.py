@@ -86,7 +86,7 @@ async def test_everything_that_waits_while_a_commit_runs_shares_the_next_one(
 ) -> None:
     commits: list[str] = []
     is_under_way, may_end = threading.Event(), threading.Event()
-    connection = database._connection
+    connection = database._engine.connection
     assert connection is not None
 
     def trace(sql: str) -> None:

@@ -13,7 +13,7 @@ from companion_ws.cli.options import ask_before, data_option, environment_config
 from companion_ws.cli.run_verb import run, sentences
 from companion_ws.cli.terminal import say
 from companion_ws.control import reach, require_data
-from companion_ws.database import write_copy
+from companion_ws.database.sqlite.copies import write_copy
 
 
 @click.group()

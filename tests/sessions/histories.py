@@ -35,7 +35,9 @@ from companion_ws.core import protocol
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.protocol import error_message
 from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
-from companion_ws.database import Database, Params, Read, Statement, Unit, _of_one_instant
+from companion_ws.database import Database, Params, Read, Statement, Unit
+from companion_ws.database.sqlite.engine import Reading, SQLite
+from companion_ws.database.threads import WriterThread
 from companion_ws.files import folder
 from companion_ws.sessions import live as live_session
 from companion_ws.sessions.caller import Caller
@@ -45,7 +47,6 @@ from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.outbox import Outbox
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.store import Row, Store
-from companion_ws.writer import WriterThread
 
 Message = dict[str, Any]
 FINAL_ERRORS = {"revision_conflict", "tool_closed", "tool_unknown", "state_too_large"}
@@ -80,7 +81,7 @@ class Later(WriterThread[Unit]):
     """Writes on the loop's own thread, a random while later: what came meanwhile is gathered."""
 
     def __init__(self, database: MoodyDatabase, rng: random.Random) -> None:
-        super().__init__(database._commit, database._hear)
+        super().__init__(database._engine.commit, database._hear)
         self._rng = rng
         self._jobs: deque[Any] = deque()
         self.is_dead = False
@@ -133,25 +134,24 @@ class MoodyDatabase(Database):
     def __init__(self, path: Path, rng: random.Random) -> None:
         super().__init__(path, folder("migrations"), durability="process")
         self.rng = rng
-        self.mood = 0.0
-        """How likely each operation is to fail."""
+        self._engine: MoodySQLite = MoodySQLite(path, rng)
         self._thread = Later(self, rng)
-        self._looking: sqlite3.Connection | None = None
+        self._looking: Reading | None = None
 
     async def open(self) -> None:
-        self._open()
-        self._looking = sqlite3.connect(self._path, isolation_level=None)
+        self._engine.open()
+        self._looking = self._engine.reading()
         self._is_writable = True
 
     async def read(self, sql: str, params: Params = ()) -> list[Any]:
-        return await self._look(lambda connection: connection.execute(sql, params).fetchall())
+        return await self._look(lambda reading: reading.rows(sql, params))
 
     async def read_with(self, function: Callable[[Read], Any]) -> Any:
-        return await self._look(lambda connection: _of_one_instant(connection, function))
+        return await self._look(lambda reading: reading.of_one_instant(function))
 
-    async def _look(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    async def _look(self, function: Callable[[Reading], Any]) -> Any:
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.02)))
-        if self._looking is None or self.rng.random() < self.mood / 4:
+        if self._looking is None or self.rng.random() < self._engine.mood / 4:
             raise Unavailable("The server cannot read at the moment; try again.")
         return function(self._looking)
 
@@ -160,25 +160,35 @@ class MoodyDatabase(Database):
         self._thread.stop()
         if self._reopening is not None:
             self._reopening.cancel()
-        for connection in (self._connection, self._looking):
+        for connection in (self._engine.connection, self._looking):
             if connection is not None:
                 connection.close()
-        self._connection = self._looking = None
+        self._engine.connection = self._looking = None
 
-    def _commit_together(self, batch: list[Unit]) -> None:
+
+class MoodySQLite(SQLite):
+    """The real engine, which fails now and then."""
+
+    def __init__(self, path: Path, rng: random.Random) -> None:
+        super().__init__(path, folder("migrations"), "process")
+        self.rng = rng
+        self.mood = 0.0
+        """How likely each operation is to fail."""
+
+    def commit_together(self, batch: list[Unit]) -> None:
         rng, mood = self.rng, self.mood
         if rng.random() < mood / 2:
             raise sqlite3.OperationalError("disk I/O error: before")
         if (len(batch) > 1 and rng.random() < mood) or rng.random() < mood / 2:
             raise sqlite3.IntegrityError("a unit of this batch is bad")
-        super()._commit_together(batch)
+        super().commit_together(batch)
         if rng.random() < mood / 2:
             raise sqlite3.OperationalError("disk I/O error: after")
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
         if self.rng.random() < 0.3 and self.mood:
             raise sqlite3.OperationalError("database or disk is full")
-        super()._reopen()
+        super().reopen()
 
 
 class Wire(asyncio.Transport):
@@ -496,7 +506,7 @@ class World:
         await self.database.open()
         self.store = Store(self.database)
         await self.store.open()
-        self.database.mood = self.mood
+        self.database._engine.mood = self.mood
 
     async def kill(self) -> None:
         for task in list(self._tasks):
@@ -511,7 +521,7 @@ class World:
     async def boot_again(self) -> None:
         mood, self.mood = self.mood, 0.0
         await self.boot()
-        self.mood = self.database.mood = mood
+        self.mood = self.database._engine.mood = mood
 
     async def live(self, session_id: str) -> LiveSession:
         live = self.lives.get(session_id)
@@ -599,7 +609,7 @@ class World:
         await self.boot()
         for session_id in self.session_ids:
             await self.store.create(Row(session_id, "user 0", None, "", None, 0, 0, None, 0, None))
-        self.mood = self.database.mood = self.rng.choice((0.02, 0.1, 0.3))
+        self.mood = self.database._engine.mood = self.rng.choice((0.02, 0.1, 0.3))
         self.clients = [
             Client(self, self.rng.choice(self.session_ids), self.rng.choice(("agent", "ui")), n)
             for n in range(self.rng.randrange(2, 6))
@@ -613,7 +623,7 @@ class World:
             for _ in range(2):
                 tasks.create_task(self._knock_often())
             tasks.create_task(self._disturb())
-        self.mood = self.database.mood = 0.0
+        self.mood = self.database._engine.mood = 0.0
         # Twice: a reload may send somebody away who had everything acknowledged by then.
         for _ in range(2):
             async with asyncio.TaskGroup() as tasks:
@@ -768,8 +778,8 @@ def histories(seeds: range, scratch: Path) -> None:
     """Run a history for each seed, on copies of one migrated file."""
     blank = scratch / "blank.db"
     database = Database(blank, folder("migrations"), "process")
-    database._open()
-    database._close()
+    database._engine.open()
+    database._engine.close()
     path = scratch / "history.db"
     for seed in seeds:
         for suffix in ("", "-wal", "-shm"):

@@ -111,8 +111,8 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
         await world.database.kill()
 
     database = Database(path, folder("migrations"), "process")
-    database._open()
-    database._close()
+    database._engine.open()
+    database._engine.close()
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(work())
     return replay

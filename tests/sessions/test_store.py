@@ -233,7 +233,7 @@ async def test_an_update_without_room_for_the_copy_is_refused_in_words(
     with closing(sqlite3.connect(path)) as old:
         before = list(old.iterdump())
     small = namedtuple("small", "f_bavail f_frsize f_flag")(10, 4096, 0)
-    monkeypatch.setattr("companion_ws.database.os.statvfs", lambda folder: small)
+    monkeypatch.setattr("os.statvfs", lambda folder: small)
     database = Database(path, MIGRATIONS, "process")
     with pytest.raises(CannotOpen, match="Make room and start again"):
         await database.open()

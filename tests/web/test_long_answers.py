@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from companion_ws import database
+from companion_ws.database.sqlite import copies
 from companion_ws.sessions import store
 from companion_ws.web.guard import pieces
 from tests.running import WAIT_S, Running
@@ -197,14 +197,14 @@ async def test_what_is_said_during_a_backup_is_acknowledged_before_its_end(
 ) -> None:
     agent = await server.join()
     has_begun, may_end = threading.Event(), threading.Event()
-    real = database.write_copy
+    real = copies.write_copy
 
     def slow(connection: Any, target: Path) -> None:
         has_begun.set()
         assert may_end.wait(WAIT_S)
         real(connection, target)
 
-    monkeypatch.setattr(database, "write_copy", slow)
+    monkeypatch.setattr(copies, "write_copy", slow)
     copying = asyncio.create_task(server.sessions._database.backup(tmp_path / "copy.db"))
     await asyncio.to_thread(has_begun.wait, WAIT_S)
     assert (await agent.say("contextual_update", text="meanwhile"))["seq"] == 1

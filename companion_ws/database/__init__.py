@@ -1,0 +1,10 @@
+"""Where everything is stored: one writer, one reader, an engine behind them."""
+
+from companion_ws.database.database import MAX_WAITING_BYTES, Database
+from companion_ws.database.trouble import CannotOpen, NewerDatabase
+from companion_ws.database.units import Conflict, Params, Read, Settle, Statement, Unit, outlive
+
+__all__ = [
+    "MAX_WAITING_BYTES", "CannotOpen", "Conflict", "Database", "NewerDatabase", "Params", "Read",
+    "Settle", "Statement", "Unit", "outlive",
+]

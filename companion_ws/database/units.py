@@ -1,0 +1,73 @@
+"""What is stored together or not at all: units of work and statements of a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Params = Sequence[Any] | Mapping[str, Any]
+Settle = Callable[[Exception | None], None]
+Read = Callable[..., list[Any]]
+"""Takes SQL and its parameters, returns all rows."""
+
+
+class Conflict(Exception):
+    """A statement of a unit did not touch as many rows as it had to."""
+
+
+class Unit:
+    """Statements that are stored together or not at all.
+
+    `rows` maps SQL to the parameters it runs with; SQL texts run in the order
+    of their first appearance. `guards` texts must touch exactly one row for
+    each of their parameters, else the unit is stale (`Conflict`).
+    """
+
+    __slots__ = ("_hear", "guards", "rows", "size_bytes", "taken")
+
+    def __init__(self, hear: Settle | None = None, guards: frozenset[str] = frozenset()) -> None:
+        self._hear = hear
+        self.rows: dict[str, list[Params]] = {}
+        self.guards = guards
+        self.size_bytes = 0
+        self.taken = False
+        """Whether the writer has it; from then on nothing may be added."""
+
+    def add(self, sql: str, params: Params) -> None:
+        self.rows.setdefault(sql, []).append(params)
+
+    def seal(self) -> None:
+        """Fill in what is known only now: the writer takes it."""
+
+    def settle(self, error: Exception | None) -> None:
+        """Hear whether it was stored."""
+        hear, self._hear = self._hear, None
+        if hear is not None:
+            hear(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a transaction; `expect` rows touched, or any number."""
+
+    sql: str
+    params: Params = ()
+    expect: int | None = None
+
+
+class Transaction(Unit):
+    """Statements in their own order, as `Database.transact` takes them."""
+
+    __slots__ = ("statements",)
+
+    def __init__(self, hear: Settle, statements: tuple[Statement, ...]) -> None:
+        super().__init__(hear)
+        self.statements = statements
+
+
+def outlive(future: asyncio.Future[Any]) -> None:
+    """Let nobody be told of a fault that whoever waited for it did not wait for."""
+    if not future.cancelled():
+        future.exception()
