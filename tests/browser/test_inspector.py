@@ -355,6 +355,13 @@ async def test_the_inspector_needs_no_mouse_and_no_large_screen(world: World) ->
     await agent.result(call)
     desk = await opened(world, viewport={"width": 320, "height": 568})
     await expect(desk.get_by_role("button", name="Other")).to_be_visible()
+    assert await desk.locator(".owner-bar").evaluate("(bar) => bar.offsetHeight") < 60  # one line
+    head = desk.locator(".tools thead th", has_text="Failed")
+    await expect(head).to_be_visible()
+    assert await head.evaluate("(cell) => cell.offsetHeight") < 40  # words stay whole
+    # The line of a call gets all the width there is for its name.
+    named = desk.get_by_role("rowheader", name="companion_choose")
+    assert await named.evaluate("(cell) => cell.offsetHeight") < 40
 
     await reach(desk, "Find a session")
     await desk.keyboard.type("alice")

@@ -285,6 +285,7 @@ async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> Non
     desk = await world.page(viewport={"width": 320, "height": 568})
     await desk.goto(f"{world.server.url}/#token={world.server.token()}")
     await expect(desk.get_by_text("1 screen")).to_be_visible()
+    assert await desk.locator(".owner-bar").evaluate("(bar) => bar.offsetHeight") < 60  # one line
 
     await reach(desk, "More about Untitled session")
     await desk.keyboard.press("Enter")
