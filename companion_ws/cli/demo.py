@@ -7,7 +7,7 @@ import logging
 import shlex
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,12 @@ from companion_ws.cli.terminal import grouped, print_qr, say
 from companion_ws.client import CompanionClient, Invitation
 from companion_ws.config import Config
 from companion_ws.control import STAY_S, reach
+from companion_ws.core.errors import NotFound
 from companion_ws.data_folder import StartRefused, servers_here
+
+TITLE: Final = "Parcel to New York"
+LAST_LOOK: Final = 5
+"""How many pauses the label is looked at before the agent hangs up."""
 
 
 @click.command()
@@ -72,7 +77,8 @@ async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) ->
             playing.result()
             if not once:
                 say()
-                say("That was it. Look around as long as you like; Ctrl-C ends it.")
+                say("That was it. Your screen keeps what was agreed. Look around as long as you like;")
+                say("Ctrl-C ends the demo.")
                 await stopping
         for task in (playing, stopping):
             task.cancel()
@@ -107,11 +113,17 @@ async def _play(server: ReadyServer, pace_s: float) -> None:
             server.admin_url, token=reached.token("user", ttl_s=STAY_S), device="Demo agent"
         )
         async with companion:
+            session = f"/sessions/{companion.session_id}"
+            await reached.ask("PATCH", session, {"title": TITLE})
             say(f"Session {companion.session_id}")
             say()
             await DemoAgent(
                 companion, say, lambda link, code: _invite(server, link, code), pace_s
             ).play()
+            await asyncio.sleep(pace_s * LAST_LOOK)
+            say("… the agent hangs up, which ends the session")
+            with suppress(NotFound):  # its owner may have ended it meanwhile
+                await reached.ask("DELETE", session)
 
 
 def _invite(server: ReadyServer, link: Invitation, code: Invitation) -> None:

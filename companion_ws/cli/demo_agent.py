@@ -139,7 +139,10 @@ class DemoAgent:
             "companion_confirm",
             {
                 "title": f"Ship with {_name(quote)}?",
-                "text": f"{_price(quote)}, there in {_days(quote)}.",
+                "text": f"A five pound parcel, there in {_days(quote)}.",
+                "amount": quote["cost"],
+                "currency": quote["currency"],
+                "merchant": quote["carrier"],
                 "confirm_label": "Make the label",
                 "cancel_label": "Not yet",
             },

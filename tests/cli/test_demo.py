@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from programs import Running, clean_environment
 
-from companion_ws.client import CompanionClient
+from companion_ws.client import CompanionClient, CompanionClosed
 
 Start = Callable[..., Running]
 
@@ -76,6 +76,7 @@ async def test_a_phone_taps_a_quote_confirms_and_gets_its_label(invited: Invited
         call = (await said(companion, "client_tool_call", handled_by="screens"))["client_tool_call"]
         assert call["tool_name"] == "companion_confirm"
         assert air["carrier"] in call["parameters"]["title"]
+        assert call["parameters"]["amount"] == air["cost"]
         await companion.answer_tool(call["tool_call_id"], {"status": "confirmed"})
         label = await said(companion, "contextual_update", text="label_created")
 
@@ -87,6 +88,9 @@ async def test_a_phone_taps_a_quote_confirms_and_gets_its_label(invited: Invited
         await asyncio.to_thread(
             invited.demo.until, r"Agent: Done\. .*" + label["data"]["tracking_number"][-4:]
         )
+        # The agent hangs up, and the phone keeps what was agreed.
+        with pytest.raises(CompanionClosed):
+            await said(companion, "nothing more")
     assert await asyncio.to_thread(invited.demo.ended) == 0
 
 
