@@ -184,6 +184,8 @@ class Config:
     elevenlabs_webhook_secret: str | None = _secret("Secret of post-call signatures.")
     elevenlabs_base_url: str = _secret("Where the ElevenLabs API is.", "https://api.elevenlabs.io")
     elevenlabs_user: str = _secret("Owner of phone sessions.", "phone")
+    vapi_secret: str | None = _secret("Secret that Vapi sends, or signs with.")
+    retell_api_key: str | None = _secret("API key that Retell signs with.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", Path(self.data))

@@ -80,6 +80,26 @@ def refused_result(language: str | None, reason: str) -> str:
     return json.dumps({"status": "refused", "say": say, "reason": reason}, ensure_ascii=False)
 
 
+def tool_reply(
+    result: str, is_error: bool, events: list[dict[str, Any]], screens: list[str]
+) -> dict[str, Any]:
+    """Return the answer to a webhook tool: the result, what screens did meanwhile, what they show.
+
+    `result` is there as the text it is; if it is an object, its fields stand beside it,
+    so that an `assignments` path of the tool can reach them.
+    """
+    try:
+        value = json.loads(result)
+    except ValueError:
+        value = None
+    reply: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+    reply["result"] = result
+    if is_error:
+        reply["is_error"] = True
+    reply["companion"] = {"events": events, "screens": screens}
+    return reply
+
+
 def compact(value: Any) -> str:
     """Return short JSON text of a value, cut where it would crowd out everything else."""
     return _short(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -16,6 +16,7 @@ from companion_ws.config import Config
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.voice.phone_sessions import PhoneSessions
 from companion_ws.voice.polling import PollingAgent
 from companion_ws.voice.store import VoiceStore
 from companion_ws.voice.task_store import TaskStore
@@ -23,6 +24,7 @@ from companion_ws.voice.tasks import Tasks
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
 from companion_ws.web.agents.mcp_caller import McpParts
+from companion_ws.web.agents.platforms import PlatformWebhooks
 from companion_ws.web.api.health import Health
 from companion_ws.web.api.media import MediaRoute
 from companion_ws.web.api.overview import OverviewRoutes
@@ -71,6 +73,7 @@ class RouteTable:
         rates = Rates(config.rated_messages_per_s, config.limit_burst)
         voice = VoiceStore(on.database)
         polling = PollingAgent(sessions, voice)
+        calls = PhoneSessions(sessions, tokens, voice, config.elevenlabs_user)
         tasks = Tasks(sessions, polling, TaskStore(on.database), on.pairing)
         parts = AppParts(
             sessions, on.devices, on.pairing.answer, on.pairing.requests, config, on.metrics,
@@ -88,7 +91,8 @@ class RouteTable:
             RecordRoutes(sessions, config, on.new_id, tokens.left_s),
             MediaRoute(on.database),
             Health(on.database, on.metrics, on.instance),
-            Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, voice, config),
+            Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, calls, config),
+            PlatformWebhooks(sessions, polling, calls, config),
             McpRoute(McpParts(sessions, polling, tasks, rates)),
             self.pages,
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -20,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 class KillableServer:
     """`python run.py` on a port it keeps."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **environment: str) -> None:
         self._data = data
+        self._environment = environment
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -38,6 +40,7 @@ class KillableServer:
             f"--data={self._data}",
             f"--port={self._port}",
             stdout=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **self._environment},
         )
         async with asyncio.timeout(20), aiohttp.ClientSession() as http:
             while True:

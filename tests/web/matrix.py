@@ -52,6 +52,8 @@ ROUTES: dict[str, str] = {
     "POST /elevenlabs/init": ANYBODY,
     "POST /elevenlabs/tools/{name}": ANYBODY,
     "POST /elevenlabs/post-call": ANYBODY,
+    "POST /vapi": ANYBODY,
+    "POST /retell": ANYBODY,
     "GET /metrics": "anybody, here; metrics, anywhere",
     "GET /admin": "anybody, here",
 }

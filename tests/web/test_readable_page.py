@@ -102,7 +102,8 @@ class Read(HTMLParser):
 
 @pytest.fixture
 async def server() -> AsyncIterator[CompanionServer]:
-    settings = {"elevenlabs_tool_secret": SECRET, "elevenlabs_webhook_secret": SIGNING}
+    settings = {"elevenlabs_tool_secret": SECRET, "elevenlabs_webhook_secret": SIGNING,
+                "vapi_secret": SECRET, "retell_api_key": SIGNING}  # fmt: skip
     async with CompanionServer(pairing="confirm", **settings) as server:
         yield server
 
@@ -328,7 +329,11 @@ async def variables(server: CompanionServer, http: aiohttp.ClientSession) -> dic
         token_id = (await answer.json())["id"]
     at, body = str(int(time.time())), pretty(CALLS["POST /elevenlabs/post-call"][0].body, "  ")
     signed = hmac.new(SIGNING.encode(), f"{at}.{body}".encode(), "sha256").hexdigest()
+    at_ms, retell = f"{at}000", pretty(CALLS["POST /retell"][0].body, "  ")
+    by_retell = hmac.new(SIGNING.encode(), f"{retell}{at_ms}".encode(), "sha256").hexdigest()
     return {
+        "TIME_MS": at_ms,
+        "SIGNED_BY_RETELL": by_retell,
         "URL": server.url,
         "TOKEN": server.token("bob"),
         "ADMIN_TOKEN": root,

@@ -7,7 +7,6 @@ optional.
 from __future__ import annotations
 
 import hmac
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from typing import Any, Final, Literal
 
 from companion_ws.core.errors import InvalidMessage
 from companion_ws.core.phrases import spoken_code
-from companion_ws.voice.callers import called_of, number_of
 from companion_ws.voice.json_text import read_json
+from companion_ws.voice.phone_sessions import Binding, ToolRequest, first_id, word_of
 
 _HEX_SHA256: Final = re.compile("[0-9a-f]{64}")
 SIGNATURE_TOLERANCE_S: Final = 30 * 60
@@ -27,12 +26,6 @@ MAX_LANGUAGE_CHARS: Final = 35
 """What BCP 47 allows for."""
 MAX_SUMMARY_CHARS: Final = 4_000
 """Of what ElevenLabs says a call was about, as much as a card can show."""
-MAX_ID_CHARS: Final = 2048
-"""The longest of them is a session token."""
-
-_NOTHING: Final = frozenset({"null", "none", "undefined"})
-"""What stands in a header or a field where a variable had no value."""
-
 _BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "session": (
         ("X-Companion-Session",),
@@ -48,42 +41,6 @@ _BINDINGS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "called_number": (("X-Called-Number",), ("called_number", "system__called_number")),
 }
 """Where each binding may stand: headers first, then fields of the body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What a request says about which call it belongs to; empty text where it says nothing.
-
-    `session` is a session token, or the id of a phone session. ElevenLabs keeps tokens to
-    itself when it tells of a call, so `session_id` may be all that is left.
-    """
-
-    session: str = ""
-    session_id: str = ""
-    conversation_id: str = ""
-    call_sid: str = ""
-    caller_id: str = ""
-    called_number: str = ""
-
-    @property
-    def caller(self) -> str:
-        """The number that calls in E.164; "" where it is none that tells callers apart."""
-        return number_of(self.caller_id, self.called_number)
-
-    @property
-    def called(self) -> str:
-        """What was called, in one spelling."""
-        return called_of(self.called_number)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolRequest:
-    """One call of a webhook tool. `tool_call_id` is None where the body is flat."""
-
-    tool_name: str
-    parameters: dict[str, Any]
-    tool_call_id: str | None
-    binding: Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +65,7 @@ def binding_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> Binding:
     for name, (header_names, field_names) in _BINDINGS.items():
         candidates = [headers.get(header) for header in header_names]
         candidates += [place.get(field) for place in places for field in field_names]
-        words = map(_word, candidates)
-        found[name] = next((word for word in words if _is_id(word)), "")
+        found[name] = first_id(*candidates)
     return Binding(**found)
 
 
@@ -121,19 +77,6 @@ def language_of(body: Mapping[str, Any]) -> str | None:
         if isinstance(language, str) and 0 < len(language) <= MAX_LANGUAGE_CHARS:
             return language
     return None
-
-
-def _word(value: Any) -> str:
-    """Return what a field says as text; a variable that has no value says nothing."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return ""
-    text = str(value).strip()
-    is_nothing = text.lower() in _NOTHING or (text.startswith("{{") and text.endswith("}}"))
-    return "" if is_nothing else text
-
-
-def _is_id(text: str) -> bool:
-    return 0 < len(text) <= MAX_ID_CHARS and text.isprintable()
 
 
 def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolRequest:
@@ -154,7 +97,7 @@ def tool_request(tool_name: str, headers: Mapping[str, str], body: Any) -> ToolR
         inner = body["parameters"]
         inner = read_json(inner) if isinstance(inner, str) else inner
         if isinstance(inner, dict) or inner is None:
-            parameters, tool_call_id = inner or {}, _word(body.get("tool_call_id")) or None
+            parameters, tool_call_id = inner or {}, word_of(body.get("tool_call_id")) or None
     own = {field for _, fields in _BINDINGS.values() for field in fields} | {"dynamic_variables"}
     plain = {name: value for name, value in parameters.items() if name not in own}
     return ToolRequest(tool_name, plain, tool_call_id, binding)
@@ -180,26 +123,6 @@ def initiation(variables: Variables) -> dict[str, Any]:
             "companion_status": variables.status,
         },
     }
-
-
-def tool_reply(
-    result: str, is_error: bool, events: list[dict[str, Any]], screens: list[str]
-) -> dict[str, Any]:
-    """Return the answer to a webhook tool: the result, what screens did meanwhile, what they show.
-
-    `result` is there as the text it is; if it is an object, its fields stand beside it,
-    so that an `assignments` path of the tool can reach them.
-    """
-    try:
-        value = json.loads(result)
-    except ValueError:
-        value = None
-    reply: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
-    reply["result"] = result
-    if is_error:
-        reply["is_error"] = True
-    reply["companion"] = {"events": events, "screens": screens}
-    return reply
 
 
 def signature_of(header: str, now_s: float) -> tuple[str, list[str]] | None:

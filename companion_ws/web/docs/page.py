@@ -36,7 +36,7 @@ _TOPICS: Final = {
     ),
     "tokens": ("Tokens and sign-in", rf"/sign-in.*|/keys|/tokens(/.*)?|{_SESSION}/tokens"),
     "people": ("People", r"/me|/me/export"),
-    "voice": ("ElevenLabs and MCP", r"/elevenlabs/.*|/mcp"),
+    "voice": ("Voice platforms and MCP", r"/elevenlabs/.*|/vapi|/retell|/mcp"),
     "health": ("Health and documents", r"/healthz|/readyz|/metrics|/\w+api\.json|/docs"),
     "pages": ("Pages and files", r".*"),
 }

@@ -130,6 +130,21 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
             about="`$SIGNATURE` is the HMAC-SHA256 of `$TIME`, a full stop and the body, in hex:",
         ),
     ),
+    "POST /vapi": (
+        Call(
+            {"message": {"type": "tool-calls", "call": {"id": "call_1"}, "toolCallList": [
+                {"id": "tool_1", "type": "function",
+                 "function": {"name": "companion_show", "arguments": {"title": "Your parcel"}}}]}},
+            headers=("X-Vapi-Secret: $SECRET",),
+        ),
+    ),
+    "POST /retell": (
+        Call(
+            {"name": "companion_show", "args": {"title": "Your parcel"}, "call": {"call_id": "c1"}},
+            headers=("X-Retell-Signature: v=$TIME_MS,d=$SIGNED_BY_RETELL",),
+            about="`$SIGNED_BY_RETELL` is the HMAC-SHA256 of the body and `$TIME_MS`, in hex:",
+        ),
+    ),
     "POST /mcp": (
         Call(
             {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -147,6 +162,9 @@ SECRETS: Final = {
     "`COMPANION_ELEVENLABS_TOOL_SECRET`.",
     "POST /elevenlabs/post-call": "Anybody who signs the body with "
     "`COMPANION_ELEVENLABS_WEBHOOK_SECRET`.",
+    "POST /vapi": "Anybody who sends `COMPANION_VAPI_SECRET` as `X-Vapi-Secret` or as a bearer token, or "
+    "signs the body with it.",
+    "POST /retell": "Anybody who signs the body with `COMPANION_RETELL_API_KEY`.",
     "POST /pair": "Anybody with the ticket of a link, or a code.",
     "POST /sign-in": "Anybody with the ticket of a sign-in link.",
 }
