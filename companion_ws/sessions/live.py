@@ -326,8 +326,11 @@ class LiveSession:
                     self._line.append_answer(body, callers[seq])
             except CompanionError as error:
                 caller.hear_refusal(error, self.now_ms())
+            finally:
+                caller.looked_up()
 
         if stored:
+            caller.look_up()  # What it says next must not overtake the answer.
             self._parts.spawn(tell_stored())
         for seq, body in waiting.items():
             self._line.append_answer(protocol.marked(body, duplicate=True), callers[seq])

@@ -149,3 +149,27 @@ async def test_a_tool_call_sent_again_answers_its_record_and_its_result(server: 
     await agent.send("client_tool_call", requestId="r1", tool_name="companion_choose", tool_call_id="t1")
     assert await agent.next_of("client_tool_call") == {**call, "duplicate": True}
     assert await agent.next_of("client_tool_result") == {**result, "duplicate": True}
+
+
+async def test_a_request_of_long_ago_is_found_on_the_disk_and_nobody_overtakes_its_answer(
+    start: Any,
+) -> None:
+    server = await start(limit_messages_per_s=0, limit_records=100)
+    agent = await server.join()
+    first = await agent.say("contextual_update", requestId="first", text="0")
+    for number in range(1, 400):
+        await agent.say("contextual_update", requestId=f"r{number}", text=f"{number}")
+    for again in range(2):
+        # Sent in one go: what is said behind a repeat keeps its place.
+        await agent.send("contextual_update", requestId="first", text="again")
+        await agent.send("contextual_update", requestId="r350", text="again")
+        await agent.send("state_update", key="behind", value=again)
+        heard = [await agent.next(), await agent.next(), await agent.next()]
+        assert [message.get("duplicate") for message in heard] == [True, True, None]
+        # Its record has been trimmed; that of r350 has not.
+        assert {"type": first["type"], "seq": first["seq"]}.items() <= heard[0].items()
+        assert heard[1]["text"] == "350"
+        assert heard[2]["type"] == "state_updated"
+        await server.restart()
+        agent = await server.join(session_id=agent.session_id)
+    assert agent.joined["seq"] == 402
