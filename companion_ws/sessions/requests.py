@@ -7,13 +7,12 @@ new one once in some thousand times, which costs that one connection a read.
 
 Filters are never emptied; they age. When one is full the next begins, and the oldest of
 GENERATIONS is dropped: together they always hold the newest 10,000, and a short session has one
-small filter or none. A filter is a Bloom filter in words: by its hash a key picks one word, and which BITS of its 64 stand for the key, so that all
+small filter or none. A filter is a Bloom filter in words: by its hash a key picks one word, and a pattern of its bits that stands for the key, so that all
 of it is looked at in one step.
 """
 
 from __future__ import annotations
 
-import random
 from array import array
 from itertools import islice
 from typing import ClassVar, Final
@@ -21,12 +20,22 @@ from typing import ClassVar, Final
 PER_FILTER: Final = 2_500
 GENERATIONS: Final = 5
 WORDS: Final = 1024
-BITS: Final = 5
 """With these, one new requestId in some hundreds looks known, and costs a read."""
-_PATTERNS: Final = tuple(
-    sum(1 << bit for bit in random.Random(number).sample(range(64), BITS))  # noqa: S311 - no secret
-    for number in range(4096)
-)
+
+
+def _pattern(number: int) -> int:
+    """Return up to five bits of 64, mixed by a multiplication (Fibonacci hashing)."""
+    mixed = number * 0x9E3779B97F4A7C15
+    return (
+        1 << (mixed >> 8 & 63)
+        | 1 << (mixed >> 20 & 63)
+        | 1 << (mixed >> 32 & 63)
+        | 1 << (mixed >> 44 & 63)
+        | 1 << (mixed >> 56 & 63)
+    )
+
+
+_PATTERNS: Final = tuple(map(_pattern, range(1, 4097)))
 
 Key = tuple[str, str]
 """Sender and requestId, both short (`core.session.short_key`)."""
