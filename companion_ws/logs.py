@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 import textwrap
@@ -83,7 +84,7 @@ def set_up(
     if log_format == "text":  # JSON escapes by itself, and whoever reads it gets the value
         shared.append(_harmless)
     handler = logging.StreamHandler(out)
-    is_coloured = log_format == "text" and out.isatty()
+    is_coloured = log_format == "text" and takes_colours(out)
     handler.setFormatter(_Scrubbing(_formatter(log_format, shared, is_coloured), is_coloured))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -95,6 +96,15 @@ def set_up(
         cache_logger_on_first_use=False,
     )
     scrub_aiohttp()
+
+
+def takes_colours(out: TextIO) -> bool:
+    """Return whether it is a terminal, and nobody asked for one without colours.
+
+    Source: https://no-color.org, where any value but an empty one counts.
+    """
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not is_plain and out.isatty()
 
 
 def adapt_to_host() -> None:

@@ -19,20 +19,33 @@ TOKEN = Tokens(Keys([b"k" * 32])).issue("user", "alice", 3600)[0]
 TICKET = "kSx1Wq9fT0mA3vZ7yB2cDg"
 
 
-@pytest.fixture(params=["text", "json"])
-def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Give the logging of these tests back as it was."""
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     was_configured = structlog.is_configured()
-    out = io.StringIO()
-    set_up(request.param, out)
-    yield out
+    yield
     root.handlers[:] = handlers
     root.setLevel(level)
     # What nobody had configured must not count as configured afterwards.
     structlog.reset_defaults()
     if was_configured:
         structlog.configure(**config)
+
+
+@pytest.fixture(params=["text", "json"])
+def lines(request: pytest.FixtureRequest, own_logging: None) -> io.StringIO:
+    out = io.StringIO()
+    set_up(request.param, out)
+    return out
 
 
 @pytest.mark.parametrize(
@@ -109,6 +122,22 @@ def test_others_cannot_forge_a_line_or_colour_the_terminal(lines: io.StringIO) -
     assert not {"\x07", "\x00", "\r"} & set(text)
     assert "\x1b]" not in text
     assert "\x1b[2J" not in text
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_lines_are_coloured_on_the_terminals_of_people_who_want_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variables, is_coloured in (
+        ({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False),
+    ):  # fmt: skip
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in {"TERM": "xterm", **variables}.items():
+            monkeypatch.setenv(name, value)
+        out = Screen()
+        set_up("text", out)
+        structlog.get_logger("companion_ws").warning("disk_full", left=3)
+        assert ("\x1b[" in out.getvalue()) == is_coloured, variables
 
 
 def test_json_lines_are_json(lines: io.StringIO, request: Any) -> None:

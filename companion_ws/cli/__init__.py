@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from companion_ws import __version__
 from companion_ws.cli.terminal import OutputClosed, closing_quietly, say
@@ -21,6 +22,8 @@ GROUPS: Final = (
     "data",
     "documents",
     "doctor",
+    "settings",
+    "completion",
     "demo",
     "voice",
     "mcp",
@@ -33,9 +36,23 @@ class _ServesByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}
-        if not args or (args[0].startswith("-") and args[0] not in own):
+        completes = ctx.resilient_parsing and not args  # what is typed now may be a verb
+        if not completes and (not args or (args[0].startswith("-") and args[0] not in own)):
             args = self._verb_first(ctx, args)
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete verbs, and the flags of `serve`, which need none."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            of_serve = click.Context(self.commands["serve"], ctx, resilient_parsing=True)
+            known = {completion.value for completion in found}
+            found += [
+                completion
+                for completion in of_serve.command.shell_complete(of_serve, incomplete)
+                if completion.value not in known
+            ]
+        return found
 
     def _verb_first(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put options that stand before a verb behind it; without a verb they are those of `serve`."""

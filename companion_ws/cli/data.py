@@ -9,9 +9,15 @@ from typing import Final
 
 import click
 
-from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
+from companion_ws.cli.options import (
+    ask_before,
+    data_option,
+    environment_config,
+    json_option,
+    yes_option,
+)
 from companion_ws.cli.run_verb import run, sentences
-from companion_ws.cli.terminal import say
+from companion_ws.cli.terminal import print_json, progress, say, with_progress
 from companion_ws.control import reach, require_data
 from companion_ws.database.sqlite.copies import write_copy
 
@@ -22,13 +28,17 @@ def db() -> None:
 
 
 @db.command()
+@json_option
 @data_option
-def check(data: Path) -> None:
+def check(as_json: bool, data: Path) -> None:
     """Print ok, or the faults SQLite finds (and exit with 1)."""
     with sentences():
         findings = integrity(data)
     for finding in findings:
-        say(finding)
+        if as_json:
+            print_json({"finding": finding})
+        else:
+            say(finding)
     if findings != ["ok"]:
         raise SystemExit(1)
 
@@ -43,7 +53,9 @@ def backup(file: Path, data: Path) -> None:
     their place in the log belongs to another one and start from a snapshot.
     """
     with sentences(), closing(_reader(data)) as connection:
-        write_copy(connection, file)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        with progress("Copying", pages) as copied:
+            write_copy(connection, file, copied)
     say(f"Wrote {file} ({file.stat().st_size} bytes).", err=True)
 
 
@@ -57,7 +69,8 @@ def erase(user: str, yes: bool, data: Path) -> None:
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
-            await server.ask("DELETE", "/me", token=server.token("user", user))
+            erasing = server.ask("DELETE", "/me", token=server.token("user", user))
+            await with_progress("Erasing", erasing)
         say(f"Erased everything of {user}.", err=True)
 
     run(work())

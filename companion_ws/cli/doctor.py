@@ -22,9 +22,9 @@ from companion_ws import __version__
 from companion_ws.access.keys import Keys
 from companion_ws.addresses import Addresses, default_route_address
 from companion_ws.cli.data import integrity
-from companion_ws.cli.options import data_option, environment_config
+from companion_ws.cli.options import data_option, environment_config, json_option
 from companion_ws.cli.run_verb import run
-from companion_ws.cli.terminal import say
+from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import Config
 from companion_ws.data_folder import RunningServer, StartRefused, servers_here
 
@@ -40,17 +40,18 @@ class Finding(NamedTuple):
 
 
 @click.command()
+@json_option
 @data_option
-def doctor(data: Path) -> None:
+def doctor(as_json: bool, data: Path) -> None:
     """Check the installation, the data folder and the server.
 
     Versions, data folder, key, database, clock, addresses, the running server.
     Exits with 1 when something needs fixing.
     """
-    run(_doctor(environment_config(data)))
+    run(_doctor(environment_config(data), as_json))
 
 
-async def _doctor(config: Config) -> int:
+async def _doctor(config: Config, as_json: bool) -> int:
     findings = [
         *_program(),
         *_folder(config),
@@ -60,6 +61,9 @@ async def _doctor(config: Config) -> int:
         *_addresses(config),
     ]
     for finding in findings:
+        if as_json:
+            print_json({"is_good": finding.is_good, "finding": finding.text})
+            continue
         mark = {True: "ok  ", False: "MEND", None: "    "}[finding.is_good]
         say(f"{mark} {finding.text}")
     return int(any(finding.is_good is False for finding in findings))

@@ -42,18 +42,28 @@ class SettingsCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
-        if not given.get("help"):
-            config = given.get("config") or os.environ.get(settings_file.VARIABLE)
-            data = given.get("data") or os.environ.get(PREFIX + "DATA") or "data"
-            ctx.default_map = _file_settings(Path(config) if config else None, Path(data))
+        if not self.only_asks(ctx, given):
+            ctx.default_map = file_settings(*named_places(given))
         return super().parse_args(ctx, args)
+
+    def only_asks(self, ctx: click.Context, given: Mapping[str, Any]) -> bool:
+        """Return whether a person wants help, or a shell completes: no setting matters then."""
+        asked = self.get_help_option(ctx)
+        return ctx.resilient_parsing or (asked is not None and bool(given.get(str(asked.name))))
+
+
+def named_places(given: Mapping[str, Any]) -> tuple[Path | None, Path]:
+    """Return the settings file that flags or environment name, if one, and the data folder."""
+    config = given.get("config") or os.environ.get(settings_file.VARIABLE)
+    data = given.get("data") or os.environ.get(PREFIX + "DATA") or "data"
+    return Path(config) if config else None, Path(data)
 
 
 def setting_options(command: Command) -> Command:
     """Give a command a flag for every setting; its parameters are the fields of `Config`."""
     command = config_option(command)
     for field in reversed(fields(Config)):
-        if not _is_secret(field):
+        if not is_secret(field):
             command = _option(field)(command)
     return command
 
@@ -81,20 +91,26 @@ def _chosen_data(context: click.Context, parameter: click.Parameter, data: Path)
     """Return the folder a verb was told, be it by the settings file."""
     config = context.meta.get(settings_file.VARIABLE)
     if context.get_parameter_source("data") is ParameterSource.DEFAULT and config is not None:
-        return Path(_file_settings(config, data).get("data", data))
+        return Path(file_settings(config, data).get("data", data))
     return data
 
 
-def _file_settings(config: Path | None, data: Path) -> dict[str, Any]:
-    """Return what the settings file says: the one that was named, else the data folder's."""
-    kinds = {name_of(field): _kind(field) for field in fields(Config) if not _is_secret(field)}
-    secrets = {field.name for field in fields(Config) if _is_secret(field)}
+def file_settings(
+    config: Path | None, data: Path, faults: list[str] | None = None
+) -> dict[str, Any]:
+    """Return what the settings file says: the one that was named, else the data folder's.
+
+    With `faults` what cannot be used is left out, and the sentence about it stands there.
+    """
+    kinds = {name_of(field): _kind(field) for field in fields(Config) if not is_secret(field)}
+    secrets = {field.name for field in fields(Config) if is_secret(field)}
     with sentences():
         return settings_file.read_settings(
             config or data / settings_file.NAME,
             settings=kinds,
             secrets=secrets,
             is_of_data=config is None,
+            faults=faults,
         )
 
 
@@ -105,6 +121,7 @@ def _kind(field: Field[Any]) -> settings_file.Kind:
     return "several" if get_origin(hint) is tuple else "one"
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -132,7 +149,7 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     if "no_transcripts" in values:
         settings["transcripts"] = not values["no_transcripts"]
     for field in fields(Config):
-        given = _secret(PREFIX + field.name.upper(), environ) if _is_secret(field) else None
+        given = secret_of(field, environ) if is_secret(field) else None
         if given is not None:
             settings[field.name] = given
     try:
@@ -144,8 +161,13 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     return config
 
 
-def _secret(variable: str, environ: Mapping[str, str]) -> str | None:
-    """Return a secret from its variable, or from the file that `VARIABLE_FILE` names."""
+def secret_of(field: Field[Any], environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a secret from its variable, or from the file that `VARIABLE_FILE` names.
+
+    Raises:
+        click.UsageError: both are set, or the file cannot be read or says nothing.
+    """
+    variable = variable_of(field)
     given, path = environ.get(variable), environ.get(f"{variable}_FILE")
     if not path:
         return given or None
@@ -188,7 +210,17 @@ def name_of(field: Field[Any]) -> str:
     return flag_of(field).removeprefix("--").replace("-", "_")
 
 
-def _is_secret(field: Field[Any]) -> bool:
+def variable_of(field: Field[Any]) -> str:
+    """Return the environment variable of a setting.
+
+    >>> [variable_of(field) for field in fields(Config) if field.name == "transcripts"]
+    ['COMPANION_NO_TRANSCRIPTS']
+    """
+    return PREFIX + name_of(field).upper()
+
+
+def is_secret(field: Field[Any]) -> bool:
+    """Return whether a setting is never a flag, and never shown."""
     return bool(field.metadata.get("secret"))
 
 
@@ -198,7 +230,7 @@ def _option(field: Field[Any]) -> Callable[[Command], Command]:
     default = None if field.default is MISSING else field.default
     options: dict[str, Any] = {
         "help": field.metadata["help"] + (" 0: no limit." if "limit_" in field.name else ""),
-        "envvar": PREFIX + name_of(field).upper(),
+        "envvar": variable_of(field),
         "show_envvar": True,
     }
     if hint is bool:

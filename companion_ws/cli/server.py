@@ -56,12 +56,8 @@ async def run_server(
         lock = stack.enter_context(DataLock(config.data))
         await lock.acquire()
         RunningServer.remove(config.data)
-        tls = _tls(config)
-        if Addresses(config).needs_admin_port and config.port and config.port == config.admin_port:
-            raise StartRefused(
-                f"--port and --admin-port are both {config.port}: behind a proxy or a tunnel admin"
-                " routes need a port of their own. Choose another with --admin-port."
-            )
+        tls = tls_of(config)
+        refuse_one_port(config)
         main = _bind(config.host, config.port, "--port")
         for held in main:
             stack.enter_context(held)
@@ -178,7 +174,21 @@ def _bind_sentence(error: OSError, host: str, port: int, flag: str) -> str:
     return f"Port {port} of {host} cannot be used: {error.strerror}."
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
+def refuse_one_port(config: Config) -> None:
+    """Raise StartRefused where admin routes need a port of their own and are given the main one."""
+    if Addresses(config).needs_admin_port and config.port and config.port == config.admin_port:
+        raise StartRefused(
+            f"--port and --admin-port are both {config.port}: behind a proxy or a tunnel admin"
+            " routes need a port of their own. Choose another with --admin-port."
+        )
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """Return what a server proves itself by; None without a certificate.
+
+    Raises:
+        StartRefused: certificate and key cannot be used, or do not go together.
+    """
     if config.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -14,10 +15,16 @@ import click
 
 from companion_ws.cli.headless import HeadlessScreen
 from companion_ws.cli.local import certificate_at
-from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
+from companion_ws.cli.options import (
+    ask_before,
+    data_option,
+    environment_config,
+    json_option,
+    yes_option,
+)
 from companion_ws.cli.run_verb import run
 from companion_ws.cli.stay_connected import stay_connected
-from companion_ws.cli.terminal import print_json, say
+from companion_ws.cli.terminal import aligned, print_json, progress, say
 from companion_ws.cli.tokens import quoted
 from companion_ws.client import CompanionClient, CompanionClosed
 from companion_ws.config import Config
@@ -28,11 +35,6 @@ from companion_ws.core.text import visible
 from companion_ws.core.trouble import TROUBLES
 
 MARKS: Final = {"bad": "✗", "warn": "!", "good": "✓", "": " "}
-WIDEST: Final = 40
-"""A longer title or name moves what follows it in its own line alone."""
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-
 
 @click.group()
 def session() -> None:
@@ -111,8 +113,13 @@ def export(session_id: str, data: Path) -> None:
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
-            async for record in _records(server, session_id):
-                print_json(record)
+            found = await server.ask("GET", f"/sessions/{quoted(session_id)}")
+            # Between records on the same terminal a bar would be in their way.
+            is_apart = not sys.stdout.isatty()
+            with progress("Exporting", found["seq"], shown=is_apart) as reached:
+                async for record in _records(server, session_id):
+                    print_json(record)
+                    reached(record["seq"])
 
     run(work())
 
@@ -269,7 +276,7 @@ async def _print_sessions(config: Config, query: str, limit: int, as_json: bool)
                 for found in answer["sessions"]:
                     print_json(found)
             else:
-                for line in _aligned([_cells(found) for found in answer["sessions"]]):
+                for line in aligned([_cells(found) for found in answer["sessions"]]):
                     say(line)
             limit -= len(answer["sessions"])
             if not answer.get("next"):
@@ -287,19 +294,6 @@ def _cells(found: dict[str, Any]) -> list[str]:
         found["session_id"], f"{at:%Y-%m-%d %H:%M} UTC", visible(found["title"]) or "(untitled)",
         visible(found["user"]), " ".join(here), ", ".join(wrong),
     ]  # fmt: skip
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines, their cells in columns.
-
-    >>> _aligned([["a", "bb", ""], ["ccc", "d", "e"]])
-    ['a    bb', 'ccc  d   e']
-    """
-    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 async def _records(server: Reached, session_id: str) -> AsyncIterator[dict[str, Any]]:

@@ -27,11 +27,13 @@ def read_settings(
     settings: Mapping[str, Kind],
     secrets: Collection[str],
     is_of_data: bool = False,
+    faults: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return what a file sets, by the names of the flags; `-` and `_` are the same there.
 
     `settings` says what each name holds. With `is_of_data` the file lies in
-    the data folder and need not be there.
+    the data folder and need not be there. With `faults` a key that cannot be
+    used is left out, and the sentence about it stands there.
 
     Raises:
         click.UsageError: it is no TOML, or has a key or a value that means nothing here.
@@ -45,12 +47,17 @@ def read_settings(
     values: dict[str, Any] = {}
     for key, value in found.items():
         name = key.replace("-", "_")
-        _check_key(path, key, name, settings, secrets)
-        if name in values:
-            raise click.UsageError(f"{path} sets {key} twice.")
-        if is_of_data and name == "data":
-            raise click.UsageError(f"{path} is in the data folder and cannot name another.")
-        values[name] = _value(path, key, value, settings[name])
+        try:
+            _check_key(path, key, name, settings, secrets)
+            if name in values:
+                raise click.UsageError(f"{path} sets {key} twice.")
+            if is_of_data and name == "data":
+                raise click.UsageError(f"{path} is in the data folder and cannot name another.")
+            values[name] = _value(path, key, value, settings[name])
+        except click.UsageError as error:
+            if faults is None:
+                raise
+            faults.append(error.message)
     return values
 
 

@@ -6,14 +6,24 @@ What a member wrote is escaped here, whoever prints it, and a reader that has go
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
+import click
 import segno
 
 from companion_ws.core.text import json_text, visible
+from companion_ws.logs import takes_colours
+
+PULSE_S: Final = 0.1
+T = TypeVar("T")
+
+WIDEST: Final = 40
+"""A longer cell moves what follows it in its own line alone."""
 
 
 class OutputClosed(Exception):
@@ -33,7 +43,7 @@ def print_qr(content: str, out: TextIO | None = None) -> None:
     except UnicodeEncodeError:
         return
     for line in lines:
-        _write(f"\x1b[97;40m{line}\x1b[0m" if out.isatty() else line, out)
+        _write(f"\x1b[97;40m{line}\x1b[0m" if takes_colours(out) else line, out)
 
 
 def qr_lines(content: str) -> list[str]:
@@ -60,6 +70,34 @@ def say(text: str = "", *, err: bool = False, lines: bool = False) -> None:
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print one value, as one line unless it is indented, at once, also into a pipe."""
     _write(json_text(value, indent=indent), sys.stdout)
+
+
+@contextmanager
+def progress(
+    label: str, total: int | None = None, *, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on stderr while the block runs; yield what it is told how much is done.
+
+    Only on a terminal. Without a total the bar moves, and nothing more.
+    """
+    if not shown or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    steps = None if total is not None else itertools.repeat(None)
+    with click.progressbar(steps, length=total, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(done - bar.pos)
+
+
+async def with_progress(label: str, work: Coroutine[Any, Any, T]) -> T:
+    """Return what comes of work that does not say how far it is."""
+    task = asyncio.ensure_future(work)
+    with progress(label) as moves:
+        for step in itertools.count(1):
+            await asyncio.wait({task}, timeout=PULSE_S)
+            moves(step)
+            if task.done():
+                break
+    return task.result()
 
 
 def _write(text: str, out: TextIO) -> None:
@@ -91,3 +129,16 @@ def grouped(code: str) -> str:
     '123 456 789'
     """
     return " ".join(code[at : at + 3] for at in range(0, len(code), 3))
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines, their cells in columns.
+
+    >>> aligned([["a", "bb", ""], ["ccc", "d", "e"]])
+    ['a    bb', 'ccc  d   e']
+    """
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -11,9 +11,15 @@ import click
 from click.core import ParameterSource
 
 from companion_ws.cli import settings_file
-from companion_ws.cli.options import ask_before, data_option, environment_config, yes_option
+from companion_ws.cli.options import (
+    ask_before,
+    data_option,
+    environment_config,
+    json_option,
+    yes_option,
+)
 from companion_ws.cli.run_verb import run
-from companion_ws.cli.terminal import say
+from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import duration_s
 from companion_ws.control import reach
 from companion_ws.data_folder import servers_here
@@ -67,15 +73,19 @@ def create(user: str, role: str, ttl_s: float, data: Path) -> None:
 
 
 @token.command("list")
+@json_option
 @data_option
-def list_(data: Path) -> None:
+def list_(as_json: bool, data: Path) -> None:
     """Print the valid tokens, without their text."""
 
     async def work() -> None:
         async with reach(environment_config(data)) as server:
             answer = await server.ask("GET", "/tokens")
         for entry in answer["tokens"]:
-            say(_line(entry))
+            if as_json:
+                print_json(entry)
+            else:
+                say(_line(entry))
 
     run(work())
 

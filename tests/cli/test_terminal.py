@@ -13,6 +13,13 @@ from PIL import Image
 from companion_ws.cli.terminal import print_qr, qr_lines
 from tests.camera import scanned
 
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
 URL = "http://192.168.178.23:8000/p#AbCdEfGhIjKlMnOpQrStUv.AbCdEfGhIjKlMnOpQrStUv"
 
 
@@ -70,6 +77,17 @@ def test_on_a_terminal_each_line_brings_its_own_colours_and_takes_them_back() ->
     lines = out.getvalue().splitlines()
     assert len(lines) == len(qr_lines(URL))
     assert all(line.startswith("\x1b[97;40m") and line.endswith("\x1b[0m") for line in lines)
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_are_left_out_where_a_person_wants_none(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Terminal()
+    monkeypatch.setenv(name, value)
+    print_qr(URL, out)
+
+    assert out.getvalue().splitlines() == qr_lines(URL)
 
 
 def test_a_terminal_without_blocks_is_spared_the_code() -> None:
