@@ -40,6 +40,61 @@ async def gone(phone: Page) -> None:
     await expect(phone.get_by_text("Goodbye")).to_have_count(0)
 
 
+async def test_no_password_stays_on_the_phone_once_it_was_sent(world: World) -> None:
+    schema = {
+        "$defs": {"key": {"type": "string", "format": "password", "title": "Door code"}},
+        "properties": {
+            "name": {"type": "string", "title": "Name"},
+            "door": {"type": "object", "properties": {"key": {"$ref": "#/$defs/key"}}},
+            "passphrase": {"type": "string"},
+        },
+    }
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    call = await agent.call("companion_form", title="Who?", schema=schema)
+    await phone.get_by_label("Name").fill("Ann")
+    await phone.get_by_label("Door code").fill("hunter2-door")
+    await phone.get_by_label("Passphrase").fill("hunter2-phrase")
+    await phone.get_by_role("button", name="Send").last.click()
+    answer = await agent.result(call)
+    assert answer["values"]["door"] == {"key": "hunter2-door"}
+
+    async def kept() -> str:
+        return str(await phone.evaluate("() => JSON.stringify({ ...localStorage })"))
+
+    receipt = phone.locator("companion-question", has_text="Who?")
+    for when in ("at once", "after a reload", "at the end", "after the end"):
+        await expect(receipt.get_by_text("••••••")).to_have_count(2)
+        await expect(receipt.get_by_text("Ann")).to_be_visible()
+        await phone.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide'))")
+        assert "Ann" in await kept()
+        assert "hunter2" not in await kept()
+        if when == "after a reload":
+            await end(world, agent)
+            await expect(phone.get_by_role("heading", name="All done")).to_be_visible()
+        else:
+            await phone.reload()
+
+
+async def test_what_was_agreed_to_is_kept_with_its_amount(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    call = await agent.call(
+        "companion_confirm", title="Pay?", amount=19.77, currency="USD", merchant="USPS"
+    )
+    await phone.get_by_role("button", name="Confirm").tap()
+    await agent.result(call)
+
+    receipt = phone.locator("companion-question", has_text="Pay?")
+    await expect(receipt.get_by_text("Confirmed")).to_be_visible()
+    await expect(receipt.get_by_role("term")).to_have_text("To USPS")
+    await expect(receipt.get_by_role("definition")).to_have_text("$19.77")
+    await end(world, agent)
+    await phone.evaluate("() => { navigator.share = async (data) => { window.shared = data } }")
+    await phone.get_by_role("button", name="Share").tap()
+    assert "Confirmed\nTo USPS: $19.77" in await phone.evaluate("() => window.shared.text")
+
+
 async def test_the_cards_stay_for_a_day_and_over_a_reload_until_they_are_cleared(
     world: World,
 ) -> None:

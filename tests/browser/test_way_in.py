@@ -158,7 +158,7 @@ async def test_an_odd_browser_gets_in_and_answers(world: World, odd: str) -> Non
         assert "#" not in phone.url
     assert "." not in phone.url.partition("#")[2], "the ticket is hidden"
     call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
-    await phone.get_by_role("button", name="B").tap()
+    await phone.get_by_role("button", name="B", exact=True).tap()
     assert (await agent.result(call))["id"] == "B"
 
     desk = await world.page(viewport={"width": 1280, "height": 900})
@@ -197,10 +197,10 @@ async def test_who_slept_too_long_reads_what_is_true_and_keeps_the_tap(world: Wo
     agent = await world.agent()
     phone = await world.phone(agent)
     call = await agent.call("companion_choose", title="Which?", options=["A", "B"])
-    await expect(phone.get_by_role("button", name="B")).to_be_visible()
+    await expect(phone.get_by_role("button", name="B", exact=True)).to_be_visible()
     await phone.context.route_web_socket("**/ws*", lambda socket: socket.close(code=1012))
     await phone.reload()
-    await phone.get_by_role("button", name="B").tap()
+    await phone.get_by_role("button", name="B", exact=True).tap()
     await expect(phone.get_by_text("Will send when back online")).to_be_visible()
     await asleep(world, phone, agent)
     state = await phone.context.storage_state()

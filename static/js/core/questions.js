@@ -10,6 +10,8 @@ import { isPlain, lookUp, plainText } from "./protocol.js"
 
 const MAX_SPOKEN = 300
 const MAX_ITEMS = 50
+/** Stands for a secret: its row in a receipt says that there was one. */
+const HIDDEN = "•"
 
 /**
  * What `call` looks like: `{kind, title, …}` with kind choose, form, confirm, show or card.
@@ -41,7 +43,7 @@ export function hasSend(view) {
 
 /**
  * What became of a closed call: `{text, note, tone, rows}` with tone done, no or quiet; `rows` are
- * the answers of a form, `{label, text}`. Null where nothing need be said. `mine` tells whether this
+ * the answers of a form, or the amount agreed to, `{label, text}`. Null where nothing need be said. `mine` tells whether this
  * device answered.
  */
 export function receiptOf(call, view, about, mine) {
@@ -60,7 +62,7 @@ export function receiptOf(call, view, about, mine) {
     case "submitted":
       return { text: words("submitted"), note, tone: "done", rows: view?.form ? answersText(view.form, result.values, about) : [] }
     case "confirmed":
-      return { text: words("confirmed"), note, tone: "done" }
+      return { text: words("confirmed"), note, tone: "done", rows: view?.amount ? [{ label: view.payee || words("total"), text: view.amount }] : [] }
     case "declined":
       return { text: words("declined"), note, tone: "no" }
     case "cancelled":
@@ -75,6 +77,21 @@ export function mayChange(call) {
   const { answer } = call
   return isChangeable(call.name) && !call.locked && answer !== null && answer.by === "ui" && !answer.isError &&
     ["chosen", "submitted"].includes(answer.result.status)
+}
+
+/** `call` as a phone may keep it: what was typed into fields for passwords is not among its answers. */
+export function keptCall(call, about) {
+  if (call.name !== "companion_form" || !call.answer) return call
+  const secrets = [...eachField(formOf(call.parameters.schema, about).fields)].filter((field) => field.isSecret)
+  if (secrets.length === 0) return call
+  const hidden = (answer) => answer && { ...answer, result: { ...answer.result, values: secrets.reduce(withoutValue, answer.result.values) } }
+  return { ...call, answer: hidden(call.answer), change: hidden(call.change) }
+}
+
+function withoutValue(values, { path: [name, ...deeper] }) {
+  if (!isPlain(values) || !Object.hasOwn(values, name)) return values
+  const kept = deeper.length ? withoutValue(lookUp(values, name), { path: deeper }) : HIDDEN
+  return Object.fromEntries(Object.entries(values).map(([each, value]) => [each, each === name ? kept : value]))
 }
 
 /** What the agent is told when the answer to `view` is now `result`, as the person would say it. */

@@ -62,11 +62,12 @@ function isAddress(text) {
 }
 
 /**
- * All of it as text, to share: `parts` are `{title, blocks, receipt}` in the order of the page.
+ * All of it as text, to share: `parts` are `{title, blocks, receipt, answers}` in the order of the page.
  * Blocks are those of core/cards.js; one that is not known gives the text it has.
  */
 export function textOf(heading, parts) {
-  const cards = parts.map(({ title, blocks, receipt }) => [title, ...linesOf(blocks), receipt].filter(Boolean).join("\n"))
+  const cards = parts.map(({ title, blocks, receipt, answers = [] }) =>
+    [title, ...linesOf(blocks), receipt, ...answers.map(({ label, text }) => `${label}: ${text}`)].filter(Boolean).join("\n"))
   return [heading, ...cards].filter(Boolean).join("\n\n")
 }
 

@@ -77,7 +77,7 @@ export class Feed {
   #questioning = null
   #fetching = null
   #taking = null
-  #TakeAway
+  #ending
   #takeAway = null
   #onCleared
 
@@ -126,16 +126,15 @@ export class Feed {
     this.#shell = new Shell(this.#page, {
       screen: this.#screen,
       language: { words, locale },
-      isEmbedded: this.#isEmbedded,
       onSay: (event) => this.#say(event),
       find: (target) => this.#find(target),
-      takeAway: () => this.#headOfTakeAway(),
+      headAtEnd: () => this.#headAtEnd(),
     })
     this.#taps = new Taps(this.#screen, words)
     this.#takeAway = null
     // It knows the words of the language before; the script itself is there already.
     this.#taking = null
-    this.#TakeAway = undefined
+    this.#ending = undefined
     if (this.#questioning) this.#haveSheet()
   }
 
@@ -172,7 +171,7 @@ export class Feed {
   #paint() {
     this.#follow(this.session.language)
     const place = this.#shell.announcer.isRising ? null : placeIn(this.#shell.list)
-    if (this.#screen.isTakeAway) this.#fetchTakeAway()
+    if (this.#screen.end !== null) this.#fetchTakeAway()
     this.#shell.paint()
     attempt(() => this.#paintFeed())
     attempt(() => this.#fetchPictures())
@@ -196,17 +195,18 @@ export class Feed {
   /** What is done with the cards at the end: fetched when it comes, or before. */
   #fetchTakeAway() {
     this.#taking ??= Promise.all([import("./take-away.js"), wear("take-away"), learnToAsk(this.#words)]).then(
-      ([{ TakeAway }]) => (this.#TakeAway = TakeAway),
+      ([part]) => (this.#ending = part),
       // A heading is left, and the cards.
-      () => (this.#TakeAway = null),
+      () => (this.#ending = null),
     ).then(() => this.#paintSoon())
   }
 
-  /** What stands above the cards at the end; null where there is nothing to take away, undefined while it is fetched. */
-  #headOfTakeAway() {
-    if (!this.#screen.isTakeAway || this.#TakeAway === null) return null
-    if (!this.#TakeAway) return undefined
-    this.#takeAway = new this.#TakeAway({
+  /** What stands above the cards at the end; undefined while it is fetched, null where that failed. */
+  #headAtEnd() {
+    if (!this.#ending) return this.#ending
+    const { end, hasTaps, isTakeAway } = this.#screen
+    if (!isTakeAway) return this.#ending.terminal(end, this.#words, { isEmbedded: this.#isEmbedded, hasTaps })
+    this.#takeAway = new this.#ending.TakeAway({
       screen: this.#screen,
       language: { words: this.#words, locale: this.#locale },
       list: this.#shell.list,
@@ -286,6 +286,7 @@ export class Feed {
     // The session may name its language in the meantime.
     while (words !== this.#words) await learnToAsk((words = this.#words))
     this.#questioning = asking
+    this.#screen.keptCall = (call) => asking.keptCall(call, this.#about)
     this.#haveSheet()
     this.#paintSoon()
   }
@@ -493,7 +494,7 @@ function newestFirst(one, other) {
 function partOf(model, words) {
   const { title, blocks } = model.view ?? model
   const label = model.chosen ? sentenceOf(model.chosen) : null
-  return { title, blocks, receipt: label ? words("selected", { label }) : (model.receipt?.text ?? "") }
+  return { title, blocks, receipt: label ? words("selected", { label }) : (model.receipt?.text ?? ""), answers: model.receipt?.rows ?? [] }
 }
 
 /** What is said to the agent when an option of a card was tapped. */

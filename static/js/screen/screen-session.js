@@ -46,6 +46,8 @@ export class ScreenSession {
     /** Until when the take-away stays on this phone; null where there is none. */
     this.keptUntil = null
     this.refusals = new Map()
+    /** Gives a call as this device may keep it; who does not know forms cannot tell secrets from other answers. */
+    this.keptCall = (call) => (call.name === "companion_form" && call.answer ? null : call)
     this.#restore()
     this.#link = new LinkWatch({
       ask: (requestId) => this.#connection.pass({ type: "ping", requestId }),
@@ -339,9 +341,14 @@ export class ScreenSession {
     return {
       at: this.isConnected ? this.nowMs : (this.asOf ?? this.nowMs),
       own: [...this.#own].slice(-100),
-      session: { ...session, ...Object.fromEntries(lists), presence: [] },
+      session: { ...session, ...Object.fromEntries(lists), calls: keptCalls(session, this.keptCall), presence: [] },
     }
   }
+}
+
+/** The calls of `session` as lists, those left out that `keptCall` makes null. */
+function keptCalls({ calls }, keptCall) {
+  return [...calls].map(([id, call]) => [id, keptCall(call)]).filter(([, call]) => call !== null)
 }
 
 function surfaceOf(card) {

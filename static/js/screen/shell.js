@@ -31,16 +31,15 @@ const RISE_MS = 1000
 /**
  * The frame of `page` ({root, main}) in one language, `{words, locale}`. It shows what `screen`, a
  * ScreenSession, says of itself; `list` is where the cards go.
- * `takeAway()` gives what stands above the cards of a session that is over, null where nothing does,
- * undefined where it is not known yet.
+ * `headAtEnd()` gives what stands above the cards of a session that is over: null where it cannot be had,
+ * undefined while it is on its way.
  * `onSay(event)` hears typed text, `find(target)` gives the element an agent means.
  */
 export class Shell {
   #screen
   #words
   #locale
-  #isEmbedded
-  #takeAway
+  #headAtEnd
   #title
   #lights
   #room
@@ -56,12 +55,11 @@ export class Shell {
   #waiting = null
   #waitingFor = ""
 
-  constructor(page, { screen, language: { words, locale }, isEmbedded, onSay, find, takeAway }) {
+  constructor(page, { screen, language: { words, locale }, onSay, find, headAtEnd }) {
     this.#screen = screen
     this.#words = words
     this.#locale = locale
-    this.#isEmbedded = isEmbedded
-    this.#takeAway = takeAway
+    this.#headAtEnd = headAtEnd
     this.#main = page.main
     this.list = h("div", { class: "feed" })
     this.captions = h("companion-captions", { on: {
@@ -214,11 +212,10 @@ export class Shell {
   }
 
   #paintAlarm() {
-    const { end, hasTaps } = this.#screen
-    if (end === null || this.#alarm.firstChild) return
-    const head = this.#takeAway()
+    if (this.#screen.end === null || this.#alarm.firstChild) return
+    const head = this.#headAtEnd()
     if (head === undefined) return
-    fillIn(this.#alarm, head ?? terminal(end, this.#words, { isEmbedded: this.#isEmbedded, hasTaps }))
+    fillIn(this.#alarm, head ?? h("section", { class: "terminal" }, h("h2", {}, this.#words("ended"))))
     this.announcer.callUp(this.#alarm.querySelector("h1, h2")?.textContent ?? "")
   }
 }
@@ -230,20 +227,6 @@ export function attempt(act) {
   } catch (error) {
     console.warn("a part of the page could not be shown", error)
   }
-}
-
-const TEXTS = {
-  ended: "scan_again_text", expired: "expired_text", erased: "erased_text", revoked: "revoked_text", away: "away_text", refused: "scan_again_text",
-}
-
-function terminal(end, words, { isEmbedded, hasTaps }) {
-  const text = lookUp(TEXTS, end)
-  return h("section", { class: "terminal" },
-    h("h2", {}, words(`${end}_title`)),
-    h("p", {}, words(text)),
-    end === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
-    isEmbedded || text === "scan_again_text" ? null : h("p", { class: "muted" }, words("scan_again_text")),
-    isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
 }
 
 /**

@@ -1,13 +1,14 @@
 // What stands above the cards when a conversation is over, and what can be done with them. Fetched
 // when a conversation goes on after the scan, as it does not begin with its end.
 
+import { lookUp } from "../core/protocol.js"
 import { lastWords, textOf } from "../core/take-away.js"
 import { copyText, makeCopyable } from "../elements/copying.js"
 import { h } from "../elements/dom.js"
 
 /**
  * `screen` is the ScreenSession that ended; `list` holds its cards; `parts()` gives them as values
- * (`{title, blocks, receipt}`); `toast(text)` tells; `onCleared()` after the phone has nothing of it any more.
+ * (`{title, blocks, receipt, answers}`); `toast(text)` tells; `onCleared()` after the phone has nothing of it any more.
  */
 export class TakeAway {
   #screen
@@ -108,6 +109,21 @@ export class TakeAway {
   #time(ms) {
     return new Intl.DateTimeFormat(this.#language.locale, { weekday: "long", hour: "numeric", minute: "2-digit" }).format(ms)
   }
+}
+
+const TEXTS = {
+  ended: "scan_again_text", expired: "expired_text", erased: "erased_text", revoked: "revoked_text", away: "away_text", refused: "scan_again_text",
+}
+
+/** What stands there after an end that leaves nothing to take away. */
+export function terminal(end, words, { isEmbedded, hasTaps }) {
+  const text = lookUp(TEXTS, end)
+  return h("section", { class: "terminal" },
+    h("h2", {}, words(`${end}_title`)),
+    h("p", {}, words(text)),
+    end === "away" && hasTaps ? h("p", {}, words("kept_text")) : null,
+    isEmbedded || text === "scan_again_text" ? null : h("p", { class: "muted" }, words("scan_again_text")),
+    isEmbedded ? null : h("a", { class: "button primary", href: "c" }, words("type_code")))
 }
 
 function button(kind, label, act) {
