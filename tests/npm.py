@@ -29,15 +29,22 @@ def npm_package(name: str, version: str) -> Path:
 
 
 def npm_installed(package: Path, finish: Callable[[Path], None] = lambda made: None) -> Path:
-    """Return a folder with what a package.json depends on, made once per version of that file."""
-    wanted = package.read_bytes()
-    folder = cache() / hashlib.sha256(wanted).hexdigest()[:16]
+    """Return a folder with what a package.json depends on, made once per version of that file.
+
+    A lock file beside it says which versions; no lock file names a registry.
+    """
+    files = [package, *package.parent.glob("package-lock.json")]
+    folder = (
+        cache() / hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    )
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        (Path(made) / "package.json").write_bytes(wanted)
-        install = [npm(), "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+        for file in files:
+            (Path(made) / file.name).write_bytes(file.read_bytes())
+        install = [npm(), "ci" if len(files) > 1 else "install"]
+        install += ["--no-audit", "--no-fund", "--ignore-scripts"]
         subprocess.run(install, cwd=made, check=True, capture_output=True, timeout=300)
         finish(Path(made))
         with contextlib.suppress(OSError):  # somebody else was first

@@ -1,42 +1,27 @@
-// Types of the companion client for pages and programs.
+// Types of the companion client for pages and programs; those of its messages are made: messages.d.ts.
 
-/** A message as the server sends it; its names stay as they are. */
-export interface Message {
-  type: string
-  session_id?: string
-  timestamp?: number
-  [field: string]: any
-}
+/// <reference lib="esnext.disposable" />
 
-/** A stored fact with its place in the session's log. */
-export interface Entry extends Message {
-  seq: number
-  requestId: string
-  sender: { role: string; user: string; connection_id: string | null }
-}
+import type {
+  ClientToolResultMessage,
+  Command,
+  ContextualUpdateMessage,
+  Entry,
+  Message,
+  MessagesByType,
+  PresenceEntry,
+  SessionJoinedMessage,
+  StateDeletedMessage,
+  StateUpdatedMessage,
+  UserMessageMessage,
+} from "./messages.js"
+
+export type * from "./messages.js"
 
 /** The first message of each connection. */
-export interface SessionJoined extends Message {
-  type: "session_joined"
-  session_id: string
-  connection_id: string
-  created: boolean
-  reason: "session_unavailable" | null
-  seq: number
-  state: Record<string, { value: any; revision: number }>
-  presence: Presence[]
-  limits: { message_bytes: number }
-}
-
-export interface Presence {
-  connection_id: string
-  role: "agent" | "ui" | "observer"
-  user: string
-  device: string
-  device_id: string | null
-  since: number
-  [field: string]: any
-}
+export type SessionJoined = SessionJoinedMessage
+/** Somebody who is connected. */
+export type Presence = PresenceEntry
 
 /** How a phone joins: a link to scan or send, a code to type at `code_url` or to say. */
 export interface Invitation {
@@ -67,8 +52,17 @@ export interface ClientOptions {
   answerWithinMs?: number
   /** A session token was renewed. */
   onToken?: (token: string) => void
-  /** `{ WebSocket }` where the runtime has none, as Node 20. */
+  /** A `WebSocket` to use instead of the runtime's; Node before 22 has none and uses the package `ws`. */
+  WebSocket?: WebSocketConstructor
+  /** `WebSocket`, `fetch`, timers and chance, for tests. */
   environment?: object
+}
+
+/** What makes sockets as the browser's `WebSocket` does. */
+export type WebSocketConstructor = new (address: string, protocols: string[]) => {
+  send(text: string): void
+  close(code?: number, reason?: string): void
+  readonly readyState: number
 }
 
 export interface Status {
@@ -94,7 +88,8 @@ export declare class ToolFailed extends Error {
 
 /** The session cannot be reached any more. */
 export declare class CompanionClosed extends Error {
-  readonly code: number
+  /** The close code; null where no connection was ever tried. */
+  readonly code: number | null
   readonly reason: string
 }
 
@@ -122,12 +117,12 @@ export declare class CompanionClient {
     text: string,
     data?: any,
     options?: { ui?: object; contextId?: string; labels?: Record<string, string>; locked?: boolean },
-  ): Promise<Entry>
-  setState(key: string, value: any, options?: { ifRevision?: number }): Promise<Entry>
-  deleteState(key: string, options?: { ifRevision?: number }): Promise<Entry>
+  ): Promise<ContextualUpdateMessage>
+  setState(key: string, value: any, options?: { ifRevision?: number }): Promise<StateUpdatedMessage>
+  deleteState(key: string, options?: { ifRevision?: number }): Promise<StateDeletedMessage>
   getState(): Promise<Record<string, any>>
   getState(key: string): Promise<any>
-  userMessage(text: string, options?: { inReplyTo?: string; result?: unknown }): Promise<Entry>
+  userMessage(text: string, options?: { inReplyTo?: string; result?: unknown }): Promise<UserMessageMessage>
   /** The parsed result; rejects with ToolFailed. */
   callTool(
     toolName: string,
@@ -139,11 +134,11 @@ export declare class CompanionClient {
     toolName: string,
     parameters?: object,
     options?: { toolCallId?: string; timeoutMs?: number },
-  ): Promise<Entry>
+  ): Promise<ClientToolResultMessage>
   answerTool(toolCallId: string, result: any, options?: { isError?: boolean }): Promise<Entry>
   cancelTool(toolCallId: string): Promise<Entry>
   /** Any command; null for what the server only passes on. */
-  send(command: { type: string; requestId?: string; [field: string]: any }): Promise<Message | null>
+  send(command: Command): Promise<Message | null>
   pair(options?: { ttlS?: number }): Promise<Invitation>
   http(method: string, path: string, body?: any): Promise<any>
 
@@ -152,11 +147,12 @@ export declare class CompanionClient {
   on(type: "close", listener: (closed: CompanionClosed) => void): () => void
   on(type: "status", listener: (status: Status) => void): () => void
   on(type: "record", listener: (record: Entry) => void): () => void
-  /** `message` for all of them, or the type of one. */
-  on(type: string, listener: (message: Message) => void): () => void
-  off(type: string, listener: (event: any) => void): void
+  on(type: "message", listener: (message: Message) => void): () => void
+  on<T extends keyof MessagesByType>(type: T, listener: (message: MessagesByType[T]) => void): () => void
+  off(type: "close" | "status" | "record" | "message" | keyof MessagesByType, listener: (event: any) => void): void
   waitForScreen(options?: { timeoutMs?: number }): Promise<Presence>
   waitUntil(holds: (companion: CompanionClient) => boolean, options?: { timeoutMs?: number }): Promise<void>
   /** Leave; what was not acknowledged by now is given up. */
   close(): void
+  [Symbol.asyncDispose](): Promise<void>
 }

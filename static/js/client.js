@@ -20,8 +20,8 @@ export { CompanionClosed, CompanionError, RevisionConflict, ToolFailed }
  * `options`: `token` (text, or a function that fetches one and is asked again when it has
  * expired), `sessionId` (none: a new session), `role` ("agent"), `device`, `tools` (names a screen
  * answers; none: any), `after` (records after that one first), `answerWithinMs`,
- * `onToken(token)` when a session token was renewed, `environment` (`{ WebSocket }` where the
- * runtime has none, as Node 20).
+ * `onToken(token)` when a session token was renewed, `WebSocket` (to use another than the
+ * runtime's; Node before 22 has none, and there the package `ws` is used if it is installed).
  */
 export class CompanionClient {
   #base
@@ -66,7 +66,7 @@ export class CompanionClient {
       },
       onRefused: (entry, error) => this.#answers.refuse(entry.command.requestId, error),
       onToken: (token) => given.onToken?.(token),
-      environment: given.environment,
+      environment: { ...given.environment, ...(given.WebSocket && { WebSocket: given.WebSocket }) },
     })
     this.#answers = new Answers({
       connection: this.#connection,

@@ -1,14 +1,8 @@
 // Types of the bridge between an ElevenLabs conversation in a page and a companion session.
 
-/** What the server says first. */
-export interface SessionJoined {
-  type: "session_joined"
-  session_id: string
-  created: boolean
-  seq: number
-  state: Record<string, { value: unknown; revision: number }>
-  [field: string]: unknown
-}
+import type { SessionJoined, WebSocketConstructor } from "./client.js"
+
+export type { SessionJoined }
 
 /** What the agent has not been told yet. */
 export interface Letter {
@@ -35,6 +29,8 @@ export interface CompanionOptions {
   onToken?: (token: string) => void
   /** The session cannot be reached any more: the close code and its reason. */
   onEnd?: (status: { code: number; reason: string }) => void
+  /** A `WebSocket` to use instead of the runtime's; Node before 22 has none and uses the package `ws`. */
+  WebSocket?: WebSocketConstructor
   environment?: object
 }
 

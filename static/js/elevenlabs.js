@@ -42,7 +42,8 @@ const NO_TOOLS = new Set(["then", "toJSON"])
  * - `tools`: names to list beside the companion's four, for those who copy `clientTools` (React
  *   does); any name is answered anyway
  * - `answerWithinMs`, `words`: `{unreachable, late(question, answer)}`
- * - `environment`: WebSocket and timers, for tests
+ * - `WebSocket`: to use another than the runtime's; Node before 22 has none and uses the package `ws`
+ * - `environment`: timers and chance, for tests
  */
 export class CompanionBridge {
   #options
@@ -85,7 +86,7 @@ export class CompanionBridge {
       onStatus: (status) => status.phase === "ended" && this.#end(status),
       onRefused: (entry, error) => this.#refuse(entry, error),
       onToken: (token) => options.onToken?.(token),
-      environment: options.environment,
+      environment: { ...options.environment, ...(options.WebSocket && { WebSocket: options.WebSocket }) },
     })
     this.#connection.start()
   }

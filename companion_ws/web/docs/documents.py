@@ -11,14 +11,24 @@ import msgspec
 from aiohttp import web
 
 from companion_ws import __version__
-from companion_ws.core.commands import COMMANDS, RECORDS, SAID, TOLD, Relayed
+from companion_ws.core.commands import COMMANDS, RECORDS, SAID, TOLD
 from companion_ws.core.errors import ERRORS
 from companion_ws.web.api.shapes import Problem
 from companion_ws.web.docs.page import docs_page
+from companion_ws.web.docs.told import OWN_FIELDS
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
 from companion_ws.web.guard.route import PUBLIC, Route
 
 _REF: Final = "#/components/schemas/{name}"
+_SENDER: Final = {
+    "type": "object",
+    "required": ["role", "user", "connection_id"],
+    "properties": {
+        "role": {"enum": ["agent", "ui", "server"]},
+        "user": {"type": "string"},
+        "connection_id": {"type": ["string", "null"]},
+    },
+}
 _REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
 
@@ -221,9 +231,12 @@ def asyncapi(public_url: str) -> dict[str, Any]:
     told = {f"told_{name}": _told_message(name, True) for name in RECORDS}
     told |= {f"told_{name}": _told_message(name, False) for name in TOLD}
     messages = {**sent, **told}
-    _, schemas = msgspec.json.schema_components(list(COMMANDS.values()), ref_template=_REF)
-    for schema in schemas.values():
-        _let_be_null(schema)
+    _, schemas = msgspec.json.schema_components(
+        [*COMMANDS.values(), *OWN_FIELDS.values()], ref_template=_REF
+    )
+    for kind in COMMANDS.values():
+        _let_be_null(schemas[kind.__name__])
+    _let_be_null(schemas["ToolCall"])
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "companion-ws", "version": __version__},
@@ -275,33 +288,32 @@ def _command_message(name: str) -> dict[str, Any]:
 
 
 def _told_message(name: str, is_record: bool) -> dict[str, Any]:
-    properties: dict[str, Any] = {
+    """Return a message of the server: what is around each, and its own fields."""
+    around: dict[str, Any] = {
         "type": {"const": name},
         "session_id": {"type": ["string", "null"]},
         "timestamp": {"type": "integer"},
     }
     required = ["type", "session_id", "timestamp"]
     if is_record:
-        properties |= {
+        around |= {
             "seq": {"type": "integer", "minimum": 1},
             "requestId": {"type": "string"},
-            "sender": {
-                "type": "object",
-                "required": ["role", "user", "connection_id"],
-                "properties": {
-                    "role": {"enum": ["agent", "ui", "server"]},
-                    "user": {"type": "string"},
-                    "connection_id": {"type": ["string", "null"]},
-                },
-            },
+            "sender": _SENDER,
+            "duplicate": {"const": True},
         }
         required += ["seq", "requestId", "sender"]
-        kind = COMMANDS.get(name)
-        if kind is not None and issubclass(kind, Relayed):
-            properties[kind.nest] = {"type": "object"}
-            required.append(kind.nest)
+    elif name not in OWN_FIELDS:
+        around |= {"requestId": {"type": "string"}, "sender": _SENDER}
+        required += ["sender"]
+    own = OWN_FIELDS[name] if name in OWN_FIELDS else COMMANDS[name]
     return {
         "name": name,
         "summary": SAID[name],
-        "payload": {"type": "object", "required": required, "properties": properties},
+        "payload": {
+            "allOf": [
+                {"type": "object", "required": required, "properties": around},
+                {"$ref": _REF.format(name=own.__name__)},
+            ]
+        },
     }

@@ -2,6 +2,7 @@
 
 import { RELAYED, UNANSWERED } from "../core/commands.js"
 import { Connection } from "./connection.js"
+import { PackageSocket } from "./package-socket.js"
 
 /**
  * A Connection for what agents send besides: what is only passed on and never answered, what
@@ -17,7 +18,7 @@ export class AgentConnection extends Connection {
   #marked = []
 
   constructor(options) {
-    super(options)
+    super({ ...options, environment: { WebSocket: globalThis.WebSocket ?? PackageSocket, ...options.environment } })
     this.#outbox = options.outbox
   }
 

@@ -19,10 +19,10 @@ export class ToolFailed extends Error {
   }
 }
 
-/** The session cannot be reached any more; `code` and `reason` are the server's. */
+/** The session cannot be reached any more; `code` and `reason` are the server's, or `code` is null. */
 export class CompanionClosed extends Error {
   constructor(code, reason) {
-    super(reason ? `${code}: ${reason}` : String(code))
+    super([code, reason].filter((part) => part !== null && part !== "").join(": "))
     Object.assign(this, { name: "CompanionClosed", code, reason })
   }
 }
