@@ -20,6 +20,7 @@ from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.clock import Clock
 from companion_ws.config import Config
+from companion_ws.core.companion_tools import PAIR
 from companion_ws.core.session import Limits
 from companion_ws.data_folder import DataLock, RunningServer, has_old_key, prepare_data_folder
 from companion_ws.database import Database
@@ -33,6 +34,7 @@ from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
+from companion_ws.voice.sent_links import SentLinks
 from companion_ws.web.guard.middleware import Guard
 from companion_ws.web.routes import Foundations, RouteTable
 from companion_ws.web.runner import verbs_door
@@ -100,11 +102,13 @@ async def create_app(
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
+    store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
+    links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
         SessionParts(
-            database, Store(database), _rules(config), Connections(lambda _: metrics.slow()), tools,
-            pairing, credentials, metrics, PhoneCalls(database, config.limit_calls, clock.now_ms),
-            clock, new_id,
+            database, store, _rules(config), Connections(lambda _: metrics.slow()),
+            {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
+            clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -152,6 +153,11 @@ class Config:
         None, 'Command that opens a tunnel to {url}, for example "cloudflared tunnel --url {url}".'
     )
 
+    send_link: str | None = _setting(
+        None,
+        "Command that texts {url} to {number}, the caller of a telephone call, for companion_pair.",
+    )
+
     brand_accent: str | None = _setting(None, "Accent colour of the pages, as #rrggbb.")
     brand_radius: int | None = _setting(None, "Corner radius of the pages' cards in px.")
     brand_font: str | None = _setting(None, "Font of the pages, a CSS list of families.")
@@ -214,6 +220,8 @@ class Config:
         for host in self.allow_host:
             if not _matches(_HOST_NAME, host):
                 raise ValueError(f"{host!r} is not a valid host name; use for example shop.example")
+        if self.send_link is not None:
+            _check_send_link(self.send_link)
         for address in self.trust_proxy:
             ipaddress.ip_network(address, strict=False)
         for setting in fields(self):
@@ -247,3 +255,16 @@ class Config:
     def is_proxied(self) -> bool:
         """Whether a proxy or tunnel makes every caller look local. Source: docs/http.md."""
         return bool(self.trust_proxy or self.tunnel)
+
+
+def _check_send_link(command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"{command!r} is not a command: {error}") from None
+    rest = " ".join(words[1:])
+    if "{number}" not in rest or "{url}" not in rest:
+        raise ValueError(
+            f"{command!r} does not send a link; write a command with {{number}} and {{url}}, for"
+            " example: send-sms {number} {url}"
+        )

@@ -57,3 +57,18 @@ CREATE TABLE pictures (
     body       BLOB,                       -- as it came
     PRIMARY KEY (session_id, url)
 ) STRICT;
+
+-- Links that are sent to callers: whom, and how often.
+
+CREATE TABLE call_numbers (                -- whom the newest call of a session is with
+    session_id TEXT PRIMARY KEY,
+    number     TEXT NOT NULL               -- E.164
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sent_links (                  -- kept for a day, whatever becomes of the session
+    pairing_id  TEXT PRIMARY KEY,
+    session_id  TEXT NOT NULL,
+    number_hash BLOB NOT NULL,             -- SHA-256 of the number
+    sent_at_ms  INTEGER NOT NULL,
+    is_sent     INTEGER NOT NULL DEFAULT 0 -- whether the command said so
+) STRICT, WITHOUT ROWID;

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shlex
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +28,17 @@ from companion_ws.config import Config
 from companion_ws.control import STAY_S, reach
 from companion_ws.core.errors import NotFound
 from companion_ws.data_folder import StartRefused, servers_here
+from companion_ws.voice.sent_links import send_command
 
 TITLE: Final = "Parcel to New York"
 LAST_LOOK: Final = 5
 """How many pauses the label is looked at before the agent hangs up."""
+
+CALLER: Final = "+12025550143"
+"""A number nobody has."""
+SEND_LINK: Final = "send-sms {number} {url}"
+
+Invite = Callable[[ReadyServer, Invitation, Invitation], None]
 
 
 @click.command()
@@ -42,9 +49,12 @@ LAST_LOOK: Final = 5
 @click.option("--pace", "pace_s", type=click.FloatRange(0), default=1.6, show_default=True,
               help="Seconds between sentences.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Exit when the conversation is over.")
+@click.option("--phone", is_flag=True,
+              help="Play a telephone call: print the message its caller would be sent.")  # fmt: skip
 @click.pass_context
 def demo(
-    context: click.Context, lan: bool, public_url: str | None, port: int, pace_s: float, once: bool
+    context: click.Context, lan: bool, public_url: str | None, port: int, pace_s: float, once: bool,
+    phone: bool,
 ) -> None:
     """See it work, with no account anywhere.
 
@@ -63,14 +73,17 @@ def demo(
             "tools": "companion_ws.examples.shipping",
         }
         config = config_of(settings, {})
-        run(_demo(config, pace_s, once=once, any_port=not chosen), stays=True)
+        invite = _text if phone else _invite
+        run(_demo(config, pace_s, invite, once=once, any_port=not chosen), stays=True)
 
 
-async def _demo(config: Config, pace_s: float, *, once: bool, any_port: bool) -> int:
+async def _demo(
+    config: Config, pace_s: float, invite: Invite, *, once: bool, any_port: bool
+) -> int:
     stop = Stop()
     stop.watch_signals()
     async with _demo_server(config, any_port=any_port) as server:
-        playing = asyncio.create_task(_play(server, pace_s))
+        playing = asyncio.create_task(_play(server, pace_s, invite))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if playing.done():
@@ -103,7 +116,7 @@ async def _demo_server(config: Config, *, any_port: bool) -> AsyncIterator[Ready
         await server.__aexit__(None, None, None)
 
 
-async def _play(server: ReadyServer, pace_s: float) -> None:
+async def _play(server: ReadyServer, pace_s: float, invite: Invite) -> None:
     async with reach(server.config) as reached:
         say(f"The demo runs at {server.addresses.public_url}")
         say(f"Your side, on this computer: {await reached.sign_in_link()}")
@@ -118,7 +131,7 @@ async def _play(server: ReadyServer, pace_s: float) -> None:
             say(f"Session {companion.session_id}")
             say()
             await DemoAgent(
-                companion, say, lambda link, code: _invite(server, link, code), pace_s
+                companion, say, lambda link, code: invite(server, link, code), pace_s
             ).play()
             await asyncio.sleep(pace_s * LAST_LOOK)
             say("… the agent hangs up, which ends the session")
@@ -136,6 +149,15 @@ def _invite(server: ReadyServer, link: Invitation, code: Invitation) -> None:
         say(why_no_phone(server), lines=True)
     say(f"Or open    {link.url}")
     say(f"or type    {grouped(code.code)}    at {code.code_url}")
+    say()
+
+
+def _text(server: ReadyServer, link: Invitation, code: Invitation) -> None:
+    command = server.config.send_link or SEND_LINK
+    say()
+    say(f"The caller agrees to a message. With --send-link {shlex.quote(command)} this would run:")
+    say(shlex.join(send_command(command, CALLER, link.url)))
+    say(f"A caller who has no number hears the code: {grouped(code.code)} at {code.code_url}")
     say()
 
 

@@ -224,8 +224,24 @@ CONFIRM: Final = CompanionTool(
     answers={"confirmed": (), "declined": ()},
 )
 
+PAIR: Final = CompanionTool(
+    "companion_pair",
+    when="when the caller, on the telephone, would like the screen and nobody has opened it.",
+    description="Texts the caller a link that opens the companion screen on their phone. Ask them "
+    "first whether you may.",
+    how="Set consent once they have said yes to a message; never without. It goes to the number "
+    "they call from, so do not ask for one.",
+    schema=object_schema(
+        {"consent": {"type": "boolean", "description": "The caller has agreed to get a message."}},
+        ["consent"],
+    ),
+    answers={"sent": ("number",), "ask_first": ()},
+    is_question=False,
+)
+"""For agents on the telephone; the server answers it, no screen does. Source: voice/sent_links.py."""
+
 COMPANION_TOOLS: Final = {tool.name: tool for tool in (SHOW, CHOOSE, FORM, CONFIRM)}
-"""Every companion tool by its name."""
+"""Every companion tool that screens answer, by its name."""
 
 OPTION_FIELDS: Final = tuple(_OPTION["properties"])
 """Of each entry of `options`."""

@@ -65,5 +65,7 @@ class SessionParts:
     calls: PhoneCalls
     clock: Clock
     new_id: Callable[[], str]
+    is_link_out: Callable[[str], Awaitable[bool]]
+    """Whether a caller has been sent a link to this session that still opens it."""
     fetch: Callable[[str], Awaitable[bytes]] | None
     """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""

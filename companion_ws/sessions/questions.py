@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -76,6 +77,14 @@ class PairingAccess(Protocol):
     async def open(self, session_id: str, *, by: TokenRef | None) -> OpenPairing: ...
 
 
+@dataclass(frozen=True, slots=True)
+class WaysIn:
+    """How somebody comes to a screen; `is_link_out` says whether a caller has been sent a link."""
+
+    pairing: PairingAccess
+    is_link_out: Callable[[str], Awaitable[bool]]
+
+
 Submit = Callable[[str, AnswerCall], Awaitable[None]]
 Speak = Callable[[str, dict[str, Any], Sender, str], Awaitable[dict[str, Any]]]
 Open = Callable[[str], Awaitable[LiveSession | None]]
@@ -87,14 +96,15 @@ class Questions:
     def __init__(
         self,
         tools: dict[str, ServerTool],
-        pairing: PairingAccess,
+        ways_in: WaysIn,
         open_live: Open,
         submit: Submit,
         speak: Speak,
         runner: ToolRunner,
     ) -> None:
         self._tools = tools
-        self._pairing = pairing
+        self._pairing = ways_in.pairing
+        self._is_link_out = ways_in.is_link_out
         self._open = open_live
         self._submit = submit
         self._speak = speak
@@ -247,9 +257,10 @@ class Questions:
             return False
         if again is None:
             return True
+        key = "no_screen_for_card" if is_card(call.tool_name) else "no_screen"
         say = phrase(
             again.session.language,
-            "no_screen_for_card" if is_card(call.tool_name) else "no_screen",
+            "link_sent" if await self._is_link_out(live.session_id) else key,
             address=opened.code_url.split("://", 1)[-1],
             code=spoken_code(opened.code),
         )

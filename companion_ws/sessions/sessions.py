@@ -37,7 +37,7 @@ from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.people import ERASED, People
-from companion_ws.sessions.questions import RETURN_S, Questions
+from companion_ws.sessions.questions import RETURN_S, Questions, WaysIn
 from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.runs import ToolRunner
@@ -79,7 +79,8 @@ class Sessions:
         self.waiting = Waiting(self.live)
         self.conversations = Conversations(store, self.live, clock.now_ms, self.rename)
         self.questions = Questions(
-            parts.tools, parts.pairing, self.live, self._answer_call, self._speak,
+            parts.tools, WaysIn(parts.pairing, parts.is_link_out), self.live,
+            self._answer_call, self._speak,
             ToolRunner(names_places=rules.is_development, result_bytes=rules.made_bytes),
         )
         self._scheduler = Scheduler(store, self._do, clock)

@@ -114,6 +114,7 @@ _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE number = ? AND seq < ?"
 _UNCALLED: Final = (
     "DELETE FROM callers WHERE session_id = ?",
     "DELETE FROM phone_calls WHERE session_id = ?",
+    "DELETE FROM call_numbers WHERE session_id = ?",
     "DELETE FROM told WHERE session_id = ?",
     pictures.FORGET,
 )

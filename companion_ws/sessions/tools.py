@@ -212,6 +212,15 @@ def _place_of(error: BaseException) -> str:
     return f"{own[-1].filename}, line {own[-1].lineno}"
 
 
+def server_tool(function: Callable[..., Any]) -> ServerTool:
+    """Return a function that is marked `@tool`, as one of the tools that run here.
+
+    Raises:
+        ToolsBroken: it cannot be used; the text names file and line.
+    """
+    return _checked(function)
+
+
 def _checked(function: Callable[..., Any]) -> ServerTool:
     try:
         return _described(function)

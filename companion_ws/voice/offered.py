@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from companion_ws.core.companion_tools import COMPANION_TOOLS, Schema, object_schema
+from companion_ws.core.companion_tools import COMPANION_TOOLS, PAIR, Schema, object_schema
 
 if TYPE_CHECKING:
     from companion_ws.sessions.tools import ServerTool
@@ -75,6 +75,9 @@ WAIT: Final = OfferedTool(
     WAIT_TIMEOUT_S,
 )
 
+PAIRING: Final = OfferedTool(PAIR.name, PAIR.description, PAIR.schema)
+"""As `WAIT` it is for agents that call their tools by webhook, as those on the telephone do."""
+
 
 def offered_tools(server_tools: Iterable[ServerTool] = ()) -> list[OfferedTool]:
     """Return the companion tools and these server tools; of two of one name the server's."""
@@ -110,8 +113,8 @@ def definitions(
     offered = offered_tools(server_tools)
     if form.is_webhook:
         base = public_url.rstrip("/")
-        tools = [form.tool(tool, base) for tool in [*offered, WAIT]]
-        return {"prompt": PROMPT + WAIT_PROMPT, "tools": tools}
+        tools = [form.tool(tool, base) for tool in [*offered, PAIRING, WAIT]]
+        return {"prompt": PROMPT + PAIR_PROMPT + WAIT_PROMPT, "tools": tools}
     tools = [form.tool(tool, "") for tool in offered]
     return {"prompt": PROMPT, "tools": form.around(tools)}
 
@@ -207,6 +210,14 @@ def _prompt() -> str:
     )
     return _PROMPT.format(calls="\n".join(calls), answers=f"{answers}\n{changes}")
 
+
+PAIR_PROMPT: Final = (
+    _bullet(f"Call {PAIR.name} {PAIR.when} {PAIR.how}")
+    + """
+- "sent" means that the link is on its way: say so. "ask_first" means that you have not
+  asked: do. "no_screen" means that it cannot be sent: say the code instead.
+"""
+)
 
 PROMPT: Final = _prompt()
 """For every agent with a screen, whatever it runs on."""

@@ -107,7 +107,10 @@ class PhoneSessions:
             if found is not None and await self._is_anothers(found.session_id, binding):
                 found = None
             found = found or await self._of_caller(binding, begins=True)
-            return await self._on_the_line(found, binding, language), found is not None
+            summary = await self._on_the_line(found, binding, language)
+            # Told by the platform, before the model could write any.
+            await self._store.note_number(summary.session_id, binding.caller)
+            return summary, found is not None
 
     async def of_named_call(self, binding: Binding) -> Summary:
         """Return the session of a call whose platform always says which call it is.
@@ -118,7 +121,10 @@ class PhoneSessions:
         if await self.find(binding) is None:
             summary, _ = await self.begin(binding)
             return summary
-        return await self.of_call(binding)
+        summary = await self.of_call(binding)
+        if binding.caller:
+            await self._store.note_number(summary.session_id, binding.caller)
+        return summary
 
     async def of_call(self, binding: Binding) -> Summary:
         """Return the session of a call that is under way; the first sign of one begins it."""

@@ -8,7 +8,7 @@ from companion_ws.database import Database, Statement
 
 
 class VoiceStore:
-    """The tables `told`, `unheard` and `callers`; all go with their session."""
+    """The tables `told`, `unheard`, `callers` and `call_numbers`; all go with their session."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -84,6 +84,16 @@ class VoiceStore:
                 )
             ]
         )
+
+    async def note_number(self, session_id: str, number: str) -> None:
+        """Store whom a session's newest call is with; "" where that is nobody to send to."""
+        forget = Statement("DELETE FROM call_numbers WHERE session_id = ?", (session_id,))
+        note = Statement(
+            "INSERT INTO call_numbers (session_id, number)"
+            " SELECT session_id, ? FROM sessions WHERE session_id = ?",
+            (number, session_id),
+        )
+        await self._database.transact([forget, note] if number else [forget])
 
 
 def heard(session_id: str, tool_call_id: str) -> Statement:

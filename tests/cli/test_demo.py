@@ -140,3 +140,17 @@ async def test_open_finds_the_demo_from_any_folder(invited: Invited, tmp_path: P
         opened = await asyncio.to_thread(open_, "--data", named[1])
     assert opened.stdout.startswith(f"{base}/#signin=")
     assert not (tmp_path / "data").exists()
+
+
+async def test_a_demo_of_a_telephone_call_prints_the_message_and_its_link_opens_the_screen(
+    start: Start,
+) -> None:
+    demo = await asyncio.to_thread(
+        start, "demo", "--phone", "--port", "0", "--pace", "0.01", "--once", kind=Running
+    )
+    command = r"^send-sms \+12025550143 '?(http://\S+?/p#[^\s']+)'?$"
+    link = await asyncio.to_thread(demo.until, command)
+    code = await asyncio.to_thread(demo.until, r"the code: (\d{3} \d{3} \d{3}) at (\S+/c)")
+    ticket = link[1].partition("#")[2].partition("&")[0]
+    async with phone(Invited(demo, link[1], code[1], code[2]), {"ticket": ticket}):
+        await asyncio.to_thread(demo.until, "I see your screen")

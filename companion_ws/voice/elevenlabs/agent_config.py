@@ -10,6 +10,8 @@ from companion_ws.core.commands import RELAYED
 from companion_ws.core.companion_tools import object_schema
 from companion_ws.sessions.tools import ServerTool
 from companion_ws.voice.offered import (
+    PAIR_PROMPT,
+    PAIRING,
     PROMPT,
     WAIT,
     WAIT_PROMPT,
@@ -28,6 +30,7 @@ PHONE_PROMPT: Final = (
 - What you know from before: {{companion_summary}}
 - If {{companion_status}} is "unavailable" there is no screen for this call: do not offer one.
 """
+    + PAIR_PROMPT
     + WAIT_PROMPT
 )
 
@@ -66,7 +69,7 @@ def agent_config(
     if "webhook" in wanted:
         config["prompt"] += PHONE_PROMPT
         config["tools"] += [_webhook_tool(base, tool) for tool in offered]
-        config["tools"].append(_wait_tool(base))
+        config["tools"] += [_webhook_tool(base, PAIRING), _wait_tool(base)]
         config["dynamic_variables"] = {"dynamic_variable_placeholders": DYNAMIC_VARIABLES}
         config["webhooks"] = {
             "conversation_initiation": {
