@@ -781,8 +781,13 @@ def make_room_for_picture(
 
 
 def _forget_pictures(session: Session) -> None:
-    """Forget pictures that only records name which are gone."""
-    for picture in [each for each in session.pictures.values() if each.seq < session.first_seq]:
+    """Forget pictures that only records name which are gone; cards outlive the log."""
+    gone = [
+        each
+        for each in session.pictures.values()
+        if each.seq < session.first_seq and each.seq not in session.cards
+    ]
+    for picture in gone:
         session.pictures_bytes -= session.pictures.pop(picture.url).size_bytes
 
 

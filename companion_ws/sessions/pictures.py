@@ -20,7 +20,11 @@ PIECE_BYTES: Final = 256 * 1024
 """What is read of a picture at once: whoever reads slowly holds no more of it."""
 
 FORGET: Final = "DELETE FROM pictures WHERE session_id = ?"
-TRIM: Final = "DELETE FROM pictures WHERE session_id = ? AND seq < ?"
+TRIM: Final = (
+    "DELETE FROM pictures WHERE session_id = ? AND seq < ?"
+    " AND seq NOT IN (SELECT value FROM json_each(?))"
+)
+"""Pictures of records before the first one kept go, but for those of the cards."""
 _DROP: Final = "DELETE FROM pictures WHERE session_id = ? AND url = ?"
 _NAME_AGAIN: Final = "UPDATE pictures SET seq = max(seq, ?) WHERE session_id = ? AND url = ?"
 _PUT: Final = """

@@ -57,7 +57,7 @@ class Reactions:
         if event.type in HEARD_IN:
             self._calls.heard(live.session_id)
         self._waiting.recorded(live.session_id, event, body)
-        self._showing.recorded(live, event, body)
+        self._showing.recorded(live, body)
         match event.type:
             case "client_tool_call":
                 asked = event.fields["client_tool_call"]

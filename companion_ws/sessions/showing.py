@@ -25,7 +25,7 @@ import structlog
 from msgspec.structs import replace
 
 from companion_ws.core.pictures import Picture, header_of, pictures_in
-from companion_ws.core.session import Event, make_room_for_picture, put_picture
+from companion_ws.core.session import make_room_for_picture, put_picture
 from companion_ws.database import Conflict
 from companion_ws.internet import NotFetched
 from companion_ws.sessions import pictures
@@ -64,18 +64,38 @@ class Showing:
         self._under_way: dict[str, dict[str, int]] = {}
         """Addresses that are being fetched, with the seq of the newest record that names them."""
 
-    def recorded(self, live: LiveSession, event: Event, body: bytes) -> None:
+    def recorded(self, live: LiveSession, body: bytes) -> None:
         """Begin to fetch what a record names."""
-        if self._fetch is None or b"://" not in body:
-            return
-        urls = _named_in(event)
-        if urls and msgspec.json.decode(body)["sender"]["role"] in FETCHED_FOR:
-            self._begin(live, urls, msgspec.json.decode(body)["seq"])
+        seq, urls = self._named_in(body)
+        if urls:
+            self._begin(live, urls, seq)
 
     def joined(self, live: LiveSession) -> None:
         """See to it that a screen that has joined can ask for what it was told of."""
         if live.session.pictures:
             self._spawn(self._lend_again(live.session_id))
+        self._begin_again(live)
+
+    def _begin_again(self, live: LiveSession) -> None:
+        """Fetch what was on its way when the server went down: nobody else would."""
+        session = live.session
+        shown = [body for _, body in session.cards.values()]
+        shown.extend(call.body for call in session.open_calls(live.clock.running_ms()))
+        for body in shown:
+            seq, urls = self._named_in(body)
+            under_way = self._under_way.get(live.session_id, {})
+            room = max(0, MOST_PICTURES - len(session.pictures) - len(under_way))
+            lost = [url for url in urls if url not in session.pictures and url not in under_way]
+            if lost[:room]:
+                self._begin(live, lost[:room], seq)
+
+    def _named_in(self, body: bytes) -> tuple[int, list[str]]:
+        """Return a record's seq, and the addresses of pictures that are fetched for it."""
+        if self._fetch is None or b"://" not in body:
+            return 0, []
+        record = msgspec.json.decode(body)
+        is_fetched_for = record["sender"]["role"] in FETCHED_FOR
+        return record["seq"], _named_in(record) if is_fetched_for else []
 
     def exported(self, session_id: str) -> AsyncIterator[tuple[Picture, bytes | None]]:
         """Return what is stored of a session's pictures, with their bytes."""
@@ -114,7 +134,7 @@ class Showing:
             if not under_way and self._under_way.get(session_id) is under_way:
                 del self._under_way[session_id]
         live = await self._live(session_id)
-        if live is None or live.session.first_seq > seq:
+        if live is None or (seq < live.session.first_seq and seq not in live.session.cards):
             return
         picture = replace(picture, seq=seq)
         dropped = make_room_for_picture(live.session, seq, picture.size_bytes, self._limits)
@@ -167,13 +187,12 @@ class Showing:
             live.tell_message("media", **picture.shown())
 
 
-def _named_in(event: Event) -> list[str]:
+def _named_in(record: dict[str, Any]) -> list[str]:
     """Return the addresses of pictures that a record names for screens."""
-    fields = event.fields
-    if event.type == "contextual_update":
-        return pictures_in([fields.get("data"), fields.get("ui")])
-    if event.type == "client_tool_call" and fields["handled_by"] == "screens":
-        return pictures_in(fields["client_tool_call"].parameters)
+    if record["type"] == "contextual_update":
+        return pictures_in([record.get("data"), record.get("ui")])
+    if record["type"] == "client_tool_call" and record["handled_by"] == "screens":
+        return pictures_in(record["client_tool_call"]["parameters"])
     return []
 
 

@@ -303,9 +303,8 @@ class PendingWrite(Unit):
         self.fold(session)
         self.rows[_KEEP_REQUESTS] = [(self._number, session.first_seq)]
         self.rows[_TRIM] = [(self._number, session.first_seq, _listed(session.cards))]
-        for trims in (
-            _TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES, pictures.TRIM
-        ):
+        self.rows[pictures.TRIM] = [(self._id, session.first_seq, _listed(session.cards))]
+        for trims in (_TRIM_RENDERED, troubles.TRIM_TROUBLES, troubles.TRIM_TIMES):
             self.rows[trims] = [(self._id, session.first_seq)]
         if oldest_request > 1:
             self.rows[_TRIM_REQUESTS] = [(self._number, oldest_request)]

@@ -308,6 +308,49 @@ async def test_pictures_count_as_the_log_does_and_go_with_their_records(
     assert (await server.join(session_id=agent.session_id)).joined["media"] == []
 
 
+async def test_a_card_that_outlives_the_log_keeps_its_picture(start: Any, site: PictureSite) -> None:
+    server = await start(images="fetch", internet=site.internet, limit_records=40)
+    agent = await server.join()
+    url = site.url("a.png")
+    await agent.say("contextual_update", text="shoe", data={"image": url}, context_id="shoe")
+    media = await news_of(agent, url)
+    for at in range(50):
+        await agent.say("user_message", text=str(at))
+
+    assert (await shown(server, media))[0] == 200
+    await server.restart()
+    joined = (await server.join(session_id=agent.session_id)).joined
+    assert joined["first_seq"] > 1
+    assert [card["data"]["image"] for card in joined["cards"]] == [url]
+    assert [each["media_id"] for each in joined["media"]] == [media["media_id"]]
+    assert (await shown(server, media))[0] == 200
+
+
+async def test_a_picture_on_its_way_when_the_server_went_down_comes_once_a_screen_is_back(
+    server: Running, site: PictureSite
+) -> None:
+    agent = await server.join()
+    card, option = site.url("a.png"), site.url("b.png")
+    site.files["b.png"] = PNG
+    site.hold = asyncio.Event()
+    await agent.say("contextual_update", text="shoe", data={"image": card})
+    options = [{"id": "b", "label": "B", "image": option}]
+    asked = {"tool_name": "companion_choose", "tool_call_id": "c", "parameters": {"title": "Which?", "options": options}}
+    await agent.say("client_tool_call", client_tool_call=asked)
+    while len(site.asked) < 2:
+        await asyncio.sleep(0.01)
+    await server.restart()
+    site.hold.set()
+
+    screen = await server.join(session_id=agent.session_id, role="ui")
+    for url in (card, option):
+        assert (await shown(server, await news_of(screen, url)))[2] == PNG
+    asked_for = len(site.asked)
+    late = await server.join(session_id=agent.session_id, role="ui")
+    assert {each["url"] for each in late.joined["media"]} == {card, option}
+    assert len(site.asked) == asked_for
+
+
 async def test_a_record_that_names_a_picture_again_keeps_it(start: Any, site: PictureSite) -> None:
     server = await start(images="fetch", internet=site.internet, limit_records=40)
     agent = await server.join()
