@@ -17,6 +17,7 @@ BROWSER = ("browser/", "voice/test_elevenlabs_browser.py")
 """Tests in Chromium and WebKit."""
 LONG = (
     "cli/",
+    "deploy/",
     "examples/",
     "faults/",
     "package/",

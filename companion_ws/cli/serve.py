@@ -18,6 +18,7 @@ import click
 
 from companion_ws import logs
 from companion_ws.app import SESSIONS
+from companion_ws.cli import systemd
 from companion_ws.cli.options import SettingsCommand, config_of, setting_options
 from companion_ws.cli.run_verb import find_modules_here, finish
 from companion_ws.cli.server import run_server
@@ -124,11 +125,17 @@ async def _serve(config: Config, stop: Stop) -> int:
     with suppress(StoppedEarly):
         async with run_server(config, stop.wait) as server:
             await print_start(server)
+            systemd.notify(systemd.READY)
             connections = server.app[SESSIONS].connections
             watching = [asyncio.create_task(collect_when_empty(connections.__len__))]
+            alive_each_s = systemd.watchdog_s()
+            if alive_each_s is not None:
+                watching.append(asyncio.create_task(systemd.stay_alive(alive_each_s)))
             if files:
                 watching.append(asyncio.create_task(_reload_on(files, stop)))
             await stop.wait()
+            if not stop.is_for_reload:
+                systemd.notify(systemd.STOPPING)
             for task in watching:
                 task.cancel()
     return 0
