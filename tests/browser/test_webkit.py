@@ -218,6 +218,8 @@ async def test_webkit_gives_every_finger_its_48_pixels(world: World, phone: WebK
         await phone.until("document.querySelector('.shield').hidden")
         await phone.tap(f".is-asking {button}")
         await agent.result(call)
+        # The next question has a button of the same kind.
+        await phone.until("document.querySelector('.is-asking') === null")
     await phone.reads("Selected: UPS Next Day")
     await all_large("receipts")
     properties = {"name": {"type": "string"}, "size": {"enum": ["S"]}, "gift": {"type": "boolean"}}
@@ -569,7 +571,7 @@ async def test_webkit_keeps_a_take_away_whose_values_copy_by_a_tap(
     await world.ask("DELETE", f"/sessions/{agent.session_id}")
     for _ in ("at once", "after a reload"):
         await phone.reads("All done")
-        await phone.reads("1Z 999 AA1")
+        await phone.until("document.querySelectorAll('.copy').length === 2")
         # Nothing may ask for a clipboard that a page over plain HTTP does not have.
         await phone.run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
         await phone.run(
