@@ -62,6 +62,17 @@ async def test_an_update_answers_with_its_record(connect: Connect) -> None:
         assert companion.created
 
 
+async def test_an_update_names_its_keys_and_closes_a_choice(connect: Connect) -> None:
+    async with connect() as companion:
+        labels = {"cost": "Preis"}
+        named = await companion.contextual_update("q", {"cost": 1}, context_id="c", labels=labels)
+        closed = await companion.contextual_update("done", context_id="c", locked=True)
+
+        assert (named["labels"], "locked" in named) == (labels, False)
+        assert closed["locked"] is True
+        assert "data" not in closed
+
+
 async def test_what_was_not_acknowledged_is_sent_again_with_the_same_request_id(
     peer: FakeServer, connect: Connect
 ) -> None:

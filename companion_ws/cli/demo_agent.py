@@ -85,8 +85,7 @@ class DemoAgent:
             to_zip=PARCEL["to_zip"],
         )
         # What the choice was for is done.
-        closed = {"text": "label_created", "context_id": QUOTES, "locked": True}
-        await self._companion.send({"type": "contextual_update", **closed})
+        await self._companion.contextual_update("label_created", context_id=QUOTES, locked=True)
         await self._say(
             f"Done. The tracking number is on your screen; it ends in"
             f" {label['tracking_number'][-4:]}. Goodbye!"

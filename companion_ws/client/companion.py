@@ -203,13 +203,23 @@ class CompanionClient(KnownSession):
         *,
         ui: Mapping[str, Any] | None = None,
         context_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        locked: bool | None = None,
     ) -> Message:
         """Tell everyone in the session; return the record once it is stored.
 
-        An update with a `context_id` replaces the card of the one before it.
+        An update with a `context_id` replaces the card of the one before it; `locked` closes its
+        choice, and without `data` and `ui` leaves the card. `labels` names keys of `data` in the
+        person's language.
         """
         return await self._ask(
-            "contextual_update", text=text, data=data, ui=ui, context_id=context_id
+            "contextual_update",
+            text=text,
+            data=data,
+            ui=ui,
+            context_id=context_id,
+            labels=labels,
+            locked=locked,
         )
 
     async def set_state(self, key: str, value: Any, if_revision: int | None = None) -> Message:

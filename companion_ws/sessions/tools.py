@@ -59,16 +59,16 @@ class ToolCall:
         *,
         ui: dict[str, Any] | None = None,
         context_id: str | None = None,
+        labels: dict[str, str] | None = None,
+        locked: bool | None = None,
     ) -> dict[str, Any]:
-        """Show something on the screens; return its record, once stored."""
-        message: dict[str, Any] = {"type": "contextual_update", "text": text}
-        if data is not None:
-            message["data"] = data
-        if ui is not None:
-            message["ui"] = ui
-        if context_id is not None:
-            message["context_id"] = context_id
-        return await self._say(message)
+        """Show something on the screens; return its record, once stored.
+
+        `labels` names keys of `data` for people; `locked` closes the choice of `context_id`.
+        """
+        given = {"data": data, "ui": ui, "context_id": context_id, "labels": labels, "locked": locked}
+        said = {name: value for name, value in given.items() if value is not None}
+        return await self._say({"type": "contextual_update", "text": text, **said})
 
     async def update_state(self, key: str, value: Any) -> dict[str, Any]:
         """Set a state key; return its record, once stored."""
