@@ -215,7 +215,8 @@ PAIR_PROMPT: Final = (
     _bullet(f"Call {PAIR.name} {PAIR.when} {PAIR.how}")
     + """
 - "sent" means that the link is on its way: say so. "ask_first" means that you have not
-  asked: do. "no_screen" means that it cannot be sent: say the code instead.
+  asked: do. "no_screen" means that it cannot be sent: say the code instead. While a link is
+  on its way, "say" of a later "no_screen" speaks of it: say that, and not the code.
 """
 )
 

@@ -7,6 +7,7 @@ server messages and custom functions, and the types of their SDKs.
 from __future__ import annotations
 
 import hmac
+import io
 import json
 import secrets
 import time
@@ -49,7 +50,7 @@ class PlatformCall(ABC):
         headers = self.headers(raw) if headers is None else headers
         headers = {"Content-Type": "application/json", **headers}
         url = f"{self.url}/{self.path}"
-        async with self._http.post(url, data=raw, headers=headers) as answer:
+        async with self._http.post(url, data=io.BytesIO(raw), headers=headers) as answer:
             text = await answer.text()
             assert self.path != "retell" or len(text) <= 15_000, "Retell cuts what is longer"
             return answer.status, json.loads(text)
@@ -85,15 +86,18 @@ class VapiCall(PlatformCall):
         return {"X-Vapi-Secret": self._secret}
 
     def message(self, kind: str, **fields: Any) -> Body:
+        made = {"createdAt": "2026-11-29T16:00:00.000Z", "updatedAt": "2026-11-29T16:00:00.000Z"}
         call = {
             "id": self.id,
             "orgId": "org",
+            **made,
             "type": "inboundPhoneCall",
             "phoneCallProvider": "twilio",
             "phoneCallProviderId": f"CA{self.id}",
             "customer": {"number": self.caller},
         }
-        number = {"id": "pn", "number": "+12025550199", "provider": "twilio"}
+        number = {"id": "pn", "orgId": "org", **made, "number": "+12025550199", "provider": "twilio",
+                  "twilioAccountSid": "AC1"}  # fmt: skip
         stamp = time.time_ns() // 1_000_000
         message = {"type": kind, "timestamp": stamp, "call": call, "phoneNumber": number, **fields}
         return {"message": message}

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 from companion_ws.testing.phone import Phone
 from companion_ws.testing.server import CompanionServer
+from companion_ws.voice.retell import RETELL
+from companion_ws.voice.vapi import VAPI
 from tests.voice.killable import KillableServer
 from tests.voice.platform_calls import (
     PLATFORMS,
@@ -229,6 +233,65 @@ async def test_arguments_that_are_none_get_an_answer_the_model_can_speak(
             assert reply["status"] == "refused", about
             assert reply["say"]
             assert reply["reason"]
+
+
+@both
+async def test_what_is_too_large_or_no_text_gets_an_answer_too(
+    name: str, companion_server: CompanionServer
+) -> None:
+    async with calling(name, companion_server) as call:
+        await call.begin()
+        reply = await call.tool("companion_choose", {**CHOICE, "text": "x" * 70_000})
+        assert (reply["status"], "too large" in reply["reason"]) == ("refused", True)
+        async with await screen_of(companion_server, call) as phone:
+            asking = asyncio.create_task(
+                call.tool("companion_choose", {**CHOICE, "title": "Half \ud800"})
+            )
+            await phone.choose("air")
+            assert (await asking)["id"] == "air"
+        await call.said(("user", "Half \ud800"), ("agent", "x" * 1_000_000), ("user", "\x00"))
+        await call.hang_up("Half \udfff" * 10_000)
+        session_id = await session_of(companion_server, call)
+        found = await records(companion_server, session_id, "user_transcript", "agent_response")
+        assert [len(_text_of(record)) < 20_000 for record in found] == [True] * 3
+
+
+async def test_a_message_beyond_the_bound_of_who_has_the_secret_is_not_sent_again(
+    companion_server: CompanionServer,
+) -> None:
+    async with VapiCall(companion_server.url) as call:
+        message = call.message("conversation-update", messages="x" * 5_000_000)
+        status, answer = await call.post(json.dumps(message).encode())
+        assert (status, answer["results"]) == (200, [])
+        assert "too large" in answer["error"] or "at most" in answer["error"]
+
+
+KEYS = ["message", "type", "call", "chat", "event", "name", "args", "id", "call_id", "status", "role",
+        "toolCallList", "toolCalls", "toolWithToolCallList", "toolCall", "function", "arguments",
+        "parameters", "customer", "phoneNumber", "number", "analysis", "call_analysis", "duration_ms",
+        "transcript", "transcriptType", "transcript_object", "transcript_with_tool_calls", "content",
+        "metadata", "assistantOverrides", "variableValues", "companion_session", "timestamp",
+        "telephony_identifier", "retell_llm_dynamic_variables", "tool_call_id", "direction"]  # fmt: skip
+WORDS = ["tool-calls", "status-update", "ended", "transcript", "final", "user", "agent", "call_ended",
+         "end-of-call-report", "call_analyzed", "transcript_updated", "tool_call_invocation", "x", ""]  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(WORDS) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=30,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6), st.sampled_from(WORDS))
+def test_whatever_a_body_is_made_of_it_is_read(body: dict[str, Any], kind: str) -> None:
+    for platform in (VAPI, RETELL):
+        for given_body in (body, {**body, "type": kind, "event": kind}, {"message": {**body, "type": kind}}):
+            told = platform.read(given_body)
+            result: dict[str, Any] = {"status": "refused"}
+            if told.asked is not None:
+                json.dumps(platform.answer([(asked, result) for asked in told.asked]))
+            assert all(command["requestId"] for command in told.commands)
 
 
 @both

@@ -32,7 +32,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.session import Sender
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
-from companion_ws.voice.json_text import NotUnderstood
+from companion_ws.voice.json_text import NotUnderstood, mended
 from companion_ws.voice.parameters import arguments_in
 from companion_ws.voice.phone_sessions import PhoneSessions, ToolRequest
 from companion_ws.voice.platform_call import MAX_ASKED, Asked, Platform, Told
@@ -94,7 +94,7 @@ class PlatformWebhooks:
         if not self._vouch(platform, request) and not platform.holds(request.headers, secret, raw):
             raise Unauthenticated("The signature of this request does not hold.")
         try:
-            told = platform.read(written_body(raw))
+            told = platform.read(mended(written_body(raw)))
         except (InvalidMessage, NotUnderstood) as why:
             return _unread(platform, str(why))
         if told.asked is not None:
@@ -134,6 +134,10 @@ class PlatformWebhooks:
             arguments = arguments_in(asked.arguments)
         except NotUnderstood as error:
             return refused(str(error), summary.language, is_error=False).body()
+        size, limit = len(json.dumps(arguments)), self._config.limit_message_bytes
+        if limit and size > limit:
+            why = f"This is too large: {size} bytes, {limit} at most."
+            return refused(why, summary.language).body()
         tool = ToolRequest(asked.tool_name, arguments, asked.tool_call_id, told.binding)
         return (await self._telephone.reply(request, summary, tool)).body()
 
