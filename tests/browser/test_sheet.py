@@ -149,6 +149,69 @@ async def test_a_question_stands_above_the_dock_and_scrolls_inside_with_one_send
         await expect(last).to_have_value("x" * (SIZES.index(size) + 1))
 
 
+# Whether all of what `selector` names is in sight inside the page, and nothing lies over its middle or ends.
+IN_SIGHT = """(node) => {
+  const { left, right, top, bottom } = node.getBoundingClientRect()
+  const at = [top + 2, (top + bottom) / 2, bottom - 2]
+  return at.every((y) => node.contains(document.elementFromPoint((left + right) / 2, y)))
+}"""
+
+
+@pytest.mark.parametrize("percent", TEXT)
+async def test_what_is_to_be_paid_is_in_sight_when_the_question_comes(
+    world: World, percent: int
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await say_something(agent)
+    items = [{"label": "Next Day", "amount": 40}, {"label": "Insurance", "amount": 8.2}]
+    for number, size in enumerate(SIZES):
+        await set_size(phone, size, percent)
+        call = await agent.call(
+            "companion_confirm", title="Pay for this parcel?", amount=48.2 + number, currency="USD",
+            merchant="UPS", items=items, text="Charged to the card ending in 4242.",
+        )  # fmt: skip
+        amount = phone.get_by_text(f"${48.2 + number:.2f}").last
+        await expect(amount).to_be_visible()
+        await phone.wait_for_function(SETTLED)
+        await expect(phone.locator(".shield")).to_be_hidden()
+        assert await amount.evaluate(IN_SIGHT), size
+        await agent.send(type="client_tool_cancel", tool_call_id=call)
+        await expect(phone.get_by_role("button", name="Confirm")).to_have_count(0)
+
+
+async def test_no_word_of_a_long_list_of_choices_is_cut(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    options = [
+        {"id": str(n), "label": f"Service {n}", "description": "Two days", "price": n, "badge": "Best"}
+        for n in range(14)
+    ]
+    await agent.call("companion_choose", title="Which?", options=options, multiple=True)
+    last = phone.locator("label.choice").last
+    await expect(last).to_be_attached()
+    cut = "(rows) => rows.filter((each) => each.scrollHeight > each.clientHeight).length"
+    assert await phone.locator("label.choice").evaluate_all(cut) == 0
+
+
+@pytest.mark.parametrize("size", [(320, 568), (844, 390)])
+async def test_a_field_that_is_wrong_comes_into_sight_with_its_name(
+    world: World, size: tuple[int, int]
+) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await set_size(phone, size, 100)
+    names = {f"line_{number}": {"type": "string"} for number in range(8)}
+    schema = {"properties": names, "required": ["line_0"]}
+    await agent.call("companion_form", title="Where to?", schema=schema)
+    await phone.get_by_label("Line 7").focus()
+    await phone.get_by_role("button", name="Send").last.tap()
+    await expect(phone.get_by_label("Line 0")).to_be_focused()
+    await expect(phone.get_by_text("Fill this in")).to_be_visible()
+    await expect(phone.locator(".shield")).to_be_hidden()
+    assert await phone.get_by_text("Line 0").evaluate(IN_SIGHT)
+
+
 async def test_typing_beside_a_folded_question_loses_neither(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)
