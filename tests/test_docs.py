@@ -147,3 +147,16 @@ def test_the_glossary_has_at_most_25_words() -> None:
     _, glossary = text_of("docs/architecture.md").split("## Glossary")
 
     assert len(re.findall(r"^\| (?!word )[a-z]", glossary, re.MULTILINE)) <= 25
+
+
+def test_what_is_said_of_reliability_names_what_is_there() -> None:
+    page = text_of("docs/reliability.md")
+    programs = set(re.findall(r"tests/[a-z_/]+\.(?:py|c)", page))
+    storm = text_of("tests/faults/storm.py", "tests/faults/rough_proxy.py")
+    blows = re.findall(r'^    "(.+)": Storm\.\w+,$', storm, re.MULTILINE)
+    [troubles] = re.findall(r'^KINDS: Final = \("clean", (.+)\)$', storm, re.MULTILINE)
+
+    assert [name for name in sorted(programs) if not (ROOT / name).exists()] == []
+    rows = re.findall(r"^\| ([^|]+) \|", page.split("<!-- storm -->")[1], re.MULTILINE)
+    wanted = [*blows, *re.findall(r'"([\w-]+)"', troubles)]
+    assert [name for name in wanted if f"`{name}`" not in rows and name not in rows] == []
