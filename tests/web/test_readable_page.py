@@ -55,6 +55,7 @@ REFUSED = {
     "DELETE /sessions/{session_id}/devices/{device_id}": "no device is paired",
     "GET /elevenlabs/signed-url": "no agent is configured",
     "GET /brand/logo": "no logo is set",
+    "GET /media/{media_id}": "no picture was fetched",
 }
 """Command lines that a fresh server understands and refuses, and why."""
 
@@ -234,7 +235,7 @@ async def test_every_example_is_sent_and_answered_as_the_page_says(
 
     heard = {message["type"]: message for message in [*agent.heard, *screen.heard]}
     assert {*RECORDS, *TOLD} - set(heard) == {
-        "client_tool_cancel", "session_expiring", "token_expiring",
+        "client_tool_cancel", "media", "session_expiring", "token_expiring",
     }  # fmt: skip
     for name, message in heard.items():
         example = said_example(name, is_record=name in RECORDS)
@@ -340,6 +341,7 @@ async def variables(server: CompanionServer, http: aiohttp.ClientSession) -> dic
         "SESSION": session_id,
         "PAIRING_ID": pairing_id,
         "DEVICE_ID": "d-1",
+        "MEDIA_ID": "m-1",
         "TOKEN_ID": token_id,
         "SECRET": SECRET,
         "TIME": at,
