@@ -76,6 +76,15 @@ test("Arabic is written from right to left and counts in six ways", async () => 
   assert.match(words("n_days", { n: 5 }), /أيام/)
 })
 
+test("counts have the digits of prices beside them", async () => {
+  const words = await load("ar", "ar-EG")
+  await learnToAsk(words)
+
+  assert.match(words("n_days", { n: 5 }), /٥/)
+  assert.equal(words("one_of", { n: 1, all: 12 }), "١ من ١٢")
+  assert.match((await load("ar", "ar-AE"))("n_days", { n: 5 }), /5/)
+})
+
 test("every sentence that a page asks for by its name is there", () => {
   const root = new URL("../../static/js/", import.meta.url)
   const sources = readdirSync(root, { recursive: true }).filter((name) => name.endsWith(".js"))

@@ -50,7 +50,7 @@ async function speak(session) {
   const { locale, language: name } = choose([wanted[0], ...session, ...wanted.slice(1)])
   document.documentElement.lang = name
   document.documentElement.dir = directionOf(name)
-  return { locale, name, words: await load(name) }
+  return { locale, name, words: await load(name, locale) }
 }
 
 async function takeScan() {

@@ -112,7 +112,7 @@ export class Sheet {
   #paintCount() {
     const all = this.#queue.length
     this.#count.hidden = all < 2
-    const text = this.#words("one_of", { all })
+    const text = this.#words("one_of", { n: 1, all })
     this.#count.setAttribute("aria-label", `${text}. ${this.#words("next_question")}`)
     if (this.#count.textContent !== text) fillIn(this.#count, text, icon("chevron"))
   }

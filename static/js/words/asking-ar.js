@@ -2,7 +2,7 @@
 
 export default {
   question: "سؤال",
-  one_of: "1 من {all}",
+  one_of: "{n} من {all}",
   next_question: "السؤال التالي",
   question_waits: "هناك سؤال آخر في الانتظار: {title}",
   fold_question: "طيّ السؤال",

@@ -2,7 +2,7 @@
 
 export default {
   question: "Frage",
-  one_of: "1 von {all}",
+  one_of: "{n} von {all}",
   next_question: "Nächste Frage",
   question_waits: "Eine weitere Frage wartet: {title}",
   fold_question: "Frage einklappen",

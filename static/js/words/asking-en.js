@@ -2,7 +2,7 @@
 
 export default {
   question: "Question",
-  one_of: "1 of {all}",
+  one_of: "{n} of {all}",
   next_question: "Next question",
   question_waits: "Another question is waiting: {title}",
   fold_question: "Fold the question away",

@@ -2,7 +2,7 @@
 
 export default {
   question: "Pregunta",
-  one_of: "1 de {all}",
+  one_of: "{n} de {all}",
   next_question: "Siguiente pregunta",
   question_waits: "Hay otra pregunta en espera: {title}",
   fold_question: "Plegar la pregunta",

@@ -2,7 +2,7 @@
 
 export default {
   question: "Question",
-  one_of: "1 sur {all}",
+  one_of: "{n} sur {all}",
   next_question: "Question suivante",
   question_waits: "Une autre question attend : {title}",
   fold_question: "Replier la question",

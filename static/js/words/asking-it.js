@@ -2,7 +2,7 @@
 
 export default {
   question: "Domanda",
-  one_of: "1 di {all}",
+  one_of: "{n} di {all}",
   next_question: "Domanda successiva",
   question_waits: "C’è un’altra domanda in attesa: {title}",
   fold_question: "Riduci la domanda",

@@ -2,7 +2,7 @@
 
 export default {
   question: "Vraag",
-  one_of: "1 van {all}",
+  one_of: "{n} van {all}",
   next_question: "Volgende vraag",
   question_waits: "Er wacht nog een vraag: {title}",
   fold_question: "Vraag inklappen",

@@ -2,7 +2,7 @@
 
 export default {
   question: "Pergunta",
-  one_of: "1 de {all}",
+  one_of: "{n} de {all}",
   next_question: "Próxima pergunta",
   question_waits: "Há outra pergunta à espera: {title}",
   fold_question: "Recolher a pergunta",

@@ -2,7 +2,7 @@
 
 export default {
   question: "问题",
-  one_of: "第 1 个，共 {all} 个",
+  one_of: "第 {n} 个，共 {all} 个",
   next_question: "下一个问题",
   question_waits: "还有一个问题在等待：{title}",
   fold_question: "收起问题",

@@ -115,22 +115,22 @@ export function directionOf(language) {
   return RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr"
 }
 
-/** The sentences of `language`; falls back to English where a file or sentence is missing. */
-export async function load(language) {
-  if (!LANGUAGES.has(language)) return speak(ENGLISH, "en")
+/** The sentences of `language`, with numbers as `locale` writes them; English where a file or sentence is missing. */
+export async function load(language, locale = language) {
+  if (!LANGUAGES.has(language)) return speak(ENGLISH, "en", locale)
   try {
     const { default: own } = await LANGUAGES.get(language)()
-    return speak({ ...ENGLISH, ...own }, language)
+    return speak({ ...ENGLISH, ...own }, language, locale)
   } catch {
     return speak(ENGLISH, "en")
   }
 }
 
 /** `words(key, {n, …})`: a sentence with its blanks filled in; `words.learn(more)` adds sentences. */
-function speak(known, language) {
+function speak(known, language, locale = language) {
   const sentences = { ...known }
   const plural = new Intl.PluralRules(language)
-  const number = new Intl.NumberFormat(language)
+  const number = new Intl.NumberFormat(locale)
   const words = (key, blanks = {}) => {
     const entry = lookUp(sentences, key) ?? key
     const text = typeof entry === "string" ? entry : (lookUp(entry, plural.select(blanks.n)) ?? entry.other)
