@@ -245,7 +245,7 @@ async def is_too_wide(page: Page) -> bool:
     """Whether the page scrolls sideways, once it is laid out for its present width."""
     fits = "() => document.documentElement.scrollWidth <= innerWidth"
     try:
-        await page.wait_for_function(fits, timeout=3000)
+        await page.wait_for_function(fits, timeout=20_000)
     except TimeoutError:
         return True
     return False
