@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import APIResponse, Page, Route, expect
 
 from .conftest import QUOTES, Agent, NewWorld, World, accessibility_faults, is_too_wide, reach
 
@@ -301,6 +301,33 @@ async def test_the_owner_needs_no_mouse_and_no_large_screen(world: World) -> Non
 
     await expect(phone.get_by_role("alert")).to_contain_text("disconnected")
     await expect(desk.get_by_role("button", name="Remove Pixel 7")).to_have_count(0)
+
+
+async def test_a_removed_device_stays_away_when_an_older_list_comes_late(world: World) -> None:
+    agent = await world.agent()
+    await world.phone(agent)
+    desk = await world.page()
+    old: asyncio.Queue[tuple[Route, APIResponse]] = asyncio.Queue()
+
+    async def keep_the_answer(route: Route) -> None:
+        await old.put((route, await route.fetch()))
+
+    path = f"/sessions/{agent.session_id}/pair#token={world.server.token()}"
+    await desk.goto(f"{world.server.url}{path}")
+    remove = desk.get_by_role("button", name="Remove Pixel 7")
+    await expect(remove).to_have_count(1)
+    await desk.route("**/me/devices", keep_the_answer, times=1)
+    await world.phone(agent)  # the page asks who is there
+    route, answer = await old.get()
+    await expect(remove).to_have_count(2)
+    await remove.first.click()
+    await expect(remove).to_have_count(1)
+
+    async with desk.expect_response("**/me/devices") as response:
+        await route.fulfill(response=answer)
+    await (await response.value).finished()
+    await desk.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+    await expect(remove).to_have_count(1)
 
 
 async def test_a_device_that_leaves_keeps_the_keyboard_on_its_row(world: World) -> None:

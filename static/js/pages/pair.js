@@ -14,6 +14,7 @@ definePairing()
 let session = emptySession()
 let devices = []
 let newest = null
+let newestLook = 0
 const rows = new Map()
 
 const token = await signIn()
@@ -92,6 +93,7 @@ async function undo(deviceId, token, page) {
   if (deviceId === newest) fillIn(page.joined, icon("close"), "Removed. That phone no longer has access.")
   devices = devices.filter((device) => device.device_id !== deviceId)
   paint(token, page)
+  lookAtDevices(token, page)
 }
 
 async function decide({ pairing_id: id, device, verification }, token) {
@@ -103,8 +105,11 @@ async function decide({ pairing_id: id, device, verification }, token) {
 }
 
 async function lookAtDevices(token, page) {
+  const look = (newestLook += 1)
   try {
     const { body } = await ask("GET", "me/devices", { token })
+    // One that was asked for later knows more, whichever comes first.
+    if (look !== newestLook) return
     devices = body.devices.filter((device) => device.session_id === sessionId)
     paint(token, page)
   } catch {
