@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -76,6 +77,7 @@ class Link:
     async def stay(self) -> CompanionClosed:
         """Connect and come back until that is no use any more; return why."""
         clock, attempt = asyncio.get_running_loop().time, 0
+        lost_at_s = -math.inf  # when a connection that worked was lost
         while True:
             started_s, taken = clock(), self._incoming.taken
             code, reason = await self._connect_once()
@@ -87,7 +89,9 @@ class Link:
                     "No connection: %s", self.trouble)  # fmt: skip
             was_good = self._incoming.taken > taken or clock() - started_s > STEADY_S
             attempt = 0 if was_good else attempt + 1
-            await asyncio.sleep(delay_s(attempt, random.random()))  # noqa: S311 - jitter, no secret
+            lost_at_s = clock() if was_good else lost_at_s
+            pause_s = delay_s(attempt, random.random(), clock() - lost_at_s)  # noqa: S311 - jitter, no secret
+            await asyncio.sleep(pause_s)
 
     async def fetch_token(self) -> bool:
         """Ask the function for a token; False where there is only the one that was given."""

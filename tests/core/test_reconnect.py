@@ -29,3 +29,10 @@ def test_waits_grow_to_a_bound_and_are_spread_over_their_whole_length() -> None:
     assert longest[-1] == LONGEST_DELAY_S
     assert delay_s(7, 0.0) == 0.0
     assert delay_s(7, 0.5) == longest[7] / 2
+
+
+def test_in_the_middle_of_a_conversation_no_wait_is_long() -> None:
+    assert max(delay_s(attempt, 1.0, 9.9) for attempt in range(40)) == 1.0
+    assert max(delay_s(attempt, 1.0, 29.9) for attempt in range(40)) == 2.0
+    assert delay_s(40, 1.0, 30.0) == LONGEST_DELAY_S
+    assert delay_s(0, 1.0, 1.0) == delay_s(0, 1.0)

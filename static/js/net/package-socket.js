@@ -23,8 +23,8 @@ export class PackageSocket {
       return
     }
     this.#socket = new WebSocket(address, protocols)
-    for (const name of ["onopen", "onmessage", "onerror", "onclose"]) {
-      this.#socket[name] = (event) => this[name](event)
+    for (const each of ["onopen", "onmessage", "onerror", "onclose"]) {
+      this.#socket[each] = (event) => this[each](event)
     }
   }
 
