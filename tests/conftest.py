@@ -24,6 +24,7 @@ LONG = (
     "server/test_clients_page.py",
     "server/test_cycles.py",
     "server/test_embedding.py",
+    "server/test_js_client_laws.py",
     "server/test_the_js_client.py",
     "server/test_the_sync_client.py",
     "server/test_without_upgrade.py",

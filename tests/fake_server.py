@@ -64,8 +64,8 @@ class FakeServer:
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         query = dict(request.query)
-        self.joins.append({**query, "token": request.headers["Authorization"][7:]})
-        ws = web.WebSocketResponse()
+        self.joins.append({**query, "token": _token_of(request)})
+        ws = web.WebSocketResponse(protocols=("companion.v1",))
         await ws.prepare(request)
         code = self.on_join(query)
         if code is not None:
@@ -101,7 +101,7 @@ class FakeServer:
 
     async def _take(self, message: Message, ws: web.WebSocketResponse) -> None:
         if message["type"] == "ping":
-            await ws.send_json({"type": "pong", "requestId": message["requestId"]})
+            await ws.send_json({"type": "pong", "requestId": message.get("requestId")})
             return
         self.received.append(message)
         if self.on_command(message, ws):
@@ -133,3 +133,9 @@ class FakeServer:
             },
             status=201,
         )
+
+
+def _token_of(request: web.Request) -> str:
+    """Programs send it in a header, browsers as a subprotocol."""
+    header = request.headers.get("Authorization")
+    return header[7:] if header else request.headers["Sec-WebSocket-Protocol"].split("bearer.")[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -28,6 +29,13 @@ class Closed(Exception):
     def __init__(self, code: int | None, reason: str) -> None:
         super().__init__(f"closed with {code}: {reason}")
         self.code, self.reason = code, reason
+
+
+def free_port() -> int:
+    """A port that a server can have again after it was killed."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 class Socket:

@@ -58,6 +58,7 @@ export class CompanionClient {
       query: this.#query,
       position: () => ({ after: this.sessionId === null ? this.#after : this.seq, epoch: this.epoch }),
       outbox: this.#outbox,
+      isBehindGap: (message) => isRecord(message) && this.#first !== null && message.seq > this.seq + 1,
       onMessage: (message) => this.#hear(message),
       onStatus: (status) => {
         tell(this.#listeners, "status", status)
@@ -285,8 +286,7 @@ export class CompanionClient {
     const before = this.#session
     this.#session = apply(before, message)
     if (message.type === "session_joined") this.#join(message)
-    const isNew = typeof message.seq === "number" && message.type !== "session_joined" && !message.duplicate
-    if (isNew && message.seq > before.seq) {
+    if (isRecord(message) && message.seq > before.seq) {
       this.#records.keep(message)
       tell(this.#listeners, "record", message)
     }
@@ -307,7 +307,11 @@ export class CompanionClient {
       this.#records.skip()
       this.#answers.askAgain()
     }
-    if (isFirst && joined.recovery === "replay") this.#session = { ...this.#session, seq: this.#after ?? 0 }
+    if (joined.recovery === "replay") {
+      // Older records than `first_seq` are gone; a replay says so only to those who ask for all.
+      const asked = isFirst ? (this.#after ?? 0) : this.#session.seq
+      this.#session = { ...this.#session, seq: Math.max(asked, (joined.first_seq ?? 1) - 1) }
+    }
     if (isFirst) this.#records.begin(this.#session.seq)
     this.#whenReady.resolve(this)
   }
@@ -322,6 +326,11 @@ export class CompanionClient {
     this.#records.wake()
   }
 
+}
+
+/** Whether it is a record for the first time: not the join, nor an answer to what was said before. */
+function isRecord({ type, seq, duplicate }) {
+  return typeof seq === "number" && type !== "session_joined" && !duplicate
 }
 
 /** An object of these entries that inherits nothing: a key may be named like anything. */

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from node_program import NodeProgram, Thrown
-from running import WAIT_S, Running
+from running import WAIT_S, Running, free_port
 
 CHOICE = {"title": "Which?", "options": [{"id": "air", "label": "Air"}]}
 Start = Callable[..., Awaitable[Running]]
@@ -226,7 +226,7 @@ async def test_records_come_once_and_in_order_over_a_server_that_is_killed(
 ) -> None:
     from tests.faults.real_server import running
 
-    async with running(tmp_path / "data") as server:
+    async with running(tmp_path / "data", f"--port={free_port()}") as server:
         await node.client(url=server.url, token=server.token())
         work = node.start(
             """

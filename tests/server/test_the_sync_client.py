@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import zxingcpp
 from PIL import Image
-from running import WAIT_S, Running
+from running import WAIT_S, Running, free_port
 
 from companion_ws import CompanionClient, CompanionClosed, RevisionConflict, SyncCompanionClient
 from companion_ws.client import invitation as invitations
@@ -298,17 +298,20 @@ except KeyboardInterrupt:
 async def test_nothing_said_is_lost_or_doubled_over_a_server_that_is_killed(tmp_path: Path) -> None:
     from tests.faults.real_server import running
 
-    async with running(tmp_path / "data") as server:
+    async with running(tmp_path / "data", f"--port={free_port()}") as server:
+        is_under_way = threading.Event()
 
         def work() -> list[Any]:
             with SyncCompanionClient(server.url, token=server.token()) as companion:
                 records = companion.records()
                 for n in range(60):
                     companion.contextual_update("u", n)
+                    if n == 20:
+                        is_under_way.set()
                 return [next(records)["data"] for _ in range(60)]
 
         working = asyncio.create_task(asyncio.to_thread(work))
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(is_under_way.wait, WAIT_S)
         await server.kill()
         await server.start()
         async with asyncio.timeout(60):

@@ -65,6 +65,7 @@ const MAX_BLOCKED = 3
  * - `outbox`: what must not get lost
  * - `onMessage(message)`, `onStatus({phase, code, reason, attempt})`, phases
  *   `connecting open waiting ended`; `onRefused(entry, error)`; `onToken(token, expiresAt)`
+ * - `isBehindGap(message)`: whether records before it were missed, so that it must not be taken
  * - `environment`: WebSocket, fetch, timers, clock and chance; the browser's own by default
  *
  * Where a network lets no WebSocket through, the same goes as server-sent events and requests.
@@ -242,6 +243,11 @@ export class Connection {
     this.#asked = false
     const message = decode(text)
     if (!message) return
+    if (this.#options.isBehindGap?.(message)) {
+      // The next connection asks for what is missing.
+      this.#lose(ABNORMAL, "a record is missing")
+      return
+    }
     if (message.type === "session_joined") this.#joined(message)
     if (message.type === "token_expiring") this.pass({ type: "token_renew", requestId: newId() })
     if (message.type === "token_renewed") {

@@ -23,9 +23,10 @@ export class PackageSocket {
       return
     }
     this.#socket = new WebSocket(address, protocols)
-    for (const each of ["onopen", "onmessage", "onerror", "onclose"]) {
-      this.#socket[each] = (event) => this[each](event)
-    }
+    this.#socket.onopen = () => this.onopen()
+    this.#socket.onmessage = (event) => this.onmessage(event)
+    this.#socket.onerror = () => this.onerror()
+    this.#socket.onclose = (event) => this.onclose(event)
   }
 
   get readyState() {
