@@ -56,6 +56,14 @@ class Metrics:
             buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 15, 60),
             registry=self.registry,
         )
+        self._question = Histogram(
+            "companion_question_seconds",
+            "Questions to screens: shown (from the call), pondered (from there to the answer),"
+            " answered (from the call)",
+            ["step"],
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+            registry=self.registry,
+        )
         self._connections = Gauge(
             "companion_connections", "Connections there are now", registry=self.registry
         )
@@ -88,6 +96,9 @@ class Metrics:
 
     def rendered(self, latency_s: float) -> None:
         self._rendered.observe(latency_s)
+
+    def question(self, step: str, seconds: float) -> None:
+        self._question.labels(step).observe(seconds)
 
     def text(self) -> bytes:
         """Return the exposition text."""

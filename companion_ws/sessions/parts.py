@@ -9,6 +9,7 @@ from typing import Protocol
 from companion_ws.clock import Clock
 from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
+from companion_ws.sessions.answer_times import Step
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.questions import PairingAccess
@@ -34,6 +35,8 @@ class Counted(Protocol):
     def joined(self, role: str, recovery: str) -> None: ...
 
     def rendered(self, latency_s: float) -> None: ...
+
+    def question(self, step: Step, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from companion_ws.core.session import Event, Sender, TokenRef
+from companion_ws.sessions.answer_times import AnswerTimes
 from companion_ws.sessions.background import Background
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.conversations import Conversations
@@ -40,6 +41,7 @@ class Reactions:
         showing: Showing,
     ) -> None:
         self._counted = parts.counted
+        self._answer_times = AnswerTimes(parts.counted.question, parts.clock.running_ms)
         self._calls = parts.calls
         self._now_ms = parts.clock.now_ms
         self._spawn = background.spawn
@@ -56,6 +58,7 @@ class Reactions:
         self._counted.recorded(event.type)
         if event.type in HEARD_IN:
             self._calls.heard(live.session_id)
+        self._answer_times.recorded(live.session_id, event)
         self._waiting.recorded(live.session_id, event, body)
         self._showing.recorded(live, body)
         match event.type:
@@ -122,5 +125,7 @@ class Reactions:
         record = msgspec.json.decode(body)
         self._counted.rendered(max(0, at_ms - record["timestamp"]) / 1000)
         problem = fields.get("problem")
+        if problem is None:
+            self._answer_times.shown(live.session_id, record)
         if record["type"] == "client_tool_call" or problem is not None:
             live.note_rendered(record, sender.device_id or "", at_ms, problem)

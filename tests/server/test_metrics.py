@@ -45,6 +45,40 @@ async def fill(disk: SmallDisk, agent: Socket) -> None:
                 return
 
 
+async def ask_and_answer(server: Running, agent: Socket, screen: Socket) -> set[str]:
+    """Let a question be seen and answered in time, and another after its agent went on."""
+    name = 'companion_question_seconds_count{{step="{}"}}'
+    for number, timeout_ms in enumerate((18_000, 1_000), start=1):
+        call_id = f"call-{number}"
+        asked = await agent.say(
+            "client_tool_call",
+            client_tool_call={
+                "tool_name": "companion_confirm", "tool_call_id": call_id,
+                "parameters": {"title": f"Number {number}?"}, "expects_response": True,
+                "timeout_ms": timeout_ms,
+            },
+        )  # fmt: skip
+        for _ in range(2):  # the first time counts
+            await screen.send("rendered", of_seq=asked["seq"])
+        await until(server, name.format("shown"), number)
+        if timeout_ms < 18_000:
+            await agent.result(call_id)
+        assert (await figures(server)).get(name.format("answered"), 0) == number - 1
+        for _ in range(2):  # an answer that is given again is one
+            await screen.send(
+                "client_tool_result", tool_call_id=call_id, result='{"status": "confirmed"}',
+                requestId=f"answer-{number}",
+            )  # fmt: skip
+        await until(server, name.format("answered"), number)
+    found = await figures(server)
+    assert [found[name.format(step)] for step in ("shown", "pondered", "answered")] == [2, 2, 2]
+    seconds = 'companion_question_seconds_sum{{step="{}"}}'
+    parts = found[seconds.format("shown")] + found[seconds.format("pondered")]
+    assert abs(parts - found[seconds.format("answered")]) < 0.01
+    assert found[seconds.format("answered")] >= 0.9, "the late answer waited for the deadline"
+    return {"companion_question_seconds"}
+
+
 async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None:
     moved: set[str] = set()
     with SmallDisk("limit", tmp_path) as disk:
@@ -70,6 +104,8 @@ async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None
             "companion_connections", "companion_joins_total", "companion_recoveries_total",
             "companion_records_total", "companion_rendered_seconds", "companion_refused_total",
         }  # fmt: skip
+
+        moved |= await ask_and_answer(server, agent, screen)
 
         async with silent(server, agent.session_id):
             await say_much(agent, screen, 60, 20_000)
