@@ -106,8 +106,11 @@ class _Door:
         self._loop.remove_reader(self._listening.fileno())
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._entering:
-            task.cancel()
+        if self._tls:
+            for task in self._entering:
+                task.cancel()  # A handshake would hold the stop up.
+        # Others are in within a turn. Cancelled, uvloop would close the handle of a connection
+        # whose request is being answered, and neither tell the protocol nor say so when asked.
         self._listening.close()
 
     def _accept(self) -> None:

@@ -59,12 +59,7 @@ async def accept(request: web.Request, subprotocol: str, limit_bytes: int) -> We
     """
     response = web.StreamResponse(status=101, headers=_handshake(request, subprotocol))
     response.force_close()
-    try:
-        await response.prepare(request)
-    except RuntimeError:
-        # A socket that breaks while the server stops: uvloop has closed its handle, and
-        # neither told the protocol nor says so when asked.
-        request.protocol.transport = None
+    await response.prepare(request)
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("The peer went before the handshake was answered.")
