@@ -180,6 +180,23 @@ async def test_what_is_to_be_paid_is_in_sight_when_the_question_comes(
         await expect(phone.get_by_role("button", name="Confirm")).to_have_count(0)
 
 
+async def test_a_button_with_many_words_gets_a_line_of_its_own(world: World) -> None:
+    agent = await world.agent()
+    phone = await world.phone(agent)
+    await set_size(phone, (320, 568), 100)
+    label = "Ja, verbindlich annehmen und bezahlen"
+    await agent.call("companion_confirm", title="Buchen?", confirm_label=label, cancel_label="Ablehnen")
+    yes, no = phone.get_by_role("button", name=label), phone.get_by_role("button", name="Ablehnen")
+    await expect(yes).to_be_visible()
+    await phone.wait_for_function(SETTLED)
+    above, below = await yes.bounding_box(), await no.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert above["y"] + above["height"] <= below["y"]
+    assert above["width"] == below["width"]
+    assert above["height"] < 90
+
+
 async def test_no_word_of_a_long_list_of_choices_is_cut(world: World) -> None:
     agent = await world.agent()
     phone = await world.phone(agent)
