@@ -5,7 +5,9 @@ Rules of this file:
 1. Scrubbing comes last: the finished line is searched, so that no exception,
    no library and no repr can slip past it.
 2. A line is a line, and nothing in it acts: `core/text.py` escapes what others wrote.
-3. The access log has the path and never the query, nor the name of a state key.
+3. A line names the request that caused it, and the connection it is about: `request_id` is
+   bound for as long as a request is answered, and goes with the tasks that it begins.
+4. The access log has the path and never the query, nor the name of a state key.
 """
 
 from __future__ import annotations
@@ -117,6 +119,7 @@ def adapt_to_host() -> None:
         return
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.stdlib.filter_by_level,
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["event"]),
@@ -225,6 +228,10 @@ class AccessLog(AbstractAccessLogger):
 
     session: ClassVar[RequestKey[str]] = RequestKey("SESSION", str)
     """Where a request that joined has the session's id."""
+    connection: ClassVar[RequestKey[str]] = RequestKey("CONNECTION", str)
+    """Where a request that joined has the connection's id."""
+    request_id: ClassVar[RequestKey[str]] = RequestKey("REQUEST_ID", str)
+    """Where a request has the id that stands in every line it causes."""
     client: ClassVar[RequestKey[str] | None] = None
     """Where a request has the address that counts; None, or not there: the peer's own."""
 
@@ -243,5 +250,13 @@ class AccessLog(AbstractAccessLogger):
             status=response.status,
             ms=round(time * 1000, 1),
             peer=peer or request.remote,
-            **({"session_id": request[self.session]} if self.session in request else {}),
+            **{
+                name: request[key]
+                for name, key in (
+                    ("request_id", self.request_id),
+                    ("session_id", self.session),
+                    ("connection_id", self.connection),
+                )
+                if key in request
+            },
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import threading
 import traceback
@@ -18,6 +19,7 @@ from types import CodeType
 from typing import Any, Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import Call
@@ -64,7 +66,9 @@ class ToolRunner:
 
         Then it is cancelled, and not waited for.
         """
-        running = asyncio.create_task(self._outcome(server_tool, call), name="tool")
+        # Lines that the tool itself writes to the log say which call they are about.
+        with bound_contextvars(session_id=call.session_id, tool_call_id=call.tool_call_id):
+            running = asyncio.create_task(self._outcome(server_tool, call), name="tool")
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
         try:
@@ -187,7 +191,8 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=run, name="companion-tool", daemon=True).start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="companion-tool", daemon=True).start()
     value, error = await future
     if error is not None:
         raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,75 @@ async def test_a_session_is_followed_through_the_log_by_its_id(
     assert refused[0]["cause"] == "unknown or expired"
 
 
+async def test_every_line_names_the_request_that_caused_it_and_the_connection_it_is_about(
+    start: Start, program: Program
+) -> None:
+    served, ids = await day(start, program, "json")
+    requests = lines_of(served, "request")
+    by_id = {line["request_id"]: line for line in requests}
+    assert len(by_id) == len(requests), "no two requests share an id"
+
+    (created,) = lines_of(served, "session_created", session_id=ids["ended"])
+    assert by_id[created["request_id"]]["path"] == "/sessions"
+    (ended,) = lines_of(served, "session_ended", session_id=ids["ended"])
+    assert by_id[ended["request_id"]]["method"] == "DELETE"
+    (refused,) = lines_of(served, "join_refused")
+    assert by_id[refused["request_id"]]["path"] == "/ws"
+
+    visits = {line["connection_id"]: line for line in requests if "connection_id" in line}
+    assert {ids["connection"], ids["dropped"]} <= visits.keys()
+    about = [
+        line for event in ("session_joined", "session_left") for line in lines_of(served, event)
+    ]
+    assert len(about) == 6
+    for line in about:
+        # What a commit brings about is of no one request; where one is named, it is the right one.
+        own = visits[line["connection_id"]]
+        assert line.get("request_id") in (None, own["request_id"]), line
+        assert line["session_id"] == own["session_id"]
+
+
+async def test_what_a_tool_logs_says_which_call_it_is_about(
+    start: Start, program: Program, tmp_path: Path
+) -> None:
+    module = tmp_path / "talking.py"
+    module.write_text(
+        "import structlog\nfrom companion_ws import tool\n\n"
+        "@tool\ndef in_a_thread() -> str:\n    structlog.get_logger().info('here')\n    return ''\n\n"
+        "@tool\nasync def in_the_loop() -> str:\n    structlog.get_logger().info('here')\n    return ''\n"
+    )
+    served = await asyncio.to_thread(start, "--tools", str(module), "--log-format", "json")
+    (token,) = await asyncio.to_thread(program.lines, "token", "create", "--user", "alice")
+    async with CompanionClient(served.url, token=token) as agent:
+        session_id = agent.session_id
+        for name in ("in_a_thread", "in_the_loop"):
+            await agent.call_tool(name)
+        calls = {
+            record["client_tool_call"]["tool_call_id"]
+            async for record in before_the_end(served.url, token, session_id)
+            if record["type"] == "client_tool_call"
+        }
+    await asyncio.to_thread(served.stop)
+    said = lines_of(served, "here", session_id=session_id)
+    assert {line["tool_call_id"] for line in said} == calls
+    assert len(said) == 2
+
+
+async def before_the_end(url: str, token: str, session_id: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield the records there are."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.get(f"{url}/sessions/{session_id}/records?after=0") as response:
+            for record in (await response.json())["records"]:
+                yield record
+
+
 def shape(line: str) -> str:
     """Return a line without what differs from one day to another."""
     line = re.sub(r"^\S+Z", "TIME", line)
     line = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", line)
     line = re.sub(r"\b(ms|code)=[\d.]+", r"\1=N", line)
+    line = re.sub(r"\brequest_id=[0-9a-f]{12}", "request_id=HEX", line)
     return re.sub(r"(seq|session_id|reason)=\S+", r"\1=…", " ".join(line.split()))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 from msgspec import UNSET
+from structlog.contextvars import bound_contextvars
 
 from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
@@ -22,6 +23,7 @@ from companion_ws.core.errors import (
     SessionForbidden,
 )
 from companion_ws.core.protocol import encode
+from companion_ws.logs import AccessLog
 from companion_ws.sessions import trail
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -150,7 +152,10 @@ class RecordRoutes:
         connection = self._connection(claims, live, transport, join, role)
         alarms = self._alarms(claims, live, connection)
         try:
-            await self._serve(live, connection, join, transport)
+            request[AccessLog.session] = live.session_id
+            request[AccessLog.connection] = connection.connection_id
+            with bound_contextvars(connection_id=connection.connection_id):
+                await self._serve(live, connection, join, transport)
         finally:
             for alarm in alarms:
                 alarm.cancel()

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
+from secrets import token_hex
 from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from structlog.contextvars import bound_contextvars
 
 from companion_ws.access.credential import Credential
 from companion_ws.access.tokens import Claims, Tokens
@@ -33,7 +35,7 @@ from companion_ws.core.errors import (
     NotFound,
     OriginRefused,
 )
-from companion_ws.logs import shown_path
+from companion_ws.logs import AccessLog, shown_path
 from companion_ws.web.guard import headers, problems
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.guard.carriers import bearer, has_authorization
@@ -52,6 +54,8 @@ _VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
 
 SENT_AT_ONCE_BYTES: Final = 64 * 1024
 """A shorter answer is with the kernel as soon as it is written."""
+REQUEST_ID_BYTES: Final = 6
+"""Enough to tell a day's requests apart in a log."""
 ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
 """Health checks may use any name, or HTTP/1.0 and none; they learn nothing."""
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -107,7 +111,9 @@ class Guard:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await self._readable(request, await self._answered(request, handler))
+        request[AccessLog.request_id] = request_id = token_hex(REQUEST_ID_BYTES)
+        with bound_contextvars(request_id=request_id):
+            return await self._readable(request, await self._answered(request, handler))
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:

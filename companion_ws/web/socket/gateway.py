@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from structlog.contextvars import bound_contextvars
 
 from companion_ws.access.credential import Credential
 from companion_ws.access.tokens import Claims, Tokens
@@ -77,7 +78,8 @@ class Gateway:
             await ws.until_over(CLOSE_S)
         else:
             request[AccessLog.session] = visit.connection.session_id
-            with credential:
+            request[AccessLog.connection] = visit.connection.connection_id
+            with credential, bound_contextvars(connection_id=visit.connection.connection_id):
                 await visit.run()
         finally:
             ws.let_go(CLOSE_S)
