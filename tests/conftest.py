@@ -36,6 +36,9 @@ LONG = (
     "voice/test_killed.py",
     "voice/test_mcp_killed.py",
     "voice/test_phone_fixture.py",
+    "voice/test_platform_examples.py",
+    "voice/test_twilio_example.py",
+    "voice/test_voice_verbs.py",
     "web/test_documents.py",
     "web/test_proxies.py",
 )
