@@ -157,6 +157,10 @@ def test_what_is_said_of_reliability_names_what_is_there() -> None:
     [troubles] = re.findall(r'^KINDS: Final = \("clean", (.+)\)$', storm, re.MULTILINE)
 
     assert [name for name in sorted(programs) if not (ROOT / name).exists()] == []
+    chosen = re.findall(r'(tests/\S+\.py) -k (\w+|"[^"]+")', page)
+    for name, words in chosen:
+        tests = " ".join(re.findall(r"def (test_\w+)", text_of(name)))
+        assert [word for word in words.strip('"').split(" or ") if word not in tests] == []
     rows = re.findall(r"^\| ([^|]+) \|", page.split("<!-- storm -->")[1], re.MULTILINE)
     wanted = [*blows, *re.findall(r'"([\w-]+)"', troubles)]
     assert [name for name in wanted if f"`{name}`" not in rows and name not in rows] == []

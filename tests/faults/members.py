@@ -129,11 +129,12 @@ class Member:
             if dice < 0.08:
                 await self.look(line)
                 continue
-            sent = self._something()
+            burst = [self._something() for _ in range(self.rng.choice((1, 1, 1, 4, 10)))]
             if line.can_send and self.rng.random() < 0.8:
-                await line.send(sent)
+                for sent in burst:
+                    await line.send(sent)
             else:
-                await self.post(sent)
+                await asyncio.gather(*(self.post(sent) for sent in burst))
         await asyncio.sleep(self.rng.uniform(0.2, 3))
 
     def _something(self) -> Sent:
