@@ -92,7 +92,9 @@ async def create_app(
     clock = Clock()
     tokens = Tokens(keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms)
     metrics = Metrics()
-    database = Database(config.database_path, folder("migrations"), config.durability)
+    database = Database(
+        config.database or config.database_path, folder("migrations"), config.durability
+    )
     credentials = Credentials(
         database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms
     )
@@ -135,7 +137,8 @@ async def create_app(
             yield
 
     async def work(app: web.Application) -> AsyncIterator[None]:
-        if not config.database_path.exists() and has_old_key(config.data, clock.now_ms()):
+        is_new = config.database is None and not config.database_path.exists()
+        if is_new and has_old_key(config.data, clock.now_ms()):
             log.warning("database_begun_anew", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:

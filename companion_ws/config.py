@@ -20,6 +20,7 @@ _HOST_NAME: Final = re.compile(_AUTHORITY, re.IGNORECASE)
 _ORIGIN: Final = re.compile(rf"https?://{_AUTHORITY}/?", re.IGNORECASE)
 _PUBLIC_URL: Final = re.compile(rf"https?://{_AUTHORITY}(?:/[^?#\s]*)?", re.IGNORECASE)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DATABASE_SCHEMES: Final = ("postgresql://", "postgres://")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -88,6 +89,15 @@ def _setting(default: Any, text: str, *, flag: str | None = None) -> Any:
     return field(default=default, metadata={"help": text, "flag": flag})
 
 
+def has_password(url: str) -> bool:
+    """Whether the URL of a database holds a password.
+
+    >>> has_password("postgresql://me@host/name"), has_password("postgresql://me:pw@host/name")
+    (False, True)
+    """
+    return bool(re.search(r"//[^/?#@]*:[^/?#]*@|[?&]\w*password=", url, re.IGNORECASE))
+
+
 def _secret(text: str, default: str | None = None) -> Any:
     """A setting that is never a flag: process lists are public."""
     return field(default=default, repr=False, metadata={"help": text, "secret": True})
@@ -108,6 +118,14 @@ class Config:
         None, "The URL phones reach this server by; believed as given."
     )
     data: Path = _setting(Path("data"), "Folder of database and key.")
+    database: str | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "help": "Database of PostgreSQL, as postgresql://host/name, instead of a file in the data"
+            " folder. A password is never part of the flag."
+        },
+    )
     tools: str | None = _setting(
         None, "Python module with server tools, or its file: my_shop.tools, ./my_tools.py."
     )
@@ -217,6 +235,12 @@ class Config:
                     f"{origin!r} is not a valid origin; give only scheme, host and port, for example"
                     " https://shop.example"
                 )
+        if self.database is not None and not self.database.startswith(_DATABASE_SCHEMES):
+            # What was given may hold a password, so it is not repeated.
+            raise ValueError(
+                "The database is not a URL of PostgreSQL; use for example"
+                " postgresql://db.example/companion"
+            )
         for host in self.allow_host:
             if not _matches(_HOST_NAME, host):
                 raise ValueError(f"{host!r} is not a valid host name; use for example shop.example")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import postgres_server
 import pytest
 from running import Running
 
@@ -45,16 +46,30 @@ LONG = (
 """Tests that start programs (servers to kill, verbs, proxies, Node, SDKs) or count in thousands."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests by the file they are in; `-m quick` is what to run after every change."""
+    elsewhere: list[pytest.Item] = []
     for item in items:
         name = item.path.relative_to(TESTS).as_posix()
         if name.startswith(BROWSER):
             item.add_marker("browser")
         elif name.startswith(LONG):
             item.add_marker("long")
+        if postgres_server.is_wanted and item.get_closest_marker("sqlite"):
+            elsewhere.append(item)
         if not any(item.get_closest_marker(mark) for mark in ("browser", "long", "slow")):
             item.add_marker("quick")
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgres", action="store_true", help="store on PostgreSQL, not on SQLite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    postgres_server.is_wanted = config.getoption("--postgres")
 
 
 @pytest.fixture

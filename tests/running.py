@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from postgres_server import place
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
@@ -165,6 +166,9 @@ class Running(CompanionServer):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        where = place(self.config.database_path)
+        if isinstance(where, str) and self.config.database is None:
+            self.config = replace(self.config, database=where)
         self._sockets: list[Socket] = []
 
     async def __aenter__(self) -> Self:

@@ -12,14 +12,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 from small_disk import SmallDisk
 
 from companion_ws.core.errors import Unavailable
-from companion_ws.database import MAX_WAITING_BYTES, CannotOpen, Conflict, Database, Statement, Unit
+from companion_ws.database import (
+    MAX_WAITING_BYTES,
+    CannotOpen,
+    Conflict,
+    Database,
+    NotUnique,
+    Statement,
+    Unit,
+)
 from companion_ws.files import folder
 
 MIGRATIONS = folder("migrations")
@@ -148,7 +156,7 @@ async def test_a_transaction_that_finds_something_else_leaves_nothing(database: 
         await database.transact(
             [Statement(NEW, ("a", "alice")), Statement(RENAME, ("t", "gone"), expect=1)]
         )
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(NotUnique):
         await database.transact([Statement(NEW, ("a", "alice")), Statement(NEW, ("a", "alice"))])
     assert await ids(database) == []
 
@@ -432,3 +440,25 @@ async def test_a_file_that_lost_its_content_is_not_taken_for_a_new_one(tmp_path:
     async with opened(path) as database:
         assert await ids(database) == []
         assert not path.with_name("companion.db.new").exists()
+
+
+def test_both_engines_have_the_same_tables_and_columns_after_steps_of_the_same_numbers() -> None:
+    steps = sorted(MIGRATIONS.glob("[0-9]*.sql"))
+    of_postgres = sorted((MIGRATIONS / "postgres").glob("[0-9]*.sql"))
+    assert of_postgres[-1].name[:4] == steps[-1].name[:4]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for step in steps:
+            connection.executescript(step.read_text(encoding="utf-8"))
+        tables = {
+            name: {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            )
+        }
+    found: dict[str, set[str]] = {}
+    text = "".join(step.read_text(encoding="utf-8") for step in of_postgres)
+    for name, body in re.findall(r"CREATE TABLE (\w+) \((.*?)^\)", text, re.DOTALL | re.MULTILINE):
+        found[name] = set(re.findall(r'^    "?([a-z_]+)"? [A-Z]', body, re.MULTILINE))
+    del found["owner"]
+    found["pictures"].remove("rowid")  # which tables of SQLite have by themselves
+    assert found == tables

@@ -33,7 +33,10 @@ log = structlog.get_logger(__name__)
 _REVOKE: Final = """
     INSERT INTO revocations (kind, ref, at_ms, until_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT (kind, ref) DO UPDATE
-    SET at_ms = max(at_ms, excluded.at_ms), until_ms = max(until_ms, excluded.until_ms)
+    SET at_ms = CASE WHEN excluded.at_ms > revocations.at_ms
+            THEN excluded.at_ms ELSE revocations.at_ms END,
+        until_ms = CASE WHEN excluded.until_ms > revocations.until_ms
+            THEN excluded.until_ms ELSE revocations.until_ms END
 """
 _FORGET_SESSION: Final = (
     "DELETE FROM tokens WHERE session_id = ?",
@@ -178,12 +181,15 @@ class Credentials:
         while rows := await self._database.read(
             """
             SELECT token_id, kind, user, session_id, role, issued_at_ms, expires_at_ms
-            FROM tokens WHERE expires_at_ms >= ? AND (? IS NULL OR user = ?)
-            AND (? IS NULL OR session_id = ?)
-            AND (-issued_at_ms, token_id) > (-?, ?)
-            ORDER BY issued_at_ms DESC, token_id LIMIT ?
+            FROM tokens WHERE expires_at_ms >= :now_ms AND (:user IS NULL OR user = :user)
+            AND (:session_id IS NULL OR session_id = :session_id)
+            AND (-issued_at_ms, token_id) > (-:at_ms, :token_id)
+            ORDER BY issued_at_ms DESC, token_id LIMIT :limit
             """,
-            (now_ms, user, user, session_id, session_id, *before, LISTED_AT_ONCE),
+            {
+                "now_ms": now_ms, "user": user, "session_id": session_id, "at_ms": before[0],
+                "token_id": before[1], "limit": LISTED_AT_ONCE,
+            },
         ):
             for row in rows:
                 yield dict(zip(names, row, strict=True))
@@ -204,8 +210,8 @@ class Credentials:
         """
         rows = await self._database.read(
             "SELECT coalesce(until_ms, expires_at_ms) FROM tokens"
-            " WHERE token_id = ? AND (? IS NULL OR session_id = ?)",
-            (token_id, session_id, session_id),
+            " WHERE token_id = :token_id AND (:session_id IS NULL OR session_id = :session_id)",
+            {"token_id": token_id, "session_id": session_id},
         )
         made_until_ms = await self._made_until_ms(token_id) if session_id is None else 0
         if not rows and made_until_ms < self._now_ms():
@@ -255,7 +261,8 @@ class Credentials:
                 UNION ALL SELECT max(created_at_ms) + ? FROM devices WHERE parent = ?
                 UNION ALL SELECT max(expires_at_ms) + ? FROM pairings WHERE parent = ?
                 UNION ALL SELECT max(expires_at_ms) + ? FROM codes WHERE parent = ?
-                UNION ALL SELECT max(expires_at_ms) + ? FROM claims WHERE parent = ?)
+                UNION ALL SELECT max(expires_at_ms) + ? FROM claims WHERE parent = ?
+            ) AS made
             """,
             (
                 token_id,

@@ -30,7 +30,6 @@ with its user (`made_by`).
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal
@@ -60,7 +59,7 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.session import TokenRef
 from companion_ws.core.text import label
-from companion_ws.database import Conflict, Database, Statement
+from companion_ws.database import Conflict, Database, NotUnique, Statement
 
 TICKET_TTL_S: Final = 60.0
 MAX_TICKET_TTL_S: Final = 900.0
@@ -110,10 +109,10 @@ _ADD_PAIRING: Final = """
                           parent, made_by, seat)
     SELECT :pairing_id, session_id, user, :ticket_hash, :expires_at_ms, :has_code,
            :parent, :made_by,
-           CASE WHEN :has_code THEN coalesce(
+           CASE WHEN :has_code = 1 THEN coalesce(
                (SELECT seat FROM codes WHERE session_id = :session_id
                 AND used_at_ms IS NULL AND expires_at_ms > :now_ms),
-               (SELECT seat FROM pairings WHERE session_id = :session_id AND has_code
+               (SELECT seat FROM pairings WHERE session_id = :session_id AND has_code = 1
                 AND used_at_ms IS NULL AND expires_at_ms > :now_ms LIMIT 1),
                :pairing_id) ELSE :pairing_id END
     FROM sessions WHERE session_id = :session_id AND ended_at_ms IS NULL
@@ -343,7 +342,7 @@ class Pairing:
                 await self._database.transact([add_pairing, drop_dead, *add_code])
             except Conflict:
                 raise SessionNotFound from None
-            except sqlite3.IntegrityError:
+            except NotUnique:
                 if attempt + 1 == CODE_ATTEMPTS:
                     raise
             else:
@@ -376,7 +375,8 @@ class Pairing:
                 OR EXISTS (SELECT 1 FROM codes
                            WHERE session_id = ? AND used_at_ms IS NULL AND expires_at_ms > ?)
                 OR EXISTS (SELECT 1 FROM claims WHERE session_id = ? AND used_at_ms IS NULL
-                           AND expires_at_ms > ? AND allowed IS NOT 0)
+                           AND expires_at_ms > ?
+                           AND (allowed IS NULL OR allowed = 1))
             """,
             (session_id, now) * 3,
         )

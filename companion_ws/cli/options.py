@@ -15,10 +15,11 @@ from click.core import ParameterSource
 
 from companion_ws.cli import settings_file
 from companion_ws.cli.run_verb import sentences
-from companion_ws.config import Config
+from companion_ws.config import Config, has_password
 from companion_ws.core.text import visible
 
 PREFIX: Final = "COMPANION_"
+DATABASE: Final = "COMPANION_DATABASE"
 _HINTS: Final = get_type_hints(Config)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -152,6 +153,7 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
         given = secret_of(field, environ) if is_secret(field) else None
         if given is not None:
             settings[field.name] = given
+    _take_database(settings, environ)
     try:
         config = Config(**settings)
     except ValueError as error:
@@ -161,13 +163,37 @@ def config_of(values: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     return config
 
 
+def _take_database(settings: dict[str, Any], environ: Mapping[str, str]) -> None:
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source("database") if context is not None else None
+    refuse_open_password(settings.get("database"), source)
+    if environ.get(f"{DATABASE}_FILE") and source is not ParameterSource.COMMANDLINE:
+        settings["database"] = _from_file(DATABASE, environ)
+
+
+def refuse_open_password(url: str | None, source: ParameterSource | None) -> None:
+    """See to it that no password of the database stands where others may read it.
+
+    Raises:
+        click.UsageError: it does.
+    """
+    if url and source is not ParameterSource.ENVIRONMENT and has_password(url):
+        raise click.UsageError(
+            "The URL of the database has a password, which others can read there. Give the whole URL"
+            f" in a file that {DATABASE}_FILE names, or the password in PGPASSWORD or ~/.pgpass."
+        )
+
+
 def secret_of(field: Field[Any], environ: Mapping[str, str] = os.environ) -> str | None:
     """Return a secret from its variable, or from the file that `VARIABLE_FILE` names.
 
     Raises:
         click.UsageError: both are set, or the file cannot be read or says nothing.
     """
-    variable = variable_of(field)
+    return _from_file(variable_of(field), environ)
+
+
+def _from_file(variable: str, environ: Mapping[str, str]) -> str | None:
     given, path = environ.get(variable), environ.get(f"{variable}_FILE")
     if not path:
         return given or None

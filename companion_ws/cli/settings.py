@@ -83,6 +83,9 @@ def _shown(context: click.Context, values: Mapping[str, Any]) -> Iterator[Shown]
             context.get_parameter_source(name) or ParameterSource.DEFAULT, "default"
         )
         value = values[name]
+        if name == "database" and (place := _secret_place(field)) is not None and source != "flag":
+            yield Shown(name, MASK, "environment", place)  # It may hold a password.
+            continue
         where = {
             "flag": flag_of(field),
             "environment": variable_of(field),

@@ -19,6 +19,7 @@ from companion_ws.cli.options import (
     is_secret,
     name_of,
     named_places,
+    refuse_open_password,
     secret_of,
     setting_options,
     variable_of,
@@ -82,6 +83,8 @@ def _value(
         if context.get_parameter_source(name) is ParameterSource.DEFAULT:
             return None
         value: Any = context.params[name]
+        if name == "database":
+            refuse_open_password(value, context.get_parameter_source(name))
         parts = value if isinstance(value, tuple) else [value]
         for part in parts:
             alone: dict[str, Any] = {field.name: (part,) if isinstance(value, tuple) else part}

@@ -2,9 +2,19 @@
 
 from companion_ws.database.database import MAX_WAITING_BYTES, Database
 from companion_ws.database.trouble import CannotOpen, NewerDatabase
-from companion_ws.database.units import Conflict, Params, Read, Settle, Statement, Unit, outlive
+from companion_ws.database.units import (
+    Conflict,
+    NotUnique,
+    Params,
+    Read,
+    Settle,
+    Statement,
+    Unit,
+    outlive,
+    spoken,
+)
 
 __all__ = [
-    "MAX_WAITING_BYTES", "CannotOpen", "Conflict", "Database", "NewerDatabase", "Params", "Read",
-    "Settle", "Statement", "Unit", "outlive",
+    "MAX_WAITING_BYTES", "CannotOpen", "Conflict", "Database", "NewerDatabase", "NotUnique", "Params", "Read",
+    "Settle", "Statement", "Unit", "outlive", "spoken",
 ]

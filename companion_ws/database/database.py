@@ -25,7 +25,7 @@ from companion_ws.database.engine import Engine
 from companion_ws.database.reader import Reader
 from companion_ws.database.sqlite.engine import SQLite
 from companion_ws.database.threads import Fates, WriterThread
-from companion_ws.database.trouble import Episode, unavailable
+from companion_ws.database.trouble import CannotOpen, Episode, unavailable
 from companion_ws.database.units import Params, Read, Statement, Transaction, Unit, outlive
 
 RETRY_S: Final = 1.0
@@ -41,15 +41,18 @@ R = TypeVar("R")
 
 
 class Database:
-    """One database: `read` from it, `write` units or `transact` statements."""
+    """One database: `read` from it, `write` units or `transact` statements.
+
+    `place` is the path of SQLite's file, or the URL of a database of PostgreSQL.
+    """
 
     def __init__(
         self,
-        path: Path,
+        place: Path | str,
         migrations: Path,
         durability: Literal["power", "process"] = "power",
     ) -> None:
-        engine = SQLite(path, migrations, durability)
+        engine = _engine(place, migrations, durability)
         self._engine: Engine = engine
         self._thread: WriterThread[Unit] = WriterThread(engine.commit, self._hear)
         self._waiting: list[Unit] = []
@@ -261,3 +264,17 @@ class Database:
                 self._is_writable = False
                 self._queue(Unit())
             await self._reader.look_again()
+
+
+def _engine(
+    place: Path | str, migrations: Path, durability: Literal["power", "process"]
+) -> Engine:
+    if isinstance(place, Path):
+        return SQLite(place, migrations, durability)
+    try:
+        from companion_ws.database.postgres.engine import Postgres
+    except ImportError as error:
+        raise CannotOpen(
+            f"PostgreSQL needs the extra: pip install 'companion-ws[postgres]' ({error})"
+        ) from None
+    return Postgres(place, migrations / "postgres", durability)

@@ -17,6 +17,24 @@ class Conflict(Exception):
     """A statement of a unit did not touch as many rows as it had to."""
 
 
+class NotUnique(Exception):
+    """A row with that key is there already."""
+
+
+class Spoken(str):
+    """A statement that engines have to be told in words of their own."""
+
+    __slots__ = ("postgres",)
+    postgres: str
+
+
+def spoken(sqlite: str, *, postgres: str) -> Spoken:
+    """Return a statement that is another text for PostgreSQL; both take the same parameters."""
+    statement = Spoken(sqlite)
+    statement.postgres = postgres
+    return statement
+
+
 class Unit:
     """Statements that are stored together or not at all.
 

@@ -14,21 +14,23 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from companion_ws.core.pictures import Picture
-from companion_ws.database import Database, Read, Statement
+from companion_ws.database import Database, Read, Statement, spoken
 
 PIECE_BYTES: Final = 256 * 1024
 """What is read of a picture at once: whoever reads slowly holds no more of it."""
 
 FORGET: Final = "DELETE FROM pictures WHERE session_id = ?"
-TRIM: Final = (
+TRIM: Final = spoken(
     "DELETE FROM pictures WHERE session_id = ? AND seq < ?"
-    " AND seq NOT IN (SELECT value FROM json_each(?))"
+    " AND seq NOT IN (SELECT value FROM json_each(?))",
+    postgres="DELETE FROM pictures WHERE session_id = ? AND seq < ?"
+    " AND seq NOT IN (SELECT json_array_elements_text(CAST(? AS json))::bigint)",
 )
 """Pictures of records before the first one kept go, but for those of the cards."""
 _DROP: Final = "DELETE FROM pictures WHERE session_id = ? AND url = ?"
-_NAME_AGAIN: Final = "UPDATE pictures SET seq = max(seq, ?) WHERE session_id = ? AND url = ?"
+_NAME_AGAIN: Final = "UPDATE pictures SET seq = ? WHERE session_id = ? AND url = ? AND seq < ?"
 _PUT: Final = """
-    INSERT OR REPLACE INTO pictures (session_id, url, seq, media_id, lent_at_ms, media_type, width,
+    INSERT INTO pictures (session_id, url, seq, media_id, lent_at_ms, media_type, width,
         height, problem, body)
     SELECT session_id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM sessions
     WHERE session_id = ? AND ended_at_ms IS NULL"""
@@ -44,7 +46,7 @@ _IS_DEAD: Final = """EXISTS (
         AND revoked_at_ms IS NULL AND created_at_ms <= last.at_ms))"""
 """The last device that may know the id was revoked, and no other was there then."""
 _PIECE: Final = f"""
-    SELECT media_type, length(body), substr(body, ?, ?) FROM pictures
+    SELECT media_type, length(body), substr(body, CAST(? AS int), CAST(? AS int)) FROM pictures
     JOIN sessions ON sessions.session_id = pictures.session_id
     WHERE media_id = ? AND body IS NOT NULL AND ended_at_ms IS NULL AND NOT {_IS_DEAD}"""  # noqa: S608 - a constant
 _DEAD: Final = f"SELECT url FROM pictures WHERE session_id = ? AND {_IS_DEAD}"  # noqa: S608 - a constant
@@ -87,7 +89,7 @@ async def put(
     """
     await database.transact(
         [
-            *(Statement(_DROP, (session_id, url)) for url in dropped),
+            *(Statement(_DROP, (session_id, url)) for url in (*dropped, picture.url)),
             Statement(
                 _PUT,
                 (picture.url, picture.seq, picture.media_id, at_ms, picture.media_type, picture.width,
@@ -100,7 +102,7 @@ async def put(
 
 async def name_again(database: Database, session_id: str, urls: Sequence[str], seq: int) -> None:
     """Let pictures stay as long as the record of `seq`, which names them again."""
-    await database.transact(Statement(_NAME_AGAIN, (seq, session_id, url)) for url in urls)
+    await database.transact(Statement(_NAME_AGAIN, (seq, session_id, url, seq)) for url in urls)
 
 
 async def lend_again(

@@ -22,7 +22,7 @@ from companion_ws.core.session import (
 )
 from companion_ws.core.tool_calls import Call, content_hash, status_of
 from companion_ws.core.trouble import Trouble
-from companion_ws.database import Database, Params, Read, Statement, Unit
+from companion_ws.database import Database, Params, Read, Statement, Unit, spoken
 from companion_ws.sessions import pictures, troubles
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.search import HOLDS_WORDS, words_in
@@ -35,7 +35,7 @@ PAGE_RECORDS: Final = 256
 PAGE_BYTES: Final = 128 * 1024
 """What is read of a log at once."""
 
-_ADVANCE: Final = "UPDATE tips SET seq = ?, first_seq = ? WHERE number = ? AND seq = ? AND is_open"
+_ADVANCE: Final = "UPDATE tips SET seq = ?, first_seq = ? WHERE number = ? AND seq = ? AND is_open = 1"
 """The fence: a unit that does not continue what is stored touches no row, and is refused.
 
 The key of `records` could not do that: it refuses doubles, but neither gaps nor what is
@@ -49,15 +49,16 @@ _OF_RECORDS: Final = """
     ORDER BY records.seq LIMIT ?"""
 _FOLD: Final = """
     INSERT INTO folds (number, seq, cards, locked) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET seq = excluded.seq, cards = excluded.cards, locked = excluded.locked"""
+    ON CONFLICT (number) DO UPDATE SET seq = excluded.seq, cards = excluded.cards, locked = excluded.locked"""
 _BIND: Final = """
-    INSERT OR IGNORE INTO bindings (kind, ref, session_id, bound_at_ms)
+    INSERT INTO bindings (kind, ref, session_id, bound_at_ms)
     SELECT ?, ?, session_id, ? FROM sessions WHERE session_id = ?
     AND (SELECT count(*) FROM bindings WHERE session_id = sessions.session_id) < ?
     AND NOT EXISTS (
         SELECT 1 FROM bindings AS other JOIN sessions AS theirs
         ON theirs.session_id = other.session_id
-        WHERE other.kind = ? AND other.ref = ? AND theirs.ended_at_ms IS NULL)"""
+        WHERE other.kind = ? AND other.ref = ? AND theirs.ended_at_ms IS NULL)
+    ON CONFLICT DO NOTHING"""
 """The first session that binds an id has it while it lives."""
 _NAME_CONVERSATION: Final = """
     UPDATE sessions SET conversation_id = ? WHERE session_id = ? AND EXISTS (
@@ -65,7 +66,7 @@ _NAME_CONVERSATION: Final = """
         AND bindings.session_id = sessions.session_id)"""
 ABANDON: Final = (
     "UPDATE tips SET is_open = 0 WHERE number IN (SELECT number FROM sessions WHERE user = ?)",
-    "UPDATE sessions SET ended_at_ms = -(1 << 50) WHERE user = ?",
+    "UPDATE sessions SET ended_at_ms = -1125899906842624 WHERE user = ?",
 )
 """Over for longer than any of them is kept: the sweep removes what an erasing leaves behind."""
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE number = ?"
@@ -74,18 +75,18 @@ _RECORD: Final = """
     INSERT INTO records (number, seq, sender, request_id, type, body)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _KEEP_REQUESTS: Final = """
-    INSERT OR IGNORE INTO requests (number, seq, sender, request_id, type)
+    INSERT INTO requests (number, seq, sender, request_id, type)
     SELECT number, seq, sender, request_id, type FROM records
-    WHERE number = ? AND seq < ? AND request_id IS NOT NULL"""
+    WHERE number = ? AND seq < ? AND request_id IS NOT NULL ON CONFLICT DO NOTHING"""
 _STATE: Final = """
     INSERT INTO state (session_id, key, value, revision) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision"""
+    ON CONFLICT (session_id, key) DO UPDATE SET value = excluded.value, revision = excluded.revision"""
 _DELETED: Final = "DELETE FROM state WHERE session_id = ? AND key = ? AND value IS NULL"
 _CALL: Final = """
     INSERT INTO calls (session_id, tool_call_id, seq, tool_name, handled_by, status,
         asked_at_ms, deadline_ms, result_seq, body, content, joins)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET seq = excluded.seq, tool_name = excluded.tool_name,
+    ON CONFLICT (session_id, tool_call_id) DO UPDATE SET seq = excluded.seq, tool_name = excluded.tool_name,
         handled_by = excluded.handled_by, deadline_ms = excluded.deadline_ms,
         content = excluded.content, joins = excluded.joins,
         status = excluded.status, asked_at_ms = excluded.asked_at_ms,
@@ -94,21 +95,33 @@ _TRAIL: Final = """
     INSERT INTO trail (session_id, at_ms, event, details)
     SELECT session_id, ?, ?, ? FROM sessions WHERE session_id = ?"""
 _TRIM_TRAIL: Final = """
-    DELETE FROM trail WHERE session_id = ? AND (event = 'refused') = ? AND number < (
-        SELECT number FROM trail WHERE session_id = ? AND (event = 'refused') = ?
+    DELETE FROM trail WHERE session_id = ? AND CASE event WHEN 'refused' THEN 1 ELSE 0 END = ?
+    AND number < (
+        SELECT number FROM trail
+        WHERE session_id = ? AND CASE event WHEN 'refused' THEN 1 ELSE 0 END = ?
         ORDER BY number DESC LIMIT 1 OFFSET ?)"""
-_DUE: Final = "INSERT OR REPLACE INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)"
+_DUE: Final = """
+    INSERT INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)
+    ON CONFLICT (session_id, kind, ref) DO UPDATE SET at_ms = excluded.at_ms"""
 _DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
-_TRIM: Final = (
+_TRIM: Final = spoken(
     "DELETE FROM records WHERE number = ? AND seq < ?"
-    " AND seq NOT IN (SELECT value FROM json_each(?))"
+    " AND seq NOT IN (SELECT value FROM json_each(?))",
+    postgres="DELETE FROM records WHERE number = ? AND seq < ?"
+    " AND seq NOT IN (SELECT json_array_elements_text(CAST(? AS json))::bigint)",
+)
+_CARDS: Final = spoken(
+    "SELECT seq, body FROM records WHERE number = ?"
+    " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+    postgres="SELECT seq, body FROM records WHERE number = ?"
+    " AND seq IN (SELECT json_array_elements_text(CAST(? AS json))::bigint) ORDER BY seq",
 )
 _FORGET_CALL: Final = "DELETE FROM calls WHERE session_id = ? AND tool_call_id = ? AND seq = ?"
 _TRIM_RENDERED: Final = "DELETE FROM rendered WHERE session_id = ? AND seq < ?"
 _RENDERED: Final = """
-    INSERT OR IGNORE INTO rendered (session_id, seq, device, at_ms, problem)
+    INSERT INTO rendered (session_id, seq, device, at_ms, problem)
     SELECT session_id, :seq, :device, :at_ms, :problem FROM sessions
-    WHERE session_id = :session_id"""
+    WHERE session_id = :session_id ON CONFLICT DO NOTHING"""
 _TRIM_REQUESTS: Final = "DELETE FROM requests WHERE number = ? AND seq < ?"
 
 _UNCALLED: Final = (
@@ -521,9 +534,9 @@ class Store:
     def touch(self, session_id: str, at_ms: int) -> None:
         """Note an activity that is no record; soon durable, and nobody waits for it."""
         self._write_soon(
-            "UPDATE sessions SET last_active_at_ms = max(last_active_at_ms, ?)"
-            " WHERE session_id = ?",
-            (at_ms, session_id),
+            "UPDATE sessions SET last_active_at_ms = ?"
+            " WHERE session_id = ? AND last_active_at_ms < ?",
+            (at_ms, session_id, at_ms),
         )
 
     def trail(self, session_id: str, at_ms: int, event: str, details: bytes) -> None:
@@ -613,7 +626,7 @@ class Store:
             session_id
             for (session_id,) in await self._database.read(
                 "SELECT session_id FROM sessions WHERE user = ? AND ended_at_ms IS NOT NULL"
-                " ORDER BY ended_at_ms DESC, created_at_ms DESC LIMIT -1 OFFSET ?",
+                " ORDER BY ended_at_ms DESC, created_at_ms DESC LIMIT 2147483647 OFFSET ?",
                 (user, limit),
             )
         ]
@@ -751,8 +764,7 @@ def _load_cards(read: Read, number: int, session: Session) -> None:
         session.locked_cards, session.locked_keys = set(locked_cards), dict.fromkeys(locked_keys)
         session.locked_names = dict.fromkeys(names[0] if names else ())
     for seq, body in read(
-        "SELECT seq, body FROM records WHERE number = ?"
-        " AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+        _CARDS,
         (number, cards),
     ):
         session.cards[seq] = (json.loads(body).get("context_id"), body)
@@ -799,9 +811,10 @@ def _compare_old_calls(read: Read, number: int, session: Session) -> None:
     if all(call.content for call in session.calls.values()):
         return
     for tool_call_id, body in read(
-        "SELECT tool_call_id, coalesce(nullif(calls.body, x''), records.body) FROM calls"
+        "SELECT tool_call_id,"
+        " CASE WHEN length(calls.body) > 0 THEN calls.body ELSE records.body END FROM calls"
         " LEFT JOIN records ON records.number = ? AND records.seq = calls.seq"
-        " WHERE session_id = ? AND content = x''",
+        " WHERE session_id = ? AND length(content) = 0",
         (number, session.session_id),
     ):
         if body is not None:

@@ -12,24 +12,33 @@ from dataclasses import dataclass
 from typing import Final
 
 from companion_ws.core.trouble import TROUBLES, Trouble
-from companion_ws.database import Database
+from companion_ws.database import Database, spoken
 
 MOST_TOOLS: Final = 200
 """Tools that are listed, those called most first: agents make up names."""
 
 NOTE_TROUBLE: Final = """
-    INSERT OR IGNORE INTO troubles (session_id, seq, kind, tool_name) VALUES (?, ?, ?, ?)"""
+    INSERT INTO troubles (session_id, seq, kind, tool_name) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO NOTHING"""
 NOTE_TROUBLE_LATER: Final = """
-    INSERT OR IGNORE INTO troubles (session_id, seq, kind, tool_name)
-    SELECT session_id, ?, ?, ? FROM sessions WHERE session_id = ?"""
+    INSERT INTO troubles (session_id, seq, kind, tool_name)
+    SELECT session_id, ?, ?, ? FROM sessions WHERE session_id = ?
+    ON CONFLICT DO NOTHING"""
 NOTE_TIME: Final = """
-    INSERT OR IGNORE INTO tool_times (session_id, seq, tool_name, took_ms) VALUES (?, ?, ?, ?)"""
+    INSERT INTO tool_times (session_id, seq, tool_name, took_ms) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO NOTHING"""
 TRIM_TROUBLES: Final = "DELETE FROM troubles WHERE session_id = ? AND seq < ?"
 TRIM_TIMES: Final = "DELETE FROM tool_times WHERE session_id = ? AND seq < ?"
 
-_COUNTS: Final = """
+_COUNTS: Final = spoken(
+    """
     SELECT session_id, kind, count(*) FROM troubles
-    WHERE session_id IN (SELECT value FROM json_each(?)) GROUP BY session_id, kind"""
+    WHERE session_id IN (SELECT value FROM json_each(?)) GROUP BY session_id, kind""",
+    postgres="""
+    SELECT session_id, kind, count(*) FROM troubles
+    WHERE session_id IN (SELECT json_array_elements_text(CAST(? AS json)))
+    GROUP BY session_id, kind""",
+)
 _SESSIONS: Final = "SELECT kind, count(DISTINCT session_id) FROM troubles GROUP BY kind"
 _TOOLS: Final = """
     SELECT tool_name, count(*) AS calls, count(took_ms) FROM tool_times

@@ -147,7 +147,7 @@ class SentLinks:
     async def _was_sent_since(self, session_id: str, since_ms: int) -> bool:
         rows = await self._database.read(
             "SELECT 1 FROM sent_links JOIN pairings USING (pairing_id)"
-            " WHERE sent_links.session_id = ? AND is_sent AND sent_at_ms >= ?"
+            " WHERE sent_links.session_id = ? AND is_sent = 1 AND sent_at_ms >= ?"
             " AND used_at_ms IS NULL AND expires_at_ms > ? LIMIT 1",
             (session_id, since_ms, self._running_ms()),
         )

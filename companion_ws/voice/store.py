@@ -43,8 +43,9 @@ class VoiceStore:
         await self._database.transact(
             [
                 Statement(
-                    "INSERT OR IGNORE INTO unheard (session_id, tool_call_id)"
-                    " SELECT session_id, ? FROM sessions WHERE session_id = ?",
+                    "INSERT INTO unheard (session_id, tool_call_id)"
+                    " SELECT session_id, ? FROM sessions WHERE session_id = ?"
+                    " ON CONFLICT DO NOTHING",
                     (tool_call_id, session_id),
                 )
             ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from postgres_server import place
+
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys
@@ -50,7 +52,7 @@ class Access:
     @classmethod
     async def open(cls, path: Path, clock: Clock) -> Access:
         keys = Keys.load(path)
-        database = Database(path / "companion.db", folder("migrations"))
+        database = Database(place(path / "companion.db"), folder("migrations"))
         await database.open()
         revocations = Revocations(keys)
         tokens = Tokens(keys, revocations, now_ms=clock)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from postgres_server import place
+
 from companion_ws.access.keys import Keys
 from companion_ws.database import Database
 from companion_ws.files import folder
@@ -12,7 +14,7 @@ from companion_ws.web.guard.answers import Answers
 
 
 async def test_the_oldest_answer_of_a_session_or_a_user_makes_room(tmp_path: Path) -> None:
-    database = Database(tmp_path / "companion.db", folder("migrations"))
+    database = Database(place(tmp_path / "companion.db"), folder("migrations"))
     await database.open()
     at_ms = [0]
     try:

@@ -159,6 +159,7 @@ async def test_a_deleted_session_leaves_nothing_behind(access: Access) -> None:
     assert counts == {**dict.fromkeys(TABLES, 1), "sign_ins": 2}
 
 
+@pytest.mark.sqlite
 async def test_an_erased_user_leaves_nothing_but_a_hash_that_keeps_old_tokens_dead(
     access: Access,
 ) -> None:
@@ -272,6 +273,7 @@ async def test_a_token_slides_by_its_own_life_up_to_its_end(access: Access) -> N
     assert is_accepted(access.tokens, access.tokens.renew(last, 3600)[0])
 
 
+@pytest.mark.sqlite
 async def test_erasing_a_service_leaves_its_name_in_no_session_of_others(access: Access) -> None:
     _, shop = access.tokens.issue("service", "shop-7261", 3600)
     await access.database.transact(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 import uuid
 
 import pytest
@@ -21,7 +20,7 @@ from companion_ws.core.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from companion_ws.database import Statement
+from companion_ws.database import NotUnique, Statement
 
 
 def fragment(opened: Opened) -> str:
@@ -273,7 +272,7 @@ async def test_two_sessions_never_have_the_same_code(access: Access) -> None:
     assert first.code != second.code
     stuck = access.pairing(new_secret=lambda: "same")
     await access.add_session(str(uuid.UUID(int=2)), "carol")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(NotUnique):
         await stuck.open(str(uuid.UUID(int=2)))
 
 

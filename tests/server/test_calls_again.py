@@ -7,6 +7,7 @@ import json
 import sqlite3
 from typing import Any
 
+import pytest
 from running import Message, Running, Socket
 
 FIRST = {"title": "Which service?", "options": [{"id": "air", "label": "Air"}], "max": 1}
@@ -64,6 +65,7 @@ async def test_an_id_with_another_question_is_refused_by_every_door(server: Runn
     assert (await repeat(agent, asked("t1", SAME)))["duplicate"]
 
 
+@pytest.mark.sqlite
 async def test_calls_of_a_database_of_before_are_compared_too(server: Running) -> None:
     agent, screen = await server.pair_of()
     await agent.call("t1", parameters=FIRST)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from running import Running, Socket
 from small_disk import SmallDisk
 from test_limits import say_much, silent
@@ -79,6 +80,7 @@ async def ask_and_answer(server: Running, agent: Socket, screen: Socket) -> set[
     return {"companion_question_seconds"}
 
 
+@pytest.mark.sqlite
 async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None:
     moved: set[str] = set()
     with SmallDisk("limit", tmp_path) as disk:

@@ -210,6 +210,7 @@ async def test_no_address_of_this_machine_or_its_network_is_asked(start: Any) ->
         assert inside.asked == []
 
 
+@pytest.mark.sqlite
 async def test_a_picture_dies_with_its_session(server: Running, site: PictureSite) -> None:
     agent, screen = await server.pair_of()
     await agent.say("contextual_update", text="x", data={"image": site.url("a.png")})
@@ -225,6 +226,7 @@ async def test_a_picture_dies_with_its_session(server: Running, site: PictureSit
         assert database.execute("SELECT count(*) FROM pictures").fetchone() == (0,)
 
 
+@pytest.mark.sqlite
 async def test_a_session_that_ends_while_its_picture_comes_keeps_none(
     server: Running, site: PictureSite
 ) -> None:

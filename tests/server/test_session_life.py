@@ -185,6 +185,7 @@ async def test_a_restart_gives_sessions_time_to_be_come_back_to(start: Any) -> N
     assert back.session_id == agent.session_id
 
 
+@pytest.mark.sqlite
 async def test_after_a_start_a_session_tells_when_it_really_expires(server: Running) -> None:
     session_id = await server.new_session()
     await server.halt()

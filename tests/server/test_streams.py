@@ -91,6 +91,7 @@ async def test_a_page_says_where_records_are_missing(start: Any) -> None:
         assert (page["recovery"], shown) == (recovery, seqs), after
 
 
+@pytest.mark.sqlite
 async def test_after_a_restore_no_door_goes_on_from_the_old_log(server: Running, tmp_path: Path) -> None:
     agent = await server.join()
     await agent.say("contextual_update", text="0")

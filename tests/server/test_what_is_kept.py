@@ -6,6 +6,7 @@ import sqlite3
 from typing import Any
 
 import pytest
+from postgres_server import shared
 from running import Message, Running
 
 from companion_ws import SESSIONS
@@ -16,6 +17,8 @@ LONG = "k" * 256
 
 
 def rows(server: Running, sql: str) -> list[Any]:
+    if server.config.database is not None:
+        return shared().query(shared().name(server.config.database_path), sql)
     connection = sqlite3.connect(f"file:{server.config.database_path}?mode=ro", uri=True)
     try:
         return connection.execute(sql).fetchall()

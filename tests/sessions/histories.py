@@ -18,7 +18,6 @@ import asyncio
 import json
 import random
 import selectors
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from postgres_server import copied, forgotten, place
 
 from companion_ws.clock import Clock
 from companion_ws.core import protocol
@@ -36,7 +36,8 @@ from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.core.protocol import error_message
 from companion_ws.core.session import SERVER, Event, Limits, Sender, Session, replay
 from companion_ws.database import Database, Params, Read, Statement, Unit
-from companion_ws.database.sqlite.engine import Reading, SQLite
+from companion_ws.database.engine import Reading
+from companion_ws.database.sqlite.engine import SQLite
 from companion_ws.database.threads import WriterThread
 from companion_ws.files import folder
 from companion_ws.sessions import live as live_session
@@ -132,9 +133,9 @@ class MoodyDatabase(Database):
     """The real database on a disk with moods."""
 
     def __init__(self, path: Path, rng: random.Random) -> None:
-        super().__init__(path, folder("migrations"), durability="process")
+        super().__init__(place(path), folder("migrations"), durability="process")
         self.rng = rng
-        self._engine: MoodySQLite = MoodySQLite(path, rng)
+        self._engine: Any = moody_engine(place(path), rng)
         self._thread = Later(self, rng)
         self._looking: Reading | None = None
 
@@ -153,7 +154,10 @@ class MoodyDatabase(Database):
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.02)))
         if self._looking is None or self.rng.random() < self._engine.mood / 4:
             raise Unavailable("The server cannot read at the moment; try again.")
-        return function(self._looking)
+        try:
+            return function(self._looking)
+        except self._engine.errors as error:
+            raise Unavailable("The server cannot read at the moment; try again.") from error
 
     async def kill(self) -> None:
         """End as a process does that is killed: nothing is flushed, nobody is told."""
@@ -166,29 +170,49 @@ class MoodyDatabase(Database):
         self._engine.connection = self._looking = None
 
 
-class MoodySQLite(SQLite):
-    """The real engine, which fails now and then."""
+class Moody:
+    """Before a real engine: it fails now and then."""
 
-    def __init__(self, path: Path, rng: random.Random) -> None:
-        super().__init__(path, folder("migrations"), "process")
+    faults: Any
+    """The module with the engine's exceptions."""
+
+    def __init__(self, where: Path | str, rng: random.Random, *further: Any) -> None:
+        super().__init__(where, *further)
         self.rng = rng
         self.mood = 0.0
         """How likely each operation is to fail."""
 
-    def commit_together(self, batch: list[Unit]) -> None:
+    def commit_together(self, batch: list[Unit]) -> Any:
         rng, mood = self.rng, self.mood
         if rng.random() < mood / 2:
-            raise sqlite3.OperationalError("disk I/O error: before")
+            raise self.faults.OperationalError("disk I/O error: before")
         if (len(batch) > 1 and rng.random() < mood) or rng.random() < mood / 2:
-            raise sqlite3.IntegrityError("a unit of this batch is bad")
-        super().commit_together(batch)
+            raise self.faults.IntegrityError("a unit of this batch is bad")
+        fates = super().commit_together(batch)
         if rng.random() < mood / 2:
-            raise sqlite3.OperationalError("disk I/O error: after")
+            raise self.faults.OperationalError("disk I/O error: after")
+        return fates
 
     def reopen(self) -> None:
         if self.rng.random() < 0.3 and self.mood:
-            raise sqlite3.OperationalError("database or disk is full")
+            raise self.faults.OperationalError("database or disk is full")
         super().reopen()
+
+
+def moody_engine(where: Path | str, rng: random.Random) -> Any:
+    """Return the engine that stores at a place, with moods."""
+    if isinstance(where, Path):
+        real: Any = SQLite
+        faults: Any = sqlite3
+        migrations = folder("migrations")
+    else:
+        import psycopg
+
+        from companion_ws.database.postgres.engine import Postgres
+
+        real, faults, migrations = Postgres, psycopg, folder("migrations") / "postgres"
+    kind = type("MoodyEngine", (Moody, real), {"faults": faults})
+    return kind(where, rng, migrations, "process")
 
 
 class Wire(asyncio.Transport):
@@ -455,7 +479,7 @@ class World:
         self.limits = Limits(records=self.rng.choice((1000, 1000, 40, 5)))
         # So that a short history, too, asks the disk of requestIds and folds what it loads.
         Requests.recent = self.rng.choice((64, 4, 1))
-        live_session.FOLD_RECORDS = self.rng.choice((128, 7, 1))  # type: ignore[misc]
+        live_session.FOLD_RECORDS = self.rng.choice((128, 7, 1))
         self.session_ids = [str(uuid.UUID(int=n + 1)) for n in range(2)]
         self.asked: dict[str, Message] = {}
         self.told: list[tuple[str, Message]] = []
@@ -644,7 +668,7 @@ class World:
             statement = Statement("UPDATE sessions SET title = 'x'", ())
             try:
                 await self.database.transact([statement])
-            except (Unavailable, sqlite3.IntegrityError):
+            except (Unavailable, self.database._engine.faults.IntegrityError):
                 return
 
     # The verdict.
@@ -777,15 +801,14 @@ def live_through(seed: int, path: Path) -> None:
 def histories(seeds: range, scratch: Path) -> None:
     """Run a history for each seed, on copies of one migrated file."""
     blank = scratch / "blank.db"
-    database = Database(blank, folder("migrations"), "process")
+    database = Database(place(blank), folder("migrations"), "process")
     database._engine.open()
     database._engine.close()
-    path = scratch / "history.db"
     for seed in seeds:
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        shutil.copy(blank, path)
+        path = scratch / f"history-{seed}.db"
+        copied(blank, path)
         live_through(seed, path)
+        forgotten(path)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from histories import VirtualLoop, Wire, World
+from postgres_server import place
 
 from companion_ws.core import commands
 from companion_ws.core.session import SERVER, Limits
@@ -110,7 +111,7 @@ def replayed(path: Path, follow: Callable[[World, Replay], Coroutine[Any, Any, N
         await follow(world, replay)
         await world.database.kill()
 
-    database = Database(path, folder("migrations"), "process")
+    database = Database(place(path), folder("migrations"), "process")
     database._engine.open()
     database._engine.close()
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from postgres_server import place
 
 from companion_ws.core.session import Event, Session, apply
 from companion_ws.database import CannotOpen, Conflict, Database, Statement
@@ -24,7 +25,7 @@ SESSION = "00000000-0000-4000-8000-000000000001"
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "companion.db", MIGRATIONS, "process")
+    database = Database(place(tmp_path / "companion.db"), MIGRATIONS, "process")
     await database.open()
     yield database
     await database.close()

@@ -24,7 +24,7 @@ from companion_ws.database.sqlite.files import OpenFiles, make_private
 from companion_ws.database.sqlite.migrations import migrate
 from companion_ws.database.sqlite.words import in_words, is_damage, way_out
 from companion_ws.database.trouble import CannotOpen
-from companion_ws.database.units import Conflict, Params, Read, Transaction, Unit
+from companion_ws.database.units import Conflict, NotUnique, Params, Read, Transaction, Unit
 
 NEEDED_BYTES: Final = 1024 * 1024
 """What a start takes of a disk at most."""
@@ -39,6 +39,8 @@ _UNIT_ERRORS = (
     sqlite3.DataError, OverflowError, ValueError, TypeError,
 )
 """What a bad unit raises, as against a disk that refuses."""
+
+_NOT_UNIQUE: Final = ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY")
 
 log = structlog.get_logger(__name__)
 
@@ -218,7 +220,7 @@ class SQLite:
         try:
             self.commit_together([unit])
         except _UNIT_ERRORS as error:
-            return error
+            return _named(error)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -250,6 +252,14 @@ class SQLite:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _named(error: Exception) -> Exception:
+    if getattr(error, "sqlite_errorname", "") in _NOT_UNIQUE:
+        taken = NotUnique(str(error))
+        taken.__cause__ = error
+        return taken
+    return error
 
 
 def _run(transaction: Transaction, connection: sqlite3.Connection) -> None:

@@ -27,11 +27,11 @@ Memory = dict[str, Any]
 _TRIM_SESSION: Final = """
     DELETE FROM answers WHERE scope IN (
         SELECT scope FROM answers WHERE session_id = ?
-        ORDER BY expires_at_ms DESC LIMIT -1 OFFSET ?)"""
+        ORDER BY expires_at_ms DESC LIMIT 2147483647 OFFSET ?)"""
 _TRIM_USER: Final = """
     DELETE FROM answers WHERE scope IN (
         SELECT scope FROM answers WHERE user = ? AND session_id IS NULL
-        ORDER BY expires_at_ms DESC LIMIT -1 OFFSET ?)"""
+        ORDER BY expires_at_ms DESC LIMIT 2147483647 OFFSET ?)"""
 
 
 class Answers:

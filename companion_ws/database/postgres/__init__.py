@@ -1,0 +1,1 @@
+"""PostgreSQL, for who has one: the extra `[postgres]`."""

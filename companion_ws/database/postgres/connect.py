@@ -1,0 +1,76 @@
+"""Connections to PostgreSQL: where it is, without telling its password, and how values go there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import conninfo
+from psycopg.types.numeric import Int8Dumper, IntLoader
+from psycopg.types.string import StrDumperUnknown, TextLoader
+
+from companion_ws.database.postgres.speech import escaped, unescaped
+from companion_ws.database.trouble import CannotOpen
+
+_DEFAULTS: Final = {
+    "application_name": "companion-ws",
+    "connect_timeout": "5",
+    # A machine that is gone is noticed in seconds: nobody is answered from what it may not hold.
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "target_session_attrs": "read-write",
+}
+
+
+def parts_of(url: str) -> dict[str, Any]:
+    """Return what a URL says, with what it does not say filled in.
+
+    Raises:
+        CannotOpen: it is none that PostgreSQL understands; the words do not repeat it.
+    """
+    try:
+        given = conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        # The driver's words repeat the URL, and the password in it.
+        raise CannotOpen("the database's URL is not one that PostgreSQL understands") from None
+    return {**_DEFAULTS, **given}
+
+
+def place_of(parts: dict[str, Any]) -> str:
+    """Return where a database is, for people: nothing secret."""
+    host = parts.get("host") or parts.get("hostaddr") or "the local socket"
+    return f"{parts.get('dbname') or parts.get('user') or 'the database'} at {host}"
+
+
+def connected(parts: dict[str, Any]) -> psycopg.Connection[Any]:
+    """Return a new connection, outside of any transaction."""
+    connection = psycopg.connect(**parts, autocommit=True)
+    adapters = connection.adapters
+    adapters.register_dumper(int, Int8Dumper)  # One type, so one plan for each statement.
+    adapters.register_dumper(bool, _FlagDumper)
+    adapters.register_dumper(str, _TextDumper)
+    adapters.register_loader("text", _TextLoader)
+    adapters.register_loader("numeric", IntLoader)  # Sums of integers, and nothing else.
+    for setting in ("client_encoding = 'UTF8'", "statement_timeout = 0", "idle_session_timeout = 0"):
+        connection.execute(f"SET {setting}".encode())
+    return connection
+
+
+class _FlagDumper(Int8Dumper):
+    """Flags are 0 and 1 in both engines."""
+
+    def dump(self, obj: Any) -> bytes:
+        return b"1" if obj else b"0"
+
+
+class _TextDumper(StrDumperUnknown):
+    def dump(self, obj: str) -> Any:
+        return super().dump(escaped(obj))
+
+
+class _TextLoader(TextLoader):
+    def load(self, data: Any) -> Any:
+        text = super().load(data)
+        return unescaped(text) if isinstance(text, str) else text
