@@ -212,9 +212,11 @@ async def test_a_client_that_nobody_has_a_name_for_leaves(server: Running) -> No
 
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, logging, os, sys
 from companion_ws import SyncCompanionClient
 
+# In development mode a loop warns of steps of 100 ms, which a busy machine takes.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 companion = SyncCompanionClient(os.environ["COMPANION_URL"], token=os.environ["COMPANION_TOKEN"])
 {program}
 """
