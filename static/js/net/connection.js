@@ -471,9 +471,9 @@ export function delayMs(attempt, chance) {
   return Math.floor(chance * Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16)))
 }
 
-/** The attempt whose ceiling counts: while somebody looks at the page, an earlier one. */
+/** The attempt whose ceiling counts: while somebody looks at the page, or an agent talks, an earlier one. */
 function patience(attempt, lostForMs) {
-  if (globalThis.document?.visibilityState !== "visible") return attempt
+  if (globalThis.document && document.visibilityState !== "visible") return attempt
   const limit = LOOKED_AT.find(({ forMs }) => lostForMs < forMs)
   return Math.min(attempt, limit?.attempts ?? attempt)
 }
