@@ -1,14 +1,16 @@
-"""How large a class may become before it is two."""
+"""How large a class may become before it is two, and what tests are called."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "companion_ws"
 SCRIPTS = Path(__file__).parents[1] / "static" / "js"
 MOST_METHODS = 34
+TESTS = Path(__file__).parent
 
 
 def test_no_class_does_everything() -> None:
@@ -37,3 +39,14 @@ def test_no_class_of_the_pages_does_everything() -> None:
     # The scan finds what there is: it follows the layout of the code, not its grammar.
     assert sizes["connection.js: export class Connection"] > 20
     assert [(name, size) for name, size in sizes.items() if size > MOST_METHODS] == []
+
+
+def test_tests_are_collected_together() -> None:
+    names = Counter(
+        path.name
+        for path in TESTS.rglob("*.py")
+        # Packages keep their names apart; agents are run a folder at a time.
+        if not (path.parent / "__init__.py").exists() and "agents" not in path.parts
+    )
+
+    assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
