@@ -68,7 +68,8 @@ class Server:
             "serve", "--port=0", f"--data={self.data}", *self.flags,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env={
-                **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT),
+                **os.environ, "PYTHONUNBUFFERED": "1",
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
                 **self._environment,
             },
         )

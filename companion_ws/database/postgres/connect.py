@@ -46,7 +46,8 @@ def place_of(parts: dict[str, Any]) -> str:
 
 def connected(parts: dict[str, Any]) -> psycopg.Connection[Any]:
     """Return a new connection, outside of any transaction."""
-    connection = psycopg.connect(**parts, autocommit=True)
+    # Nothing is prepared: what a pipeline prepares behind an error, psycopg believes to be there.
+    connection = psycopg.connect(**parts, autocommit=True, prepare_threshold=None)
     adapters = connection.adapters
     adapters.register_dumper(int, Int8Dumper)  # One type, so one plan for each statement.
     adapters.register_dumper(bool, _FlagDumper)
