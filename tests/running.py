@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import aiohttp
 from postgres_server import place
@@ -170,9 +171,12 @@ class Running(CompanionServer):
         if isinstance(where, str) and self.config.database is None:
             self.config = replace(self.config, database=where)
         self._sockets: list[Socket] = []
+        self._responses: WeakSet[aiohttp.ClientResponse] = WeakSet()
 
     async def __aenter__(self) -> Self:
-        self.http_session = aiohttp.ClientSession()
+        noting = aiohttp.TraceConfig()
+        noting.on_request_end.append(self._note)
+        self.http_session = aiohttp.ClientSession(trace_configs=[noting])
         await super().__aenter__()
         return self
 
@@ -185,8 +189,14 @@ class Running(CompanionServer):
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await asyncio.gather(*(socket.leave() for socket in self._sockets))
+        # What was not read to its end would be found unclosed in whichever test comes later.
+        for response in list(self._responses):
+            response.close()
         await self.http_session.close()
         await super().__aexit__(kind, error, traceback)
+
+    async def _note(self, session: Any, context: Any, ended: aiohttp.TraceRequestEndParams) -> None:
+        self._responses.add(ended.response)
 
     async def halt(self) -> None:
         """Stop while every socket reads on, as browsers do by themselves."""
