@@ -220,3 +220,14 @@ async def test_who_slept_too_long_reads_what_is_true_and_keeps_the_tap(world: Wo
     await world.connected(late)
     assert (await agent.result(call))["id"] == "B"
     await expect(late.get_by_text("Selected: B")).to_be_visible()
+
+
+async def test_a_link_without_its_ticket_opens_no_session_for_an_owner(world: World) -> None:
+    page = await world.page()
+    await page.goto(f"{world.server.url}/#token={world.server.token()}")
+    await expect(page.get_by_role("button", name="New session").first).to_be_visible()
+
+    await page.goto(f"{world.server.url}/p")
+
+    await expect(page.get_by_role("link", name="Type a code")).to_be_visible()
+    assert (await world.ask("GET", "/me/sessions"))["sessions"] == []

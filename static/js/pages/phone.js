@@ -55,7 +55,11 @@ async function speak(session) {
 
 async function takeScan() {
   const known = paired.find(fragment.sessionId)
-  if (fragment.kind !== "ticket") return speaking.then(openSession)
+  if (fragment.kind !== "ticket") {
+    // In a tab of an owner who is signed in: a link that lost its ticket opens no session of its own.
+    const isOwners = fragment.kind !== "token" && signedIn.token()
+    return speaking.then(isOwners ? nothingHere : openSession)
+  }
   try {
     const [, seat] = await Promise.all([
       speaking.then(() => show(joining(language.words, fragment.sessionId))),
