@@ -41,9 +41,10 @@ SHELLS = {
 Ask = Callable[..., list[str]]
 
 
-@pytest.fixture(params=[name for name in SHELLS if shutil.which(name)])
+@pytest.fixture(params=SHELLS)
 def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Ask:
     """Return what a shell offers after these words, the last of them unfinished."""
+    assert shutil.which(request.param), f"README's test command installs {request.param}"
     program = tmp_path / "bin/companion-ws"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\nfrom companion_ws.cli import main\nmain()\n")

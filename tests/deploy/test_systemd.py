@@ -102,8 +102,7 @@ def test_systemd_reads_the_unit_without_a_word_and_finds_it_closed(tmp_path: Pat
     assert re.search(r"^Type=notify$", text, re.MULTILINE)
     assert re.search(r"^WatchdogSec=\d+$", text, re.MULTILINE)
     analyze = shutil.which("systemd-analyze")
-    if analyze is None:  # macOS and small containers; Debian has it
-        return
+    assert analyze is not None, "README's test command installs systemd"
     unit = tmp_path / UNIT.name
     unit.write_text(text.replace(program[1], sys.executable))
     verified = subprocess.run(
