@@ -58,12 +58,12 @@ class Caller(Struct, frozen=True, eq=False):
         if self.connection is not None:
             self.connection.command_settled(self.size_bytes)
 
-    def look_up(self) -> None:
+    def lookup_begun(self) -> None:
         """The disk is asked about it; what its connection says next must not overtake it."""
         if self.connection is not None:
             self.connection.lookups += 1
 
-    def looked_up(self) -> None:
+    def lookup_ended(self) -> None:
         """It has been decided on."""
         if self.connection is not None:
             self.connection.lookups -= 1

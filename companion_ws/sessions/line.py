@@ -192,10 +192,6 @@ class Line:
         tail = self._tail
         tail.extend(records)
         self._tail_bytes += sum(len(body) for _, body in records)
-        gone = max(0, len(tail) - TAIL_RECORDS)
-        freed = sum(len(body) for _, body in tail[:gone])
-        while self._tail_bytes - freed > TAIL_BYTES:
-            freed += len(tail[gone][1])
-            gone += 1
-        del tail[:gone]
-        self._tail_bytes -= freed
+        while len(tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
+            # A list: this short it moves in no time, and a deque takes 700 bytes when it is empty.
+            self._tail_bytes -= len(tail.pop(0)[1])

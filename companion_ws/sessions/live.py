@@ -195,7 +195,7 @@ class LiveSession:
                 self._repeat(_with_result(self.session, known, command), caller)
                 return
             if not is_new and self._requests.may_be_stored(key):
-                caller.look_up()
+                caller.lookup_begun()
                 self._parts.spawn(self._submit_after_lookup(command, caller, key))
                 return
         try:
@@ -240,7 +240,7 @@ class LiveSession:
         except CompanionError as error:
             caller.hear_refusal(error, self.now_ms())
         finally:
-            caller.looked_up()
+            caller.lookup_ended()
 
     def _ask_later(self, command: Command, caller: Caller) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""
@@ -327,10 +327,10 @@ class LiveSession:
             except CompanionError as error:
                 caller.hear_refusal(error, self.now_ms())
             finally:
-                caller.looked_up()
+                caller.lookup_ended()
 
         if stored:
-            caller.look_up()  # What it says next must not overtake the answer.
+            caller.lookup_begun()  # What it says next must not overtake the answer.
             self._parts.spawn(tell_stored())
         for seq, body in waiting.items():
             self._line.append_answer(protocol.marked(body, duplicate=True), callers[seq])
@@ -455,7 +455,7 @@ class LiveSession:
         self, connection: Connection, after: int | None, epoch: str | None, joined: dict[str, Any]
     ) -> QueueEntry:
         """Make somebody a member; return the entry that tells it of the session as it is now."""
-        at_ms = self.clock.running_ms()
+        at_ms, shown_ms = self.clock.both_ms()
         session = self.session
         recovery = recovery_of(session, after, is_same_log=epoch in (None, self._store.epoch))
         self.members[connection.connection_id] = connection
@@ -464,7 +464,7 @@ class LiveSession:
         body = joined_text(
             session,
             at_ms,
-            self.clock.shown_ms(at_ms) - at_ms,
+            shown_ms - at_ms,
             [member.shown() for member in self.members.values() if member.is_announced],
             {
                 "type": "session_joined",
@@ -485,7 +485,7 @@ class LiveSession:
                 "media": [each.shown() for each in session.pictures.values()]
                 if self._parts.shows_pictures
                 else None,
-                "timestamp": self.clock.shown_ms(at_ms),
+                "timestamp": shown_ms,
             },
         )
 
