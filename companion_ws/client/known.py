@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from companion_ws.core.view import Message, View
 
 
-class KnownSession:
+class KnownSession(ABC):
     """A session as its client last heard of it."""
 
+    @abstractmethod
     def _heard(self) -> View:
         """Return the session as of now."""
-        raise NotImplementedError
 
     @property
     def session_id(self) -> str:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import random
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -284,7 +285,7 @@ class Member:
         return message
 
 
-class _Line:
+class _Line(ABC):
     """One connection on which a member hears; nothing is sent on a stream."""
 
     can_send = False
@@ -292,21 +293,17 @@ class _Line:
     def __init__(self, member: Member, visit: Visit) -> None:
         self.member, self.visit, self.stage = member, visit, member.stage
 
+    @abstractmethod
     async def open(self) -> None:
-        raise NotImplementedError
+        """Begin to hear."""
 
+    @abstractmethod
     async def close(self) -> None:
-        raise NotImplementedError
+        """Hear no more."""
 
+    @abstractmethod
     async def next(self) -> bool:
         """Hear the next message; False at the end."""
-        raise NotImplementedError
-
-    async def send(self, sent: Sent) -> None:
-        raise NotImplementedError
-
-    async def ask(self) -> None:
-        raise NotImplementedError
 
     async def read(self) -> None:
         while await self.next():
