@@ -22,6 +22,16 @@ from companion_ws.sessions.tools import ServerTool, load_tools
 from companion_ws.voice.elevenlabs.agent_config import agent_config
 from companion_ws.voice.offered import PLATFORMS, definitions
 
+tools_option = click.option(
+    "--tools",
+    envvar="COMPANION_TOOLS",
+    show_envvar=True,
+    help="Module with server tools, or the path of its file.",
+)
+prompt_option = click.option(
+    "--prompt", "prompt_only", is_flag=True, help="Print the prompt alone, as text."
+)
+
 
 @click.group()
 def elevenlabs() -> None:
@@ -37,13 +47,8 @@ def elevenlabs() -> None:
     type=click.Choice(["client", "webhook"]),
     help="For agents in pages and processes (client), on the telephone (webhook); default both.",
 )
-@click.option(
-    "--tools",
-    envvar="COMPANION_TOOLS",
-    show_envvar=True,
-    help="Module with server tools, or the path of its file.",
-)
-@click.option("--prompt", "prompt_only", is_flag=True, help="Print the prompt alone, as text.")
+@tools_option
+@prompt_option
 @data_option
 def agent_config_(
     url: str | None, kinds: tuple[str, ...], tools: str | None, prompt_only: bool, data: Path
@@ -63,13 +68,8 @@ def agent_config_(
 @click.option("--for", "platform", required=True, type=click.Choice(["elevenlabs", *PLATFORMS]),
               help="Whose form the tools have.")  # fmt: skip
 @click.option("--url", show_default="--public-url, or its address", help="The public URL of this server.")
-@click.option(
-    "--tools",
-    envvar="COMPANION_TOOLS",
-    show_envvar=True,
-    help="Module with server tools, or the path of its file.",
-)
-@click.option("--prompt", "prompt_only", is_flag=True, help="Print the prompt alone, as text.")
+@tools_option
+@prompt_option
 @data_option
 def tools_(
     platform: str, url: str | None, tools: str | None, prompt_only: bool, data: Path
