@@ -139,7 +139,7 @@ async def create_app(
     async def work(app: web.Application) -> AsyncIterator[None]:
         is_new = config.database is None and not config.database_path.exists()
         if is_new and has_old_key(config.data, clock.now_ms()):
-            log.warning("database_begun_anew", path=str(config.database_path), hint=NEW_DATABASE)
+            log.warning("database_created_beside_old_key", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:
             await credentials.load()

@@ -217,7 +217,7 @@ class Internet:
                     return await _read(response, url)
             except aiohttp.ClientConnectorError as error:
                 trouble = error
-        raise trouble or OSError("There is no address.")
+        raise trouble or OSError("The name has no address.")
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
         try:

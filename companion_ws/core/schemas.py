@@ -54,7 +54,7 @@ _BOUNDS: Final = {"minimum": "formatMinimum", "maximum": "formatMaximum"}
 
 
 def properties_of(field: Field, root: Any) -> Iterator[tuple[str, Field]]:
-    """Yield the names and the plain fields of an object; what is no schema is no field."""
+    """Yield the names and the plain fields of an object; anything but a schema is left out."""
     properties = field.get("properties")
     if not isinstance(properties, dict):
         return
@@ -71,7 +71,7 @@ def required_of(field: Field) -> list[Any]:
 
 
 def plain(field: Any, root: Any) -> Field | None:
-    """Return a field without references and alternatives; None where it is no schema.
+    """Return a field without references and alternatives; None for anything but a schema.
 
     >>> plain({"anyOf": [{"type": "int", "minimum": 1}, {"type": "null"}]}, {})
     {'type': ['integer', 'null'], 'minimum': 1}

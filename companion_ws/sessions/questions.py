@@ -167,7 +167,7 @@ class Questions:
                 await self._look_at(live, call)
 
     async def watch(self) -> None:
-        """Look again where somebody may come, for ever; when nobody can any more, the agent hears."""
+        """Look again and again where somebody may join; once nobody can, the agent hears of it."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
             for session_id in list(self._expectant):

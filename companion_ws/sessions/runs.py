@@ -170,7 +170,7 @@ def _code(server_tool: ServerTool) -> CodeType:
 async def _in_thread(work: Callable[[], Any]) -> Any:
     """Run blocking work in a thread of its own.
 
-    A daemon, and no pool: a tool that hangs for ever must neither use up
+    A daemon, and no pool: a tool that never ends must neither use up
     threads others need nor keep the server from stopping.
     """
     loop = asyncio.get_running_loop()

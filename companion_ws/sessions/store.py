@@ -532,7 +532,7 @@ class Store:
         await self._database.transact([Statement(statements[column], (value, session_id))])
 
     def touch(self, session_id: str, at_ms: int) -> None:
-        """Note an activity that is no record; soon durable, and nobody waits for it."""
+        """Note activity that is not recorded; soon durable, and nobody waits for it."""
         self._write_soon(
             "UPDATE sessions SET last_active_at_ms = ?"
             " WHERE session_id = ? AND last_active_at_ms < ?",

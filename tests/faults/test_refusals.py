@@ -267,11 +267,11 @@ async def test_a_start_on_a_full_disk_names_it(tmp_path: Path) -> None:
 async def test_a_start_beside_an_old_key_says_that_the_database_is_gone(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as server:
         assert await server.end() == 0
-        assert not lines(server, "database_begun_anew")
+        assert not lines(server, "database_created_beside_old_key")
         (server.data / "companion.db").unlink()
         os.utime(server.data / "secret.key", (1_700_000_000, 1_700_000_000))
         await server.start()
-        assert "restore a backup" in await until_line(server, "database_begun_anew")
+        assert "restore a backup" in await until_line(server, "database_created_beside_old_key")
         await server.end()
         (server.data / "companion.db").write_bytes(b"")
         server.output.clear()

@@ -41,7 +41,7 @@ class SlowWire(Wire):
         return self._buffer_bytes
 
     async def take(self, size_bytes: int, every_s: float) -> None:
-        """Take so many bytes each time, for ever."""
+        """Take so many bytes each time, until it is cancelled."""
         while True:
             await asyncio.sleep(every_s)
             self._buffer_bytes = max(0, self._buffer_bytes - size_bytes)

@@ -57,7 +57,7 @@ def _copy_before(connection: sqlite3.Connection, path: Path, version: int) -> No
     """Copy the database as it is before it becomes `version`; an earlier copy of that stays."""
     copy = path.with_name(f"{path.name}.before-{version}")
     if copy.exists():
-        return  # A step behind it was broken off; what is there now is no better.
+        return  # An earlier update stopped half-way; the first copy is the one to keep.
     [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
     [(page_bytes,)] = connection.execute("PRAGMA page_size").fetchall()
     disk = os.statvfs(path.parent)
