@@ -79,6 +79,16 @@ def bound_send_buffer(transport: asyncio.Transport) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
+def cut(transport: asyncio.Transport) -> None:
+    """Abort a connection, unless it is over already.
+
+    asyncio's `abort` fails on a transport that was closed with bytes unsent and has sent them since.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() != -1:
+        transport.abort()
+
+
 class Batch:
     """Messages that leave together, encoded once for everybody.
 
@@ -231,7 +241,7 @@ class Outbox:
         """Cut the socket now; `close()` would wait for the unsent buffer, for minutes."""
         self.is_closed = True
         self._pending.clear()
-        self._transport.abort()
+        cut(self._transport)
 
     def let_go(self) -> None:
         """Tell nobody any more: who was told knows this outbox, and a circle would be left."""

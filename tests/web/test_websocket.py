@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from companion_ws.core.errors import BadRequest
-from companion_ws.sessions.outbox import close_frame, frame
+from companion_ws.sessions import outbox as outbox_module
+from companion_ws.sessions.outbox import Outbox, close_frame, frame
 from companion_ws.web.socket.frames import PING, PONG, TEXT, Message
 from companion_ws.web.socket.websocket import WebSocket, accept
 
@@ -57,6 +58,13 @@ async def echo(
         await ws.lost
         return ws.response
 
+    async with serving(serve) as address:
+        yield address, sockets
+
+
+@asynccontextmanager
+async def serving(serve: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """The address of a server that hands each request to `serve`."""
     app = web.Application()
     app.router.add_get("/ws", serve)
     runner = web.AppRunner(app)
@@ -64,7 +72,7 @@ async def echo(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield f"127.0.0.1:{runner.addresses[0][1]}", sockets
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -183,6 +191,33 @@ async def test_what_is_no_handshake_gets_400(header: str, value: str) -> None:
 
         assert answer.startswith("HTTP/1.1 400 ")
         writer.close()
+
+
+async def test_who_takes_the_last_bytes_before_being_cut_off_makes_no_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience_s = 0.3
+    monkeypatch.setattr(outbox_module, "CLOSE_S", patience_s)
+    noise: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: noise.append(context))
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        ws = await accept(request, "companion.v1", 1000)
+        outbox = Outbox(ws.transport, 0, lambda why: None)
+        outbox.push_text(b"x" * 8_000_000)
+        outbox.close(1000, "")
+        ws.let_go(patience_s)
+        assert ws.transport.get_write_buffer_size() > 0, "a goodbye behind a backlog"
+        await ws.lost
+        return ws.response
+
+    async with serving(serve) as address:
+        reader, writer, _ = await raw(address)
+        assert (await reader.read()).endswith(close_frame(1000, ""))
+        writer.close()
+        await asyncio.sleep(2 * patience_s)
+    assert noise == []
 
 
 async def test_closed_connections_leave_nothing_for_the_collector() -> None:

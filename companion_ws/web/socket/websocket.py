@@ -31,6 +31,7 @@ from typing import Any, Final, cast
 from aiohttp import hdrs, web
 
 from companion_ws.core.errors import BadRequest
+from companion_ws.sessions.outbox import cut
 from companion_ws.web.socket.frames import (
     CLOSE,
     Closing,
@@ -179,7 +180,7 @@ class WebSocket(asyncio.Protocol):
                 self.transport.write_eof()
             else:
                 self.transport.close()
-            self._loop.call_later(patience_s, self.transport.abort)
+            self._loop.call_later(patience_s, cut, self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = self._loop.time()
