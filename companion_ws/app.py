@@ -28,6 +28,7 @@ from companion_ws.files import folder
 from companion_ws.internet import Internet
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
+from companion_ws.nodes.place import Alone
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import PhoneCalls
@@ -104,6 +105,7 @@ async def create_app(
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
+    places = Alone()
     store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
@@ -112,6 +114,7 @@ async def create_app(
             {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
             clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
+            places,
         )
     )
     instance = new_id()

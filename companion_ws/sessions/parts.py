@@ -9,6 +9,7 @@ from typing import Protocol
 from companion_ws.clock import Clock
 from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
+from companion_ws.nodes.place import Places
 from companion_ws.sessions.answer_times import Step
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.phone_calls import PhoneCalls
@@ -72,3 +73,4 @@ class SessionParts:
     """Whether a caller has been sent a link to this session that still opens it."""
     fetch: Callable[[str], Awaitable[bytes]] | None
     """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""
+    places: Places

@@ -67,6 +67,7 @@ class Sessions:
         self.rules = rules
         self.clock = clock
         self.now_ms = clock.now_ms
+        self.places = parts.places
         self._database = parts.database
         self._access = parts.access
         self._counted = parts.counted

@@ -1,0 +1,1 @@
+"""What several servers of one database know of each other; a server alone needs none of it."""
