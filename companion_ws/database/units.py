@@ -43,12 +43,14 @@ class Unit:
     each of their parameters, else the unit is stale (`Conflict`).
     """
 
-    __slots__ = ("_hear", "guards", "rows", "size_bytes", "taken")
+    __slots__ = ("_hear", "guards", "rank", "rows", "size_bytes", "taken")
 
     def __init__(self, hear: Settle | None = None, guards: frozenset[str] = frozenset()) -> None:
         self._hear = hear
         self.rows: dict[str, list[Params]] = {}
         self.guards = guards
+        self.rank = 0
+        """The order in which guards lock rows, so that no two servers wait for each other."""
         self.size_bytes = 0
         self.taken = False
         """Whether the writer has it; from then on nothing may be added."""

@@ -133,6 +133,7 @@ class LiveSession:
     def _set_tip(self, stored: Stored) -> None:
         self.session: Session = stored.session
         self._requests = stored.requests
+        self._generation = stored.generation
         self._write: PendingWrite | None = None
 
     @property
@@ -306,7 +307,7 @@ class LiveSession:
         """Return the unit to add to: the one that waits, or a new one."""
         write = self._write
         if write is None or write.taken:
-            write = PendingWrite(self.row.number, self.session, self._settle)
+            write = PendingWrite(self.row.number, self.session, self._settle, self._generation)
             self._database.write(write)
             self._write = write
         return write

@@ -35,11 +35,14 @@ PAGE_RECORDS: Final = 256
 PAGE_BYTES: Final = 128 * 1024
 """What is read of a log at once."""
 
-_ADVANCE: Final = "UPDATE tips SET seq = ?, first_seq = ? WHERE number = ? AND seq = ? AND is_open = 1"
+_ADVANCE: Final = (
+    "UPDATE tips SET seq = ?, first_seq = ?"
+    " WHERE number = ? AND seq = ? AND is_open = 1 AND generation = ?"
+)
 """The fence: a unit that does not continue what is stored touches no row, and is refused.
 
 The key of `records` could not do that: it refuses doubles, but neither gaps nor what is
-written into a session that has ended or was erased.
+written into a session that has ended, was erased, or has been taken by another server.
 """
 _NUMBER: Final = "(SELECT number FROM sessions WHERE session_id = ?)"
 _OF_RECORDS: Final = """
@@ -65,12 +68,12 @@ _NAME_CONVERSATION: Final = """
         SELECT 1 FROM bindings WHERE kind = 'conversation' AND ref = ?
         AND bindings.session_id = sessions.session_id)"""
 ABANDON: Final = (
-    "UPDATE tips SET is_open = 0 WHERE number IN (SELECT number FROM sessions WHERE user = ?)",
+    "UPDATE tips SET is_open = 0, node = NULL WHERE number IN (SELECT number FROM sessions WHERE user = ?)",
     "UPDATE sessions SET ended_at_ms = -1125899906842624 WHERE user = ?",
 )
 """Over for longer than any of them is kept: the sweep removes what an erasing leaves behind."""
 _END: Final = "UPDATE sessions SET ended_at_ms = ? WHERE number = ?"
-_SHUT: Final = "UPDATE tips SET is_open = 0 WHERE number = ?"
+_SHUT: Final = "UPDATE tips SET is_open = 0, node = NULL WHERE number = ?"
 _RECORD: Final = """
     INSERT INTO records (number, seq, sender, request_id, type, body)
     VALUES (?, ?, ?, ?, ?, ?)"""
@@ -206,24 +209,30 @@ class Stored:
     session: Session
     row: Row
     requests: Requests
+    generation: int = 0
+    """Which taking of the session this is; a unit of an earlier one is stale."""
 
 
 class PendingWrite(Unit):
     """A unit that records of one session are added to until the writer takes it."""
 
-    __slots__ = ("_first", "_id", "_number", "_records", "_told", "last_seq", "session")
+    __slots__ = (
+        "_first", "_generation", "_id", "_number", "_records", "_told", "last_seq", "session"
+    )
 
     def __init__(
         self,
         number: int,
         session: Session,
         told: Callable[[PendingWrite, Exception | None], None],
+        generation: int = 0,
     ) -> None:
         super().__init__(guards=_GUARDS)
         self._told: Callable[[PendingWrite, Exception | None], None] | None = told
         self.session = session
         self._id = session.session_id
-        self._number = number
+        self._number = self.rank = number
+        self._generation = generation
         self._first = session.seq
         self._records: list[Params] = []
         self.rows[_ADVANCE] = []
@@ -238,7 +247,9 @@ class PendingWrite(Unit):
 
     def seal(self) -> None:
         session = self.session
-        self.rows[_ADVANCE] = [(session.seq, session.first_seq, self._number, self._first)]
+        self.rows[_ADVANCE] = [
+            (session.seq, session.first_seq, self._number, self._first, self._generation)
+        ]
 
     def record(
         self,
@@ -719,7 +730,9 @@ def _loaded(read: Read, session_id: str) -> Stored | None:
     if not rows:
         return None
     row = Row(*rows[0])
-    [(first_seq,)] = read("SELECT first_seq FROM tips WHERE number = ?", (row.number,))
+    [(first_seq, generation)] = read(
+        "SELECT first_seq, generation FROM tips WHERE number = ?", (row.number,)
+    )
     session = Session(
         session_id, row.user, row.language, first_seq=first_seq,
         conversation_id=row.conversation_id,
@@ -751,7 +764,7 @@ def _loaded(read: Read, session_id: str) -> Stored | None:
     for picture in pictures.of_session(read, session_id):
         put_picture(session, picture)
     [(session.answers_bytes,)] = read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
-    return Stored(session, row, requests)
+    return Stored(session, row, requests, generation)
 
 
 def _load_cards(read: Read, number: int, session: Session) -> None:

@@ -135,21 +135,6 @@ async def test_a_server_whose_connection_was_cut_goes_on_once_it_has_the_lock_ag
     assert any("database_writes_again" in line for line in server.output)
 
 
-async def test_a_server_takes_up_no_work_where_another_one_had_its_database_meanwhile(
-    tmp_path: Path, postgres: PostgresServer
-) -> None:
-    flag = f"--database={postgres.url(tmp_path)}"
-    async with running(tmp_path / "data", flag) as server, aiohttp.ClientSession() as http:
-        postgres.query(postgres.name(tmp_path), "UPDATE owner SET instance = 'another'")
-        cut(postgres, tmp_path)
-        async with asyncio.timeout(PATIENCE_S):
-            while not any("database_taken" in line for line in server.output):
-                await asyncio.sleep(0.1)
-        headers = {"Authorization": f"Bearer {server.token()}"}
-        async with http.post(f"{server.url}/sessions", headers=headers, json={}) as answer:
-            assert answer.status == 503
-
-
 def cut(postgres: PostgresServer, path: Path) -> None:
     """End the connections of whoever uses a database."""
     postgres.query(

@@ -4,8 +4,7 @@ How it works. The connection that writes holds an advisory lock of its database 
 it lives: one server at a time works on a database. Whoever cannot have the lock does not start.
 When the connection is lost nothing is read or written until there is another one that has the
 lock; the server process PostgreSQL had for the old one has ended by then, and whatever it was
-asked to commit is committed or not. `owner` names the server that had the lock last: where
-another one had it meanwhile, what this one remembers is old, and it takes up no work again.
+asked to commit is committed or not.
 
 A commit is: BEGIN; the guards of all units in one round trip; the units that are stale are left
 out and all others stored, statement by statement in the order of their first appearance; then
@@ -20,7 +19,6 @@ import contextlib
 import select
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -71,9 +69,7 @@ class Postgres:
         self._place = place_of(self._parts)
         self._migrations = migrations
         self._durability = durability
-        self._instance = uuid.uuid4().hex
         self._busy = threading.Lock()
-        self._is_taken = False
         self._is_cut_short = False
         """Whether PostgreSQL gave up waiting for a standby, and called that a success."""
         self.connection: Connection | None = None
@@ -147,11 +143,6 @@ class Postgres:
         try:
             self._take_lock(connection, LOCK_WAIT_S)
             migrate(connection, self._migrations, self._place)
-            connection.execute(
-                "INSERT INTO owner (only_row, instance) VALUES (1, %s)"
-                " ON CONFLICT (only_row) DO UPDATE SET instance = excluded.instance",
-                (self._instance,),
-            )
             self._settle_durability(connection)
             self._tell_promise(connection)
         except BaseException:
@@ -165,13 +156,9 @@ class Postgres:
         connection = connected(self._parts)
         try:
             self._take_lock(connection, 0.0)
-            [(instance,)] = connection.execute("SELECT instance FROM owner").fetchall()
-            if instance != self._instance:
-                self._tell_taken()
-                raise LockLost("another server has worked on this database meanwhile")
             self._settle_durability(connection)
             # Proves that a write is taken, and waits for a standby as every commit does.
-            connection.execute("UPDATE owner SET instance = instance")
+            connection.execute("UPDATE log SET epoch = epoch")
         except BaseException:
             connection.close()
             raise
@@ -297,16 +284,6 @@ class Postgres:
             " Stop that one first"
         )
         raise CannotOpen(words) if wait_s else LockLost(words)
-
-    def _tell_taken(self) -> None:
-        """Say once that this server has nothing to do any more."""
-        if not self._is_taken:
-            self._is_taken = True
-            log.error(
-                "database_taken", reason=f"another server has worked on {self._place} meanwhile",
-                way_out="stop this server; if it should have the database, stop the other one too"
-                " and start this one again",
-            )  # fmt: skip
 
     def _settle_durability(self, connection: Connection) -> None:
         """Set what a commit waits for: what the database says, but never nothing without being asked."""
