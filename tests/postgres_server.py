@@ -23,9 +23,12 @@ from typing import Any
 
 
 class PostgresServer:
-    """One cluster; it is made by initdb, and can be killed as a machine would kill it."""
+    """One cluster; it is made by initdb, and can be killed as a machine would kill it.
 
-    def __init__(self, *settings: str) -> None:
+    With `follows` it is a standby of that one, made by pg_basebackup.
+    """
+
+    def __init__(self, *settings: str, follows: PostgresServer | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         self._programs = programs()
@@ -34,8 +37,12 @@ class PostgresServer:
         self.folder.chmod(0o755)
         self._data = self.folder / "data"
         self._known: set[str] = set()
-        self._run("initdb", "-D", str(self._data), "-U", "companion", "-A", "trust", "-E", "UTF8",
-                  "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        if follows is None:
+            self._run("initdb", "-D", str(self._data), "-U", "companion", "-A", "trust",
+                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        else:
+            self._run("pg_basebackup", "-D", str(self._data), "-h", str(follows.folder), "-U",
+                      "companion", "-R", "--checkpoint=fast", "--no-sync")  # fmt: skip
         self._settings = ["listen_addresses=", f"unix_socket_directories={self.folder}",
                           "max_connections=60", "shared_buffers=32MB", *settings]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,8 +73,15 @@ class PostgresServer:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
-        self.kill()
+        """Kill it, and remove what it stored."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def socket(self) -> str:
+        """Return the path of the socket it listens on."""
+        return f"{self.folder}/.s.PGSQL.5432"
 
     @property
     def pid(self) -> int:
@@ -133,7 +147,7 @@ def programs() -> Path:
     found = [Path(path) for path in sorted(glob.glob("/usr/lib/postgresql/*/bin"))]
     on_path = shutil.which("postgres")
     if on_path:
-        found.append(Path(on_path).parent)
+        found.append(Path(on_path).resolve().parent)
     assert found, "PostgreSQL is not installed: apt-get install postgresql"
     return found[-1]
 

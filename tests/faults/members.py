@@ -14,7 +14,7 @@ import json
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,7 +25,7 @@ from witness import Attempt, History, Look, Message, Sent, Visit, state_of
 SILENCE_S: Final = 1.5
 """A member that hears nothing for so long connects again."""
 PATIENCE_S: Final = 3.0
-"""How long an answer over HTTP is waited for."""
+"""How long an answer over HTTP is waited for, where a history says nothing else."""
 BROKEN: Final = (OSError, aiohttp.ClientError, TimeoutError, ValueError)
 """What a road does to a request or a connection; a cut off body is no JSON."""
 KEYS: Final = "abcd"
@@ -36,10 +36,12 @@ class Stage:
     """What all members of a history share."""
 
     http: aiohttp.ClientSession
-    url: str
-    """Of the road they take."""
+    urls: Sequence[str]
+    """Of the roads they take, one or another each time."""
     headers: dict[str, str]
     session_id: str
+    rng: random.Random
+    patience_s: float = PATIENCE_S
     history: History = field(default_factory=History)
     calls: list[str] = field(default_factory=list)
     """The ids of the calls somebody has sent."""
@@ -47,6 +49,10 @@ class Stage:
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
+
+    @property
+    def url(self) -> str:
+        return self.rng.choice(self.urls)
 
     @property
     def path(self) -> str:
@@ -252,7 +258,7 @@ class Member:
         self.stage.history.visits.append(visit)
 
     async def _ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        timeout = aiohttp.ClientTimeout(total=self.stage.patience_s)
         stage = self.stage
         async with stage.http.request(
             method, stage.path + path, headers=stage.headers, timeout=timeout, **more
@@ -325,7 +331,7 @@ class _Socket(_Line):
         params = {"session_id": self.stage.session_id, "role": self.member.role, "strict": "1"}
         if self.visit.after is not None:
             params |= {"after": str(self.visit.after), "epoch": self.member.epoch}
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.stage.patience_s):
             self._ws = await self.stage.http.ws_connect(
                 f"{self.stage.url}/ws", params=params, headers=self.stage.headers, max_msg_size=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
@@ -409,8 +415,8 @@ class _Stream(_Line):
                 headers["Last-Event-ID"] = f"{self.member.epoch}:{self.visit.after}"
             else:
                 params |= {"after": str(self.visit.after), "epoch": self.member.epoch}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_S)
-        async with asyncio.timeout(PATIENCE_S):
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.stage.patience_s)
+        async with asyncio.timeout(self.stage.patience_s):
             self._answer = await self.stage.http.get(
                 f"{self.stage.path}/records", params=params, headers=headers, timeout=timeout
             )

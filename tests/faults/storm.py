@@ -37,7 +37,8 @@ from typing import Final
 
 import aiohttp
 from hostile import CHANGES, Call, Machine
-from members import Member, Stage, members
+from members import Stage
+from play import Play, rest
 from power_loss import compiled, lose_power
 from real_server import UNLIMITED, Server
 from rough_proxy import RoughProxy
@@ -49,8 +50,6 @@ FLAGS: Final = (
     "--limit-open-calls-bytes=0",
 )  # fmt: skip
 TOKEN_S: Final = 24 * 3600.0
-CALM_S: Final = 60.0
-"""How long everything may take to be answered once the weather is fair."""
 MOST_SHOWN: Final = 5
 LINES_SHOWN: Final = 60
 
@@ -94,13 +93,18 @@ class Storm:
                 ):
                     self._proxy.target = server.url
                     self._stage = stage = await self._opened(http)
-                    await self._weather(members(stage, self.rng))
-                    state = await self._calm(stage)
+                    play = Play(stage, self.rng, self._texts)
+                    await self._weather(play)
+                    self._machine.heal()
+                    self._proxy.is_rough = False
+                    self._proxy.cut_all()
+                    state = await play.calm()
                 assert await server.end() == 0, server.output
             finally:
                 await server.kill()
         stored = texts_of(server.data, stage.session_id)
-        self._count(stage, len(stored))
+        self.counts.update(self._proxy.met)
+        self.counts.update(play.counted(stored))
         wrong = faults(stage.history, stored, state)
         if state != state_in(server.data, stage.session_id):
             wrong.append("the state in the database is another than the one shown")
@@ -114,97 +118,22 @@ class Storm:
         headers = {"Authorization": f"Bearer {self._server.token(ttl_s=TOKEN_S)}"}
         async with http.post(f"{self._server.url}/sessions", headers=headers, json={}) as answer:
             session_id = (await answer.json())["session_id"]
-        return Stage(http, self._proxy.url, headers, session_id)
+        return Stage(http, [self._proxy.url], headers, session_id, self.rng)
 
-    async def _weather(self, cast: list[Member]) -> None:
+    async def _weather(self, play: Play) -> None:
         """Let all live while blow after blow falls."""
-        self._cast = cast
-        lives = [asyncio.create_task(member.live()) for member in cast]
         try:
-            async with asyncio.timeout(CALM_S):
-                while not newest(self._stage.history):  # until there is something to lose
-                    await asyncio.sleep(0.05)
+            await play.begin()
             for _ in range(self.blows):
-                done, _ = await asyncio.wait(
-                    lives, timeout=self.rng.uniform(0.1, 0.8), return_when=asyncio.FIRST_COMPLETED
-                )
-                for life in done:
-                    life.result()  # nobody ends by itself: this raises what went wrong
+                await rest([play], self.rng.uniform(0.1, 0.8))
                 name = self.rng.choice(self._kinds)
                 await BLOWS[name](self)
                 self.counts[name] += 1
         finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.gather(*lives, return_exceptions=True)
+            await play.end()
 
-    async def _calm(self, stage: Stage) -> State:
-        """Let everything be answered and read to its end; return the state that is shown."""
-        self._machine.heal()
-        self._proxy.is_rough = False
-        self._proxy.cut_all()
-        async with asyncio.timeout(CALM_S):
-            try:
-                await asyncio.gather(*(insist(member) for member in self._cast))
-            except asyncio.CancelledError:
-                print("never answered:", [sent for each in self._cast for sent in each.open])
-                raise
-            watcher = Member(stage, "who came last", "observer", "socket", self.rng)
-            last = await self._all_calls_over(stage)
-            fresh = [
-                Member(stage, f"who came last by {door}", "observer", door, self.rng)
-                for door in ("socket", "stream")
-            ]
-            for each in fresh:
-                each.position = 0
-            await asyncio.gather(*(each.stay_until(last) for each in [*self._cast, *fresh]))
-            await watcher.read_pages(self.rng.choice((1000, 50, 7)))
-        state: State = stage.history.visits[-1].joined["state"]  # type: ignore[index]
-        return {key: (entry["value"], entry["revision"]) for key, entry in state.items()}
-
-    async def _all_calls_over(self, stage: Stage) -> int:
-        """Wait until each call has its result; return the last seq there is."""
-        while True:
-            records = [json.loads(text) for text in texts_of(self._server.data, stage.session_id)]
-            waiting = {
-                record["client_tool_call"]["tool_call_id"]
-                for record in records
-                if record["type"] == "client_tool_call"
-                and record["client_tool_call"]["expects_response"]
-            }
-            waiting -= {r["tool_call_id"] for r in records if r["type"] == "client_tool_result"}
-            if not waiting:
-                return len(records)
-            await asyncio.sleep(0.1)
-
-    def _count(self, stage: Stage, stored: int) -> None:
-        sent, visits = stage.history.sent.values(), stage.history.visits
-        attempts = [attempt for each in sent for attempt in each.attempts]
-        codes = Counter(a.answer["code"] for a in attempts if a.is_error and a.answer)
-        self.counts.update(self._proxy.met)
-        self.counts.update({f"error {code}": count for code, count in codes.items()})
-        self.counts.update(
-            {
-                "commands": len(sent),
-                "attempts": len(attempts),
-                "attempts never answered": sum(a.answer is None for a in attempts),
-                "repeats answered": sum(
-                    bool(a.answer and a.answer.get("duplicate")) for a in attempts
-                ),
-                "records": stored,
-                "visits": sum(visit.joined is not None for visit in visits),
-                "resumes": sum(bool(visit.joined and visit.after) for visit in visits),
-                "results": self._of_type(stage, "client_tool_result"),
-                "records told": sum(len(visit.told) for visit in visits),
-                "states looked at": len(stage.history.looks),
-                "late answers": self._of_type(stage, "user_message", "in_reply_to"),
-            }
-        )
-
-    def _of_type(self, stage: Stage, kind: str, name: str = "seq") -> int:
-        """Count the stored records of a type that have this field."""
-        texts = texts_of(self._server.data, stage.session_id)
-        return sum((r := json.loads(text))["type"] == kind and name in r for text in texts)
+    async def _texts(self) -> list[str]:
+        return texts_of(self._server.data, self._stage.session_id)
 
     # The blows.
 
@@ -301,14 +230,6 @@ BLOWS: Final[dict[str, Callable[[Storm], Awaitable[None]]]] = {
     "no descriptor left": Storm.refuse_descriptors,
     "commit held": Storm.hold,
 }
-
-
-async def insist(member: Member) -> None:
-    """Send again, under the same ids, until everything is answered."""
-    while member.open:
-        for sent in member.open:
-            await member.post(sent)
-        await asyncio.sleep(0.1)
 
 
 def texts_of(data: Path, session_id: str) -> list[str]:
