@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,7 +19,7 @@ from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.addresses import Addresses
-from companion_ws.clock import Clock
+from companion_ws.clock import Clock, SharedClock
 from companion_ws.config import Config
 from companion_ws.core.companion_tools import PAIR
 from companion_ws.core.session import Limits
@@ -28,7 +29,8 @@ from companion_ws.files import folder
 from companion_ws.internet import Internet
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
-from companion_ws.nodes.place import Alone
+from companion_ws.nodes.news import CHANNEL, News, NoNews, SharedNews
+from companion_ws.nodes.place import Alone, Places
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import PhoneCalls
@@ -90,14 +92,18 @@ async def create_app(
     keys = Keys.load(config.data, config.secret_key)
     addresses = Addresses(config)
     revocations = Revocations(keys)
-    clock = Clock()
-    tokens = Tokens(keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms)
     metrics = Metrics()
     database = Database(
         config.database or config.database_path, folder("migrations"), config.durability
     )
+    places = Alone()
+    clock, news = _shared(config.database, database, places)
+    tokens = Tokens(
+        keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms,
+        is_current=lambda: news.is_current,
+    )
     credentials = Credentials(
-        database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms
+        database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms, news=news
     )
     devices = Devices(database, tokens, credentials, now_ms=clock.earliest_ms)
     pairing = Pairing(
@@ -105,7 +111,6 @@ async def create_app(
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
-    places = Alone()
     store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
@@ -114,7 +119,7 @@ async def create_app(
             {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
             clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
-            places,
+            places, news,
         )
     )
     instance = new_id()
@@ -145,11 +150,16 @@ async def create_app(
             log.warning("database_created_beside_old_key", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:
+            await news.start()
             await credentials.load()
             await sessions.start()
-            purging = asyncio.create_task(credentials.purge_forever(), name="purge")
+            working = [
+                asyncio.create_task(credentials.purge_forever(), name="purge"),
+                asyncio.create_task(news.run(), name="news"),
+            ]
             yield
-            purging.cancel()
+            for task in working:
+                task.cancel()
             await sessions.stop()
         finally:
             await database.close()
@@ -171,6 +181,17 @@ async def create_app(
         app.cleanup_ctx.append(welcome_verbs)
     app.on_shutdown.append(close_all)
     return app
+
+
+def _shared(url: str | None, database: Database, places: Places) -> tuple[Clock, News]:
+    """Return the clock, and what servers of one database tell each other; a file has one server."""
+    if url is None:
+        return Clock(), NoNews(database)
+    from companion_ws.database.postgres.listening import ERRORS, Listening
+
+    clock = SharedClock()
+    line = partial(Listening.open, url, CHANNEL)
+    return clock, SharedNews(database, places, clock, line, ERRORS)
 
 
 def _rules(config: Config) -> Rules:

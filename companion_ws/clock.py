@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
+
+import structlog
 
 _RUNNING: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Counts suspends where the system has such a clock."""
@@ -20,6 +23,12 @@ TOLERANCE_MS: Final = 20
 """How far both may be apart without the time of day having been set: they are read one by one."""
 PIECE_S: Final = 5.0
 """Timers of the event loop stand still while a machine sleeps; this bounds how late one notices."""
+LOOKS_KEPT: Final = 60
+"""Of a clock that is followed: half a minute, in which two clocks hardly drift apart."""
+STEP_MS: Final = 1000
+"""A clock that is followed and moved so much at once was set; what runs goes on as it did."""
+
+log = structlog.get_logger(__name__)
 
 
 def _time_of_day_ms() -> int:
@@ -77,6 +86,61 @@ class Clock:
         """Return the later of both: by it, nothing that was made before is younger than now."""
         running_ms = self.running_ms()
         return max(running_ms, self.shown_ms(running_ms))
+
+
+class SharedClock(Clock):
+    """A clock that keeps to another one, the database's, and so agrees with all who do.
+
+    It is never ahead of that one, behind it by `lag_ms` at most, and never goes back.
+    """
+
+    def __init__(
+        self,
+        time_of_day_ms: Callable[[], int] = _time_of_day_ms,
+        since_boot_ms: Callable[[], int] = _running_ms,
+    ) -> None:
+        super().__init__(time_of_day_ms, since_boot_ms)
+        self._looks: deque[tuple[int, int]] = deque(maxlen=LOOKS_KEPT)
+        """Between which differences to ours the other clock was."""
+        self._told_ms = 0
+        self._is_apart = False
+        self.lag_ms = 0
+
+    def since_boot_ms(self) -> int:
+        """Return what `follow` is told of when the other clock was asked."""
+        return self._since_boot_ms()
+
+    def follow(self, there_ms: int, asked_ms: int) -> None:
+        """Keep to a clock that showed `there_ms` between `asked_ms` of ours and now."""
+        least, most = there_ms - self._since_boot_ms(), there_ms - asked_ms
+        if not self._looks:
+            self._told_ms = 0  # Until now it was our own time, which may be ahead.
+        elif abs(least - self._began_ms) > STEP_MS + most - least:
+            if not self._is_apart:
+                log.warning("database_clock_set", by_ms=least - self._began_ms)
+            self._is_apart = True
+            return
+        self._is_apart = False
+        self._looks.append((least, most))
+        if max(low for low, _ in self._looks) > min(high for _, high in self._looks):
+            self._looks = deque([(least, most)], LOOKS_KEPT)  # They have drifted apart since.
+        self._began_ms = max(low for low, _ in self._looks)
+        self.lag_ms = min(high for _, high in self._looks) - self._began_ms
+
+    def running_ms(self) -> int:
+        """Return the time by which deadlines are made and measured; it never steps."""
+        self._told_ms = max(self._told_ms, super().running_ms())
+        return self._told_ms
+
+    def both_ms(self) -> tuple[int, int]:
+        """Return the running time and the time of day."""
+        super().both_ms()
+        running_ms = self.running_ms()
+        return running_ms, running_ms + self._ahead_ms
+
+    def latest_ms(self) -> int:
+        """Return what is not before the time that anybody who keeps to the same clock tells now."""
+        return max(super().latest_ms(), self.running_ms() + self.lag_ms + 1)
 
 
 class Alarm:

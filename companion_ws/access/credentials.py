@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from hashlib import sha256
@@ -18,6 +19,7 @@ import structlog
 from companion_ws.access.tokens import MAX_TTL_S, Claims, Kind, Revocations, now_ms
 from companion_ws.core.errors import CompanionError, NotFound, Unavailable
 from companion_ws.database import Conflict, Database, Statement
+from companion_ws.nodes.news import News, NoNews
 
 PURGE_S: Final = 600.0
 LISTED_AT_ONCE: Final = 500
@@ -27,6 +29,13 @@ SIGN_IN_TTL_S: Final = 600.0
 SESSION_TOKEN_MS: Final = 12 * 3600 * 1000
 """The longest life of a session token, unless it was made to live longer."""
 MAX_TTL_MS: Final = int(MAX_TTL_S * 1000)
+LATE_MS: Final = 31 * 86_400_000
+"""Longer than any session token lives that another server makes while this one revokes its maker."""
+REVOKED: Final = "revoked"
+"""News of refusals: rows of `revocations`."""
+
+Refusal = tuple[str, str, int, int]
+"""Kind, ref, `at_ms` and `until_ms`, as `Revocations.add` takes them."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +94,8 @@ _PURGE: Final = (
 class Credentials:
     """What was issued and what of it is refused; `revocations` mirrors the latter in memory.
 
-    A revocation is refused in memory first and durable when the call returns,
-    so that it never comes back once somebody was told of it.
+    A revocation is refused in memory first, and durable and known to every server of the
+    database when the call returns, so that it never comes back once somebody was told of it.
     """
 
     def __init__(
@@ -97,8 +106,12 @@ class Credentials:
         now_ms: Callable[[], int] = now_ms,
         latest_ms: Callable[[], int] | None = None,
         new_ticket: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+        news: News | None = None,
     ) -> None:
         self._database = database
+        self._news = news or NoNews(database)
+        self._news.on(REVOKED, self._refuse)
+        self._news.on_missed(self._read_refusals)
         self._revocations = revocations
         self._now_ms = now_ms
         """By it things expire; where the time of day was set, `_latest_ms` is after all of them."""
@@ -109,6 +122,10 @@ class Credentials:
         """Drop what has expired and read what is refused; call it before the first request."""
         with contextlib.suppress(Unavailable):
             await self.purge()  # A disk that refuses keeps no server from starting.
+        await self._read_refusals()
+
+    async def _read_refusals(self) -> None:
+        """Refuse everything that is refused by now, whoever revoked it."""
         for row in await self._database.read("SELECT kind, ref, at_ms, until_ms FROM revocations"):
             self._revocations.add(*row)
 
@@ -219,8 +236,9 @@ class Credentials:
         until_ms = rows[0][0] if rows else 0
         kind: Literal["token", "parent"] = "token" if keep_sessions else "parent"
         # Nobody waits for the disk: refused first, for as long as anything it made may live.
-        self._revocations.add(kind, token_id, 0, self._now_ms() + MAX_TTL_MS)
-        await self._database.transact(())
+        refusal = (kind, token_id, 0, self._now_ms() + MAX_TTL_MS)
+        self._revocations.add(*refusal)
+        await self._news.tell(REVOKED, token_id, _body([refusal]))
         # What a session token's calls opened counts as made by the maker of that one.
         made = [] if keep_sessions else await self._session_tokens_of(token_id)
         for each, each_until_ms in made:
@@ -230,17 +248,17 @@ class Credentials:
         self._revocations.shorten(kind, token_id, until_ms + GRACE_MS)
         named = {"now_ms": self._now_ms()}
         forgotten = () if keep_sessions else _FORGET_MADE_BY
-        await self._revoke(
-            kind,
-            token_id,
-            until_ms,
+        await self._tell(
+            [
+                self._revocation(kind, token_id, until_ms),
+                *(("parent", each, 0, each_until_ms) for each, each_until_ms in made),
+            ],
             Statement("DELETE FROM tokens WHERE token_id = ?", (token_id,)),
             *(
                 Statement(sql, {**named, "parent": parent})
                 for parent, _ in [*made, (token_id, 0)]
                 for sql in forgotten
             ),
-            *(Statement(_REVOKE, ("parent", each, 0, each_until_ms)) for each, each_until_ms in made),
         )
 
     async def _session_tokens_of(self, token_id: str) -> list[tuple[str, int]]:
@@ -317,15 +335,40 @@ class Credentials:
 
     async def _revoke(
         self,
-        kind: Literal["token", "parent", "device", "user"],
+        kind: Literal["device", "user"],
         ref: str,
         until_ms: int,
         *extra_statements: Statement,
     ) -> None:
+        await self._tell([self._revocation(kind, ref, until_ms)], *extra_statements)
+
+    def _revocation(self, kind: str, ref: str, until_ms: int) -> Refusal:
+        """Return what refuses something from now on, and refuse it here."""
         at_ms = self._revocations.after_all_issued(self._latest_ms())
-        row = (kind, ref, at_ms, until_ms + GRACE_MS)
-        self._revocations.add(*row)
-        await self._database.transact([Statement(_REVOKE, row), *extra_statements])
+        refusal = (kind, ref, at_ms, until_ms + GRACE_MS)
+        self._revocations.add(*refusal)
+        return refusal
+
+    async def _tell(self, refusals: list[Refusal], *extra_statements: Statement) -> None:
+        """Store what is refused here already, with what goes with it; known everywhere on return."""
+        stored = [Statement(_REVOKE, refusal) for refusal in refusals]
+        if self._news.is_shared:
+            # First all refuse it. What they were about to store for it is stored by then, and
+            # goes with the rest; what they may have made with it lives on no longer than this.
+            late_ms = self._now_ms() + LATE_MS
+            late = [(kind, ref, at_ms, max(until_ms, late_ms)) for kind, ref, at_ms, until_ms in refusals]
+            for refusal in late:
+                self._revocations.add(*refusal)
+            stored = [Statement(_REVOKE, refusal) for refusal in late]
+            await self._news.tell(REVOKED, refusals[0][1], _body(late), stored)
+            stored = []
+        await self._database.transact([*stored, *extra_statements])
+
+    async def _refuse(self, ref: str, body: str) -> None:
+        """Another server has revoked something: refuse it, and store first what was under way."""
+        for refusal in json.loads(body):
+            self._revocations.add(*refusal)
+        await self._database.transact(())
 
     # Sign-in tickets.
 
@@ -385,17 +428,18 @@ class Credentials:
         """Return what erases a session's rows here; part of the transaction that deletes it."""
         return [Statement(sql, (session_id,)) for sql in _FORGET_SESSION]
 
-    def refuse_and_erase(self, user: str) -> list[Statement]:
-        """Return what erases a user's rows here, and refuse the user's tokens from now on.
+    async def refuse_and_erase(self, user: str) -> list[Statement]:
+        """Refuse a user's tokens from now on; return what erases the user's rows here.
 
         What stays is a keyed hash of the name, so that an old token cannot
         bring the user back.
         """
-        at_ms = self._revocations.after_all_issued(self._latest_ms())
-        row = ("user", self._revocations.user_ref(user), at_ms, at_ms + MAX_TTL_MS)
-        self._revocations.add(*row)
+        until_ms = self._latest_ms() + MAX_TTL_MS
+        refusal = self._revocation("user", self._revocations.user_ref(user), until_ms)
+        if self._news.is_shared:
+            await self._tell([refusal])
         return [
-            Statement(_REVOKE, row),
+            Statement(_REVOKE, refusal),
             *(Statement(sql, {"user": user}) for sql in _FORGET_OPEN_DOORS),
             Statement("DELETE FROM devices WHERE :user IN (user, made_by)", {"user": user}),
             Statement("UPDATE sessions SET service = NULL WHERE service = ?", (user,)),
@@ -415,6 +459,10 @@ class Credentials:
             "tokens": await self.tokens(user),
             "devices": [dict(zip(names, row, strict=True)) for row in devices],
         }
+
+
+def _body(refusals: list[Refusal]) -> str:
+    return json.dumps(refusals)
 
 
 def _hash(ticket: str) -> bytes:

@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from companion_ws.access.claims import Claims, Kind
 from companion_ws.access.credential import Credential
 from companion_ws.access.keys import MAX_KEYS, Keys
-from companion_ws.core.errors import TokenExpired, Unauthenticated
+from companion_ws.core.errors import TokenExpired, Unauthenticated, Unavailable
 
 __all__ = ["Claims", "Kind", "Revocations", "Tokens", "now_ms"]
 
@@ -152,13 +152,18 @@ class Tokens:
         now_ms: Callable[[], int] = now_ms,
         time_of_day_ms: Callable[[], int] | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(12),
+        is_current: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`now_ms` is the clock that runs; programs that only sign go by the time of day."""
+        """`now_ms` is the clock that runs; programs that only sign go by the time of day.
+
+        `is_current` says whether every revocation that was acknowledged is known here.
+        """
         self._keys = keys
         self._revocations = revocations or Revocations(keys)
         self._now_ms = now_ms
         self._time_of_day_ms = time_of_day_ms or now_ms
         self._new_id = new_id
+        self._is_current = is_current
         self._generation = -1
         self._serializers: dict[Kind, URLSafeSerializer] = {}
         self._shown: set[Credential] = set()
@@ -258,9 +263,20 @@ class Tokens:
 
         Raises:
             Unauthenticated: it was revoked.
+            Unavailable: this server does not know whether it was.
         """
+        self.check_current()
         if self._revocations.covers(claims):
             raise Unauthenticated(_REFUSAL)
+
+    def check_current(self) -> None:
+        """Refuse to go by what is known here where that may be out of date.
+
+        Raises:
+            Unavailable: another server may have revoked something since.
+        """
+        if not self._is_current():
+            raise Unavailable("This server has lost touch with the others; try again.")
 
     def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
         """Return a token that lives on from now, at most until `until_ms`, under the same id.

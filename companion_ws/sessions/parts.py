@@ -9,6 +9,7 @@ from typing import Protocol
 from companion_ws.clock import Clock
 from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
+from companion_ws.nodes.news import News
 from companion_ws.nodes.place import Places
 from companion_ws.sessions.answer_times import Step
 from companion_ws.sessions.connections import Connections
@@ -74,3 +75,4 @@ class SessionParts:
     fetch: Callable[[str], Awaitable[bytes]] | None
     """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""
     places: Places
+    news: News

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,8 @@ DELETED_AT_ONCE: Final = 4
 
 ERASED: Final = "erased"
 """Why a socket is closed whose session leaves nothing behind: a screen forgets it, too."""
+GONE: Final = "gone"
+"""News of sessions that leave nothing behind; of whom is told to nobody."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +33,8 @@ class People:
         self, parts: SessionParts, lives: dict[str, LiveSession], summaries: Summaries
     ) -> None:
         self._database = parts.database
+        self._news = parts.news
+        self._news.on(GONE, self._hear_gone)
         self._store = parts.store
         self._access = parts.access
         self._connections = parts.connections
@@ -50,17 +55,15 @@ class People:
         await self._database.transact(())
         rows = await self._store.listed(user=user, limit=2**31)
         over = [*extra_statements, *(Statement(sql, (user,)) for sql in ABANDON)]
+        self._let_go(row.session_id for row in rows)
         for row in rows:
-            self._lives.pop(row.session_id, None)
-            self._calls.forget(row.session_id)
-            self._connections.close(4510, ERASED, session_id=row.session_id)
             over += self._access.forget_session(row.session_id)
         for live in self._lives.values():
             if live.row.service == user:  # What it opened belongs to somebody else, and stays.
                 live.row = replace(live.row, service=None)
         # In one step nobody gets at any of it; what is left goes little by little, so that
         # others are stored meanwhile, and after a crash by the sweep.
-        await self._database.transact(over)
+        await self._news.tell(GONE, "", json.dumps([row.session_id for row in rows]), over)
         for start in range(0, len(rows), DELETED_AT_ONCE):
             await self._database.transact(
                 statement
@@ -72,3 +75,17 @@ class People:
             log.info("session_ended", session_id=row.session_id, reason=ERASED)
         await self._database.purge()
         return len(rows)
+
+    def _let_go(self, session_ids: Iterable[str]) -> None:
+        """Forget what leaves nothing behind, and send away whoever is in it."""
+        for session_id in session_ids:
+            self._lives.pop(session_id, None)
+            self._calls.forget(session_id)
+            self._connections.close(4510, ERASED, session_id=session_id)
+
+    async def _hear_gone(self, ref: str, body: str) -> None:
+        """Another server has erased somebody: let go of it here, too."""
+        self._let_go(json.loads(body))
+        for live in list(self._lives.values()):
+            if live.row.service is not None:  # It may be a service that is gone.
+                live.row = await self._store.row(live.session_id) or live.row

@@ -166,7 +166,7 @@ async def test_an_erased_user_leaves_nothing_but_a_hash_that_keeps_old_tokens_de
     await fill(access, SESSION, "alice")
     await fill(access, "other", "bob")
     token, _ = access.tokens.issue("user", "alice", 3600)
-    await access.database.transact(access.credentials.refuse_and_erase("alice"))
+    await access.database.transact(await access.credentials.refuse_and_erase("alice"))
     assert {await access.count(table) for table in TABLES} == {1}
     await access.database.purge()
     stored = (access.path / "companion.db").read_bytes()
@@ -280,7 +280,7 @@ async def test_erasing_a_service_leaves_its_name_in_no_session_of_others(access:
         [Statement("UPDATE sessions SET service = 'shop-7261' WHERE session_id = ?", (SESSION,))]
     )
     await access.pairing().open(SESSION, by=shop)
-    await access.database.transact(access.credentials.refuse_and_erase("shop-7261"))
+    await access.database.transact(await access.credentials.refuse_and_erase("shop-7261"))
     await access.database.purge()
     assert await access.count("sessions") == 1
     assert b"shop-7261" not in (access.path / "companion.db").read_bytes()

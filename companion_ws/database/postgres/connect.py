@@ -22,6 +22,7 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "5000",
     "target_session_attrs": "read-write",
 }
+_SETTINGS: Final = ("client_encoding = 'UTF8'", "statement_timeout = 0", "idle_session_timeout = 0")
 
 
 def parts_of(url: str) -> dict[str, Any]:
@@ -48,15 +49,30 @@ def connected(parts: dict[str, Any]) -> psycopg.Connection[Any]:
     """Return a new connection, outside of any transaction."""
     # Nothing is prepared: what a pipeline prepares behind an error, psycopg believes to be there.
     connection = psycopg.connect(**parts, autocommit=True, prepare_threshold=None)
+    _adapt(connection)
+    for setting in _SETTINGS:
+        connection.execute(f"SET {setting}".encode())
+    return connection
+
+
+async def connected_async(parts: dict[str, Any]) -> psycopg.AsyncConnection[Any]:
+    """Return a new connection for the event loop, outside of any transaction."""
+    connection = await psycopg.AsyncConnection.connect(
+        **parts, autocommit=True, prepare_threshold=None
+    )
+    _adapt(connection)
+    for setting in _SETTINGS:
+        await connection.execute(f"SET {setting}".encode())
+    return connection
+
+
+def _adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
     adapters = connection.adapters
     adapters.register_dumper(int, Int8Dumper)  # One type, so one plan for each statement.
     adapters.register_dumper(bool, _FlagDumper)
     adapters.register_dumper(str, _TextDumper)
     adapters.register_loader("text", _TextLoader)
     adapters.register_loader("numeric", IntLoader)  # Sums of integers, and nothing else.
-    for setting in ("client_encoding = 'UTF8'", "statement_timeout = 0", "idle_session_timeout = 0"):
-        connection.execute(f"SET {setting}".encode())
-    return connection
 
 
 class _FlagDumper(Int8Dumper):

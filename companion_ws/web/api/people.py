@@ -78,7 +78,8 @@ class PeopleRoutes:
 
     async def erase(self, request: web.Request) -> web.Response:
         user = request[CLAIMS].user
-        await self._sessions.people.erase(user, self._credentials.refuse_and_erase(user))
+        refused = await self._credentials.refuse_and_erase(user)
+        await self._sessions.people.erase(user, refused)
         audit.info("user_erased")
         return web.Response(status=204)
 

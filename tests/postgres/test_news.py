@@ -1,0 +1,206 @@
+"""What one server of a database revokes: refused by all of them when the call has returned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from postgres_server import PostgresServer
+
+from companion_ws.access.credentials import Credentials
+from companion_ws.access.keys import Keys
+from companion_ws.access.tokens import Revocations, Tokens
+from companion_ws.clock import SharedClock
+from companion_ws.core.errors import CompanionError, Unauthenticated, Unavailable
+from companion_ws.data_folder import prepare_data_folder
+from companion_ws.database import Database
+from companion_ws.database.postgres.listening import ERRORS, Listening
+from companion_ws.files import folder
+from companion_ws.nodes.news import CHANNEL, SharedNews
+from companion_ws.nodes.place import Alone, Node
+
+LEASE = "INSERT INTO nodes (node, url, until, key_mark) VALUES (%s, '', clock_timestamp() + %s * interval '1 s', '')"
+
+
+class Seat(Alone):
+    """A server's place among the others; its lease is a row that the test writes."""
+
+    is_good = True
+
+    def __init__(self, name: str) -> None:
+        self.me = Node(name, "")
+
+
+class Server:
+    """What of one server says who may, and hears what others revoke."""
+
+    def __init__(self, url: str, database: Database, keys: Keys, name: str) -> None:
+        self.seat = Seat(name)
+        self.clock = SharedClock()
+        self.database = database
+        self.news = SharedNews(
+            database, self.seat, self.clock, partial(Listening.open, url, CHANNEL), ERRORS
+        )
+        self.revocations = Revocations(keys)
+        self.tokens = Tokens(
+            keys, self.revocations, now_ms=self.clock.running_ms,
+            time_of_day_ms=self.clock.now_ms, is_current=lambda: self.news.is_current,
+        )  # fmt: skip
+        self.credentials = Credentials(
+            database, self.revocations, now_ms=self.clock.earliest_ms,
+            latest_ms=self.clock.latest_ms, news=self.news,
+        )  # fmt: skip
+
+    async def issued(self, user: str = "alice") -> tuple[str, str]:
+        token, claims = self.tokens.issue("user", user, 3600.0)
+        await self.credentials.record(claims)
+        return token, claims.id
+
+    def refusal(self, token: str) -> type[CompanionError] | None:
+        try:
+            self.tokens.verify(token)
+        except CompanionError as error:
+            return type(error)
+        return None
+
+
+class Servers:
+    """Servers of one database."""
+
+    def __init__(self, postgres: PostgresServer, path: Path, database: Database, url: str) -> None:
+        self.postgres, self.path, self.database, self.url = postgres, path, database, url
+        self.keys = Keys.load(path)
+
+    def query(self, sql: str, *params: object) -> list[tuple[object, ...]]:
+        return self.postgres.query(self.postgres.name(self.path), sql, params)
+
+    @asynccontextmanager
+    async def server(self, name: str, lease_s: float = 60.0) -> AsyncIterator[Server]:
+        server = Server(self.url, self.database, self.keys, name)
+        self.query(LEASE, name, lease_s)
+        await server.news.start()
+        await server.credentials.load()
+        hearing = asyncio.create_task(server.news.run())
+        try:
+            yield server
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+
+@pytest.fixture
+async def servers(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Servers]:
+    prepare_data_folder(tmp_path)
+    url = postgres.url(tmp_path)
+    database = Database(url, folder("migrations"))
+    await database.open()
+    yield Servers(postgres, tmp_path, database, url)
+    await database.close()
+
+
+async def test_what_one_server_revokes_all_refuse_once_it_has_said_so(servers: Servers) -> None:
+    async with AsyncExitStack() as stack:
+        one, two, three = [
+            await stack.enter_async_context(servers.server(name)) for name in ("1", "2", "3")
+        ]
+        token, token_id = await one.issued()
+        kept, _ = await one.issued()
+        assert two.refusal(token) is None
+        await two.credentials.revoke_token(token_id)
+        assert [each.refusal(token) for each in (one, two, three)] == [Unauthenticated] * 3
+        assert one.refusal(kept) is None
+
+        # Signed out everywhere: whatever anybody issued a moment ago, and nothing issued after.
+        moments_ago = [(await each.issued("bob"))[0] for each in (one, two, three)]
+        await three.credentials.revoke_user("bob")
+        since = [(await each.issued("bob"))[0] for each in (one, two, three)]
+        for each in (one, two, three):
+            assert [each.refusal(old) for old in moments_ago] == [Unauthenticated] * 3
+            assert [each.refusal(new) for new in since] == [None] * 3
+
+        # A credential in use ends on the other server before the one that revoked it says so.
+        token, token_id = await one.issued()
+        credential, ended = two.tokens.show(token), []
+        credential.on_end = ended.append
+        async with asyncio.TaskGroup() as group:  # in another task, as a request would be
+            group.create_task(one.credentials.revoke_token(token_id))
+        assert [type(reason) for reason in ended] == [Unauthenticated]
+
+
+async def test_a_server_that_stands_still_delays_a_revocation_until_its_lease_has_run_out(
+    servers: Servers,
+) -> None:
+    async with servers.server("1") as one:
+        servers.query(LEASE, "still", 1.5)  # it has a lease, and hears nothing
+        token, token_id = await one.issued()
+        revoking = asyncio.create_task(one.credentials.revoke_token(token_id))
+        await asyncio.sleep(0.5)
+        assert one.refusal(token) is Unauthenticated
+        assert not revoking.done(), "acknowledged while a server may still let the token in"
+        async with asyncio.timeout(20):
+            await revoking
+        assert servers.query(
+            "SELECT until <= clock_timestamp() FROM nodes WHERE node = 'still'"
+        ) == [(True,)]
+
+
+async def test_a_server_back_under_another_name_lets_nobody_in_before_it_has_heard_the_news(
+    servers: Servers,
+) -> None:
+    async with servers.server("1") as one, servers.server("2") as two:
+        token, token_id = await one.issued()
+        assert two.refusal(token) is None
+        two.seat.is_good = False  # its lease ran out
+        assert two.refusal(token) is Unavailable
+        servers.query("UPDATE nodes SET until = clock_timestamp() WHERE node = '2'")
+        await one.credentials.revoke_token(token_id)
+        servers.query(LEASE, "3", 60.0)
+        two.seat.me, two.seat.is_good = Node("3", ""), True
+        refused = two.refusal(token)
+        assert refused in (Unavailable, Unauthenticated)
+        async with asyncio.timeout(20):
+            while two.refusal(token) is Unavailable:
+                await asyncio.sleep(0.01)
+        assert two.refusal(token) is Unauthenticated
+
+
+async def test_a_server_that_missed_news_which_is_gone_reads_everything_again(
+    servers: Servers,
+) -> None:
+    async with servers.server("1") as one:
+        token, token_id = await one.issued()
+        other = Server(servers.url, servers.database, servers.keys, "2")
+        await other.news.start()
+        assert other.refusal(token) is None
+        for _ in range(3):
+            await one.credentials.revoke_token(token_id)
+            _, token_id = await one.issued()
+        servers.query("DELETE FROM news WHERE number < (SELECT number FROM news_count)")
+        hearing = asyncio.create_task(other.news.run())
+        async with asyncio.timeout(20):
+            while other.refusal(token) is None:
+                await asyncio.sleep(0.01)
+        hearing.cancel()
+        assert other.refusal(token) is Unauthenticated
+
+
+async def test_news_goes_on_after_the_connection_that_hears_it_was_cut(servers: Servers) -> None:
+    async with servers.server("1") as one, servers.server("2") as two:
+        token, token_id = await one.issued()
+        servers.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE '%%news%%' AND pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await one.credentials.revoke_token(token_id)
+                except Unavailable:  # the writer's connection may have been among them
+                    await asyncio.sleep(0.1)
+                    continue
+                break
+        assert two.refusal(token) is Unauthenticated
