@@ -9,7 +9,7 @@ over HTTP said of values and calls.
 
 The session code, the outbox, the catching up and SQLite are the real ones; only
 time, threads and the disk's moods are simulated, so that a seed replays its
-history exactly. A long run: `PYTHONPATH=. python tests/sessions/histories.py 20000`.
+history exactly. A long run: `PYTHONPATH=.:tests python tests/sessions/histories.py 20000`.
 """
 
 from __future__ import annotations
