@@ -387,6 +387,8 @@ class _Socket(_Line):
         )
         if not (is_own or message.get("duplicate") or message["type"] == "error"):
             return
+        if message.get("sender", {}).get("role", self.member.role) != self.member.role:
+            return  # The result of a call that was repeated: its id is one of who answered it.
         if not self._waiting[request_id] and message["type"] == "client_tool_call":
             # A call sent under another id is answered with the record of the first.
             request_id = self._id_of_call(message["client_tool_call"])
