@@ -16,75 +16,18 @@ import os
 import shutil
 import signal
 import socket
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
-from postgres_server import PostgresServer
 from real_server import PATIENCE_S, Server
 from rough_proxy import RoughProxy
 
-SETTINGS: Final = ("max_wal_senders=8", "wal_keep_size=64MB")
+from tests.replicated import Replicated
+
 PORTS: Final = range(20_000, 32_000)
 """Below those that outgoing connections use: a node has its port again after a kill."""
-
-
-class Replicated:
-    """A primary and its synchronous standby; what it does may take seconds, and blocks."""
-
-    def __init__(self) -> None:
-        self.primary = PostgresServer(*SETTINGS)
-        self.database = self.primary.name("cluster")
-        try:
-            self.primary.url("cluster")
-            self.standby = self._new_standby()
-        except BaseException:
-            self.primary.stop()
-            raise
-
-    def _new_standby(self) -> PostgresServer:
-        standby = PostgresServer(*SETTINGS, follows=self.primary)
-        try:
-            self._wait_for_standby("*")
-        except BaseException:
-            standby.stop()
-            raise
-        return standby
-
-    def _wait_for_standby(self, names: str) -> None:
-        """Let commits wait for these standbys from now on."""
-        self.primary.query("postgres", f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        self.primary.query("postgres", "SELECT pg_reload_conf()")
-        until_s = time.monotonic() + PATIENCE_S
-        while names and not self.primary.query(
-            "postgres", "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
-        ):
-            assert time.monotonic() < until_s, "the standby never followed"
-            time.sleep(0.02)
-
-    def lose_primary(self) -> None:
-        """Kill every process of the primary."""
-        self.primary.kill()
-
-    def promote(self) -> None:
-        """Let the standby be the primary."""
-        lost, self.primary = self.primary, self.standby
-        self.primary.query("postgres", "SELECT pg_promote(true, 30)")
-        self._wait_for_standby("")
-        lost.stop()
-
-    def restore_standby(self) -> None:
-        """Put a new standby where the lost primary was."""
-        self.standby = self._new_standby()
-
-    def close(self) -> None:
-        for each in (self.standby, self.primary):
-            each.stop()
-
-    def query(self, sql: str, *params: Any) -> list[Any]:
-        return self.primary.query(self.database, sql, params)
 
 
 class Node:
