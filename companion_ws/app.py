@@ -7,11 +7,12 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 
+from companion_ws import __version__
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys
@@ -37,10 +38,14 @@ from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
+from companion_ws.traces import Spans, spans_of
 from companion_ws.voice.sent_links import SentLinks
 from companion_ws.web.guard.middleware import Guard
 from companion_ws.web.routes import Foundations, RouteTable
 from companion_ws.web.runner import verbs_door
+
+if TYPE_CHECKING:
+    from companion_ws.sessions.call_traces import CallTraces
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 """`app[SESSIONS]`, for embedders: the guide's three functions and all the others."""
@@ -111,6 +116,9 @@ async def create_app(
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
+    instance = new_id()
+    spans = spans_of(config.traces_to, __version__, instance)
+    traces = _call_traces(spans)
     store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
@@ -119,10 +127,9 @@ async def create_app(
             {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
             clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
-            places, news,
+            places, news, traces,
         )
     )
-    instance = new_id()
     table = RouteTable(
         Foundations(
             config=config, addresses=addresses, metrics=metrics, database=database, keys=keys,
@@ -163,6 +170,9 @@ async def create_app(
             await sessions.stop()
         finally:
             await database.close()
+            if spans is not None and traces is not None:
+                traces.end()
+                await spans.close()
 
     async def close_all(app: web.Application) -> None:
         table.gateway.is_stopping = True
@@ -192,6 +202,14 @@ def _shared(url: str | None, database: Database, places: Places) -> tuple[Clock,
     clock = SharedClock()
     line = partial(Listening.open, url, CHANNEL)
     return clock, SharedNews(database, places, clock, line, ERRORS)
+
+
+def _call_traces(spans: Spans | None) -> CallTraces | None:
+    if spans is None:
+        return None
+    from companion_ws.sessions.call_traces import CallTraces  # imports OpenTelemetry
+
+    return CallTraces(spans.tracer)
 
 
 def _rules(config: Config) -> Rules:

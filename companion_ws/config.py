@@ -176,6 +176,12 @@ class Config:
         "Command that texts {url} to {number}, the caller of a telephone call, for companion_pair.",
     )
 
+    traces_to: str | None = _setting(
+        None,
+        "Collector that spans are sent to, by OTLP over HTTP: http://127.0.0.1:4318."
+        " Needs companion-ws[otel].",
+    )
+
     brand_accent: str | None = _setting(None, "Accent colour of the pages, as #rrggbb.")
     brand_radius: int | None = _setting(None, "Corner radius of the pages' cards in px.")
     brand_font: str | None = _setting(None, "Font of the pages, a CSS list of families.")
@@ -246,6 +252,12 @@ class Config:
                 raise ValueError(f"{host!r} is not a valid host name; use for example shop.example")
         if self.send_link is not None:
             _check_send_link(self.send_link)
+        if self.traces_to is not None and not _matches(_PUBLIC_URL, self.traces_to):
+            # What was given may hold a password, so it is not repeated.
+            raise ValueError(
+                "The address for traces is not a valid URL; use for example http://127.0.0.1:4318,"
+                " and OTEL_EXPORTER_OTLP_HEADERS for what only the collector may know"
+            )
         for address in self.trust_proxy:
             ipaddress.ip_network(address, strict=False)
         for setting in fields(self):

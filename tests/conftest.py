@@ -28,6 +28,7 @@ LONG = (
     "server/test_js_client_laws.py",
     "server/test_the_js_client.py",
     "server/test_the_sync_client.py",
+    "server/test_traces.py",
     "server/test_without_upgrade.py",
     "sessions/test_histories.py",
     "voice/test_asked_again.py",

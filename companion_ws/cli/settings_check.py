@@ -29,6 +29,7 @@ from companion_ws.cli.server import refuse_one_port, tls_of
 from companion_ws.config import Config
 from companion_ws.data_folder import StartRefused
 from companion_ws.sessions.tools import load_tools
+from companion_ws.traces import check_extra
 from companion_ws.web.brand import Brand
 
 _BRAND: Final = {
@@ -113,6 +114,8 @@ def _faults_together(config: Config) -> Iterator[str]:
     yield from _why_not(partial(refuse_one_port, config))
     if config.secret_key is not None or (config.data / "secret.key").exists():
         yield from _why_not(partial(Keys.load, config.data, config.secret_key))
+    if config.traces_to is not None:
+        yield from _why_not(check_extra)
     if config.tools is not None:
         find_modules_here()
         yield from _why_not(partial(load_tools, config.tools))

@@ -28,6 +28,7 @@ from companion_ws.client.outgoing import (
     error_of,
     json_text,
 )
+from companion_ws.client.spans import span_of_call
 from companion_ws.core.errors import InvalidMessage, TokenExpired, Unavailable
 from companion_ws.core.text import label
 from companion_ws.core.view import Message, View
@@ -281,14 +282,22 @@ class CompanionClient(KnownSession):
         *,
         tool_call_id: str | None = None,
         timeout_ms: int | None = None,
+        traceparent: str | None = None,
     ) -> Message:
         """Call a tool; return the `client_tool_result` record.
 
-        The same `tool_call_id` is one call, however often it is made.
+        The same `tool_call_id` is one call, however often it is made. `traceparent` names the
+        trace that it belongs to; in a program that uses OpenTelemetry it is a span of its own in
+        the current one.
         """
         call_id = tool_call_id or uuid.uuid4().hex
         call = {"tool_name": tool_name, "tool_call_id": call_id, "parameters": parameters}
-        return await self._outgoing.call(call_id, _with(call, timeout_ms=timeout_ms))
+        with span_of_call(self.session_id, tool_name, call_id, traceparent) as traced:
+            record = await self._outgoing.call(
+                call_id, _with(call, timeout_ms=timeout_ms), traced.traceparent
+            )
+            traced.ended(record)
+        return record
 
     def let_go(self, tool_call_id: str) -> None:
         """Say that whoever made this call goes on without its result; `call` still waits."""
@@ -309,7 +318,11 @@ class CompanionClient(KnownSession):
         """
         text = result if isinstance(result, str) else json_text(result)
         return await self._ask(
-            "client_tool_result", tool_call_id=tool_call_id, result=text, is_error=is_error
+            "client_tool_result",
+            tool_call_id=tool_call_id,
+            result=text,
+            is_error=is_error,
+            traceparent=self._incoming.view.calls.get(tool_call_id, {}).get("traceparent"),
         )
 
     async def cancel_tool(self, tool_call_id: str) -> Message:

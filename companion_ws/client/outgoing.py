@@ -178,7 +178,9 @@ class Outgoing:
             if pending is not None:
                 self._left(pending)
 
-    async def call(self, call_id: str, call: Mapping[str, Any]) -> Message:
+    async def call(
+        self, call_id: str, call: Mapping[str, Any], traceparent: str | None = None
+    ) -> Message:
         """Make a tool call; return its `client_tool_result`. The same id is one call.
 
         Raises:
@@ -187,6 +189,8 @@ class Outgoing:
         """
         request_id = uuid.uuid4().hex
         command = {"type": "client_tool_call", "requestId": request_id, "client_tool_call": call}
+        if traceparent is not None:
+            command["traceparent"] = traceparent
         text = json_text(command)
         self._check_size(text)
         result = asyncio.get_running_loop().create_future()

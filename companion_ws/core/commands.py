@@ -25,6 +25,8 @@ Key = Annotated[str, Meta(min_length=1, max_length=256)]
 """Of the state. Source: docs/operations.md."""
 Kinds = dict[str, type]
 Revision = Annotated[int, Meta(ge=0)]
+Traceparent = Annotated[str, Meta(pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+"""Which trace a tool call belongs to; what is none is read as if it were not there."""
 
 Fate = Literal["recorded", "passed", "answered", "unanswered"]
 """What becomes of a command: a record, a message to those who are there, an answer to the
@@ -131,6 +133,7 @@ class ClientToolCall(Command, frozen=True, kw_only=True):
     nest = "client_tool_call"
 
     client_tool_call: ToolCall
+    traceparent: Traceparent | None = None
 
 
 class ClientToolResult(Command, frozen=True, kw_only=True):
@@ -144,6 +147,7 @@ class ClientToolResult(Command, frozen=True, kw_only=True):
     tool_call_id: Name
     result: str
     is_error: bool = False
+    traceparent: Traceparent | None = None
 
 
 class ClientToolCancel(Command, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ Rules of this file:
 1. JSON is strict: depth 32, finite numbers, integers that JavaScript can hold,
    no lone surrogates; of a repeated key the last counts.
 2. ElevenLabs' nesting and the flat form are both read; what leaves is nested.
-3. Unknown fields are ignored, wrong ones refused with a sentence.
+3. Unknown fields are ignored, wrong ones refused with a sentence. A wrong `traceparent` counts
+   as none: the call does not fail with what watches it.
 
 Source: docs/protocol.md and docs/operations.md.
 """
@@ -23,6 +24,7 @@ from msgspec import Raw, Struct
 
 from companion_ws.core.commands import COMMANDS, Command, Json, Relayed
 from companion_ws.core.errors import CompanionError, InvalidMessage, UnknownType
+from companion_ws.core.traceparent import passed_on
 
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53 - 1
@@ -114,6 +116,9 @@ def decode(message: Json) -> tuple[Command, str | None]:
         raise InvalidMessage("`requestId` is a string of 1 to 128 characters.")
     try:
         fields = _nested(name, kind, message) if kind.nest else message
+        traceparent = message.get("traceparent", fields.get("traceparent"))
+        if traceparent is not None:
+            fields = {**fields, "traceparent": passed_on(traceparent)}
         command = msgspec.convert(present(fields, kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidMessage(f"{name}: {error}.") from None

@@ -47,6 +47,7 @@ from companion_ws.core.tool_calls import (
     is_release,
     status_of,
 )
+from companion_ws.core.traceparent import is_same_trace
 
 MAX_CARDS: Final = 20
 MAX_CARDS_BYTES: Final = 128 * 1024
@@ -397,6 +398,8 @@ def _call_tool(command: commands.ClientToolCall, context: DecisionContext) -> De
     }
     if joins is not None:
         fields["joins"] = joins.tool_call_id
+    if command.traceparent is not None:
+        fields["traceparent"] = command.traceparent
     return Event("client_tool_call", fields)
 
 
@@ -447,8 +450,9 @@ def _answer(command: commands.ClientToolResult, context: DecisionContext) -> Dec
             # The question stays open: whoever filled it in can put it right.
             raise InvalidMessage(fault, tool_call_id=call.tool_call_id)
     waiting = _waiting(call, session)
+    trace = _trace_of(question, command.traceparent)
     if waiting:
-        return _results(waiting, command.result, command.is_error, "ui")
+        return _results(waiting, command.result, command.is_error, "ui", trace)
     # Whoever asked last and has not cancelled hears the late answer.
     asker = call if call.is_asking else session.askers(question)[-1]
     sentence = phrase(
@@ -460,7 +464,20 @@ def _answer(command: commands.ClientToolResult, context: DecisionContext) -> Dec
     fields = {"text": sentence, "in_reply_to": asker.tool_call_id, "result": command.result}
     if asker.joins is not None:
         fields["joins"] = asker.joins
-    return Event("user_message", fields)
+    return Event("user_message", fields | trace)
+
+
+class _Traced(Struct):
+    """Of a stored call, its trace."""
+
+    traceparent: str | None = None
+
+
+def _trace_of(question: Call, sent: str | None) -> dict[str, Any]:
+    """Return the trace that an answer belongs to: its question's, at the place that the screen says."""
+    asked = msgspec.json.decode(question.body, type=_Traced).traceparent
+    trace = sent if is_same_trace(sent, asked) else asked
+    return {} if trace is None else {"traceparent": trace}
 
 
 def _cancel(command: commands.ClientToolCancel, context: DecisionContext) -> Decision:
@@ -488,7 +505,7 @@ def _answer_for_server(command: AnswerCall, context: DecisionContext) -> Decisio
         raise ToolClosed("This call has its answer already.", tool_call_id=call.tool_call_id)
     if call.handled_by == "server" or is_release(call, command.result, "server"):
         return _result(call, command.result, command.is_error, "server")
-    return _results(_waiting(call, context.session), command.result, command.is_error, "server")
+    return _results(_waiting(call, context.session), command.result, command.is_error, "server", {})
 
 
 def _say(command: commands.UserMessage, context: DecisionContext) -> Decision:
@@ -611,9 +628,11 @@ def _waiting(call: Call, session: Session) -> list[Call]:
     return sorted(waiting, key=lambda asker: asker.tool_call_id != call.tool_call_id)
 
 
-def _results(calls: list[Call], result: str, is_error: bool, answered_by: str) -> Event:
+def _results(
+    calls: list[Call], result: str, is_error: bool, answered_by: str, trace: dict[str, Any]
+) -> Event:
     first, *others = (_result(call, result, is_error, answered_by) for call in calls)
-    return Event(first.type, first.fields, tuple(others))
+    return Event(first.type, first.fields | trace, tuple(others))
 
 
 def _result(

@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -68,6 +68,9 @@ from companion_ws.sessions.line import Line, QueueEntry
 from companion_ws.sessions.outbox import Batch
 from companion_ws.sessions.requests import Key, Requests
 from companion_ws.sessions.store import FOLD_RECORDS, TRIM_RECORDS, PendingWrite, Store, Stored
+
+if TYPE_CHECKING:
+    from companion_ws.sessions.call_traces import CallTraces
 
 RELOAD_PAUSE_S: Final = 0.5
 """How long to wait before a session that could not be read is tried again."""
@@ -109,6 +112,7 @@ class LiveParts:
     new_id: Callable[[], str]
     shows_pictures: bool = False
     """Whether pictures that records name by address are fetched."""
+    traces: CallTraces | None = None
 
 
 class LiveSession:
@@ -273,7 +277,9 @@ class LiveSession:
         """Make a record of an event; `key` is what its requestId is remembered by."""
         request_id = caller.request_id
         write = self._open_write()
-        session = self.session
+        session, refuse = self.session, None
+        if self._parts.traces is not None:
+            event, refuse = self._parts.traces.begin(session.session_id, event)
         body = encode(
             {
                 "type": event.type,
@@ -301,7 +307,7 @@ class LiveSession:
             write.fold(session)
         self._database.note_bytes(write, len(body))
         caller.command_accepted()
-        self._line.append(QueueEntry(session.seq, body, caller.answer, None, caller, event))
+        self._line.append(QueueEntry(session.seq, body, caller.answer, refuse, caller, event))
 
     def _open_write(self) -> PendingWrite:
         """Return the unit to add to: the one that waits, or a new one."""
@@ -566,6 +572,8 @@ class LiveSession:
         if error is not None:
             self._throw_away(error)
             return
+        if self._parts.traces is not None:
+            self._parts.traces.durable()
         for entry in self._line.settle(write.last_seq):
             if entry.event is not None:
                 token = entry.caller.sender.token if entry.caller is not None else None

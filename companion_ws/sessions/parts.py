@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from companion_ws.clock import Clock
 from companion_ws.core.session import Limits
@@ -17,6 +17,9 @@ from companion_ws.sessions.phone_calls import PhoneCalls
 from companion_ws.sessions.questions import PairingAccess
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import ServerTool
+
+if TYPE_CHECKING:
+    from companion_ws.sessions.call_traces import CallTraces
 
 
 class SessionAccess(Protocol):
@@ -76,3 +79,5 @@ class SessionParts:
     """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""
     places: Places
     news: News
+    traces: CallTraces | None = None
+    """Told of tool calls where somebody wants spans."""

@@ -43,6 +43,7 @@ class Reactions:
         self._counted = parts.counted
         self._answer_times = AnswerTimes(parts.counted.question, parts.clock.running_ms)
         self._calls = parts.calls
+        self._traces = parts.traces
         self._now_ms = parts.clock.now_ms
         self._spawn = background.spawn
         self._questions = questions
@@ -59,6 +60,8 @@ class Reactions:
         if event.type in HEARD_IN:
             self._calls.heard(live.session_id)
         self._answer_times.recorded(live.session_id, event)
+        if self._traces is not None:
+            self._traces.recorded(live.session_id, event, len(live.screens()))
         self._waiting.recorded(live.session_id, event, body)
         self._showing.recorded(live, body)
         match event.type:
@@ -127,5 +130,8 @@ class Reactions:
         problem = fields.get("problem")
         if problem is None:
             self._answer_times.shown(live.session_id, record)
+            is_known = (record["seq"], sender.device_id or "") in live.session.rendered
+            if self._traces is not None and not is_known:
+                self._traces.shown(live.session_id, record)
         if record["type"] == "client_tool_call" or problem is not None:
             live.note_rendered(record, sender.device_id or "", at_ms, problem)

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -25,6 +25,9 @@ from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import Call
 from companion_ws.sessions.blocking import Interrupted, LoopWatch, running_tool
 from companion_ws.sessions.tools import ServerTool, ToolCall, ToolError
+
+if TYPE_CHECKING:
+    from companion_ws.sessions.call_traces import CallTraces
 
 MARGIN_MS: Final = 250
 """A tool has to be done this much before the agent gives up, so that the word still arrives."""
@@ -51,13 +54,20 @@ class ToolRunner:
     that does not stop when it is cancelled.
     """
 
-    def __init__(self, *, names_places: bool = False, result_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        names_places: bool = False,
+        result_bytes: int = 0,
+        traces: CallTraces | None = None,
+    ) -> None:
         """With `names_places`, for development, an error tells the agent file and line.
 
         `result_bytes` is the longest result, as JSON text in a message; 0 means no limit.
         """
         self._names_places = names_places
         self._result_bytes = result_bytes
+        self._traces = traces
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._watch = LoopWatch()
 
@@ -68,7 +78,7 @@ class ToolRunner:
         """
         # Lines that the tool itself writes to the log say which call they are about.
         with bound_contextvars(session_id=call.session_id, tool_call_id=call.tool_call_id):
-            running = asyncio.create_task(self._outcome(server_tool, call), name="tool")
+            running = asyncio.create_task(self._traced(server_tool, call), name="tool")
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
         try:
@@ -90,6 +100,15 @@ class ToolRunner:
             await asyncio.wait(set(self._tasks), timeout=LAST_WORDS_S)
         if self._tasks:
             log.warning("tools_left_behind", count=len(self._tasks))
+
+    async def _traced(self, server_tool: ServerTool, call: ToolCall) -> Outcome:
+        if self._traces is None:
+            return await self._outcome(server_tool, call)
+        with self._traces.run(call.session_id, call.tool_call_id) as note_failure:
+            outcome = await self._outcome(server_tool, call)
+            if outcome.is_error:
+                note_failure()
+            return outcome
 
     async def _outcome(self, server_tool: ServerTool, call: ToolCall) -> Outcome:
         try:

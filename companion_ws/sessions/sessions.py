@@ -82,7 +82,9 @@ class Sessions:
         self.questions = Questions(
             parts.tools, WaysIn(parts.pairing, parts.is_link_out), self.live,
             self._answer_call, self._speak,
-            ToolRunner(names_places=rules.is_development, result_bytes=rules.made_bytes),
+            ToolRunner(
+                names_places=rules.is_development, result_bytes=rules.made_bytes, traces=parts.traces
+            ),
         )
         self._scheduler = Scheduler(store, self._do, clock)
         self.showing = Showing(parts, self.live, self._background.spawn)
@@ -92,7 +94,7 @@ class Sessions:
         )
         self._live_parts = LiveParts(
             parts.database, store, rules.limits, self.questions.is_server_tool, self._reactions,
-            self._background.spawn, clock, parts.new_id, parts.fetch is not None,
+            self._background.spawn, clock, parts.new_id, parts.fetch is not None, parts.traces,
         )
         self._expiry = Expiry(parts, self._lives, self._expire)
         self._summaries = Summaries(

@@ -30,6 +30,7 @@ from companion_ws.core.phrases import phrase
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import RELEASES, Call, choice_of, content_hash, status_of
 from companion_ws.database import Statement
+from companion_ws.traces import in_trace
 from companion_ws.voice.store import VoiceStore, heard
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class PollingAgent:
                     "timeout_ms": timeout_ms,
                 }
                 command = {"type": "client_tool_call", "client_tool_call": call}
-                await self._sessions.submit(session_id, command, sender)
+                await self._sessions.submit(session_id, in_trace(command), sender)
             if stale is not None and stale.tool_call_id not in await self._held(live):
                 # A question stays on the screens: the new call has joined it.
                 await self._withdraw(session_id, sender, stale)

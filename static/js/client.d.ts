@@ -50,6 +50,8 @@ export interface ClientOptions {
   after?: number
   /** A command that has no answer by then fails; 120,000 by default. */
   answerWithinMs?: number
+  /** The trace, in W3C's form, that a call made now belongs to; asked at each call. */
+  traceparent?: () => string | undefined
   /** A session token was renewed. */
   onToken?: (token: string) => void
   /** A `WebSocket` to use instead of the runtime's; Node before 22 has none and uses the package `ws`. */
@@ -127,13 +129,13 @@ export declare class CompanionClient {
   callTool(
     toolName: string,
     parameters?: object,
-    options?: { toolCallId?: string; timeoutMs?: number },
+    options?: { toolCallId?: string; timeoutMs?: number; traceparent?: string },
   ): Promise<any>
   /** The `client_tool_result` record. */
   call(
     toolName: string,
     parameters?: object,
-    options?: { toolCallId?: string; timeoutMs?: number },
+    options?: { toolCallId?: string; timeoutMs?: number; traceparent?: string },
   ): Promise<ClientToolResultMessage>
   answerTool(toolCallId: string, result: any, options?: { isError?: boolean }): Promise<Entry>
   cancelTool(toolCallId: string): Promise<Entry>

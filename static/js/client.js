@@ -20,7 +20,8 @@ export { CompanionClosed, CompanionError, RevisionConflict, ToolFailed }
  * `options`: `token` (text, or a function that fetches one and is asked again when it has
  * expired), `sessionId` (none: a new session), `role` ("agent"), `device`, `tools` (names a screen
  * answers; none: any), `after` (records after that one first), `answerWithinMs`,
- * `onToken(token)` when a session token was renewed, `WebSocket` (to use another than the
+ * `onToken(token)` when a session token was renewed, `traceparent` (returns the trace, in W3C's
+ * form, that a call made now belongs to), `WebSocket` (to use another than the
  * runtime's; Node before 22 has none, and there the package `ws` is used if it is installed).
  */
 export class CompanionClient {
@@ -36,12 +37,14 @@ export class CompanionClient {
   #ended = null
   #after
   #listeners = new Map()
+  #traceparent
   #whenReady
 
   constructor(url, options = {}) {
     const given = isPlain(url) ? url : { ...options, url }
     this.#base = baseOf(given.url ?? new URL("../../", import.meta.url))
     this.#after = given.after ?? null
+    this.#traceparent = given.traceparent ?? (() => undefined)
     this.#query = {
       session_id: given.sessionId ?? "",
       role: given.role ?? "agent",
@@ -195,13 +198,14 @@ export class CompanionClient {
 
   /** Call a tool; its `client_tool_result` record. The same `toolCallId` is one call. */
   call(toolName, parameters = {}, options = {}) {
-    return this.#answers.call(toolName, parameters, options)
+    return this.#answers.call(toolName, parameters, { traceparent: this.#traceparent(), ...options })
   }
 
   /** Answer a call, as a screen does; anything but text is sent as JSON. */
   answerTool(toolCallId, result, { isError = false } = {}) {
     const text = typeof result === "string" ? result : JSON.stringify(result)
-    return this.send({ type: "client_tool_result", tool_call_id: toolCallId, result: text, is_error: isError })
+    const traceparent = this.#session.calls.get(toolCallId)?.record.traceparent
+    return this.send({ type: "client_tool_result", tool_call_id: toolCallId, result: text, is_error: isError, traceparent })
   }
 
   /** Withdraw a call of this agent's. */

@@ -83,6 +83,7 @@ export interface StateGetCommand {
 export interface ClientToolCallCommand {
   type: "client_tool_call"
   client_tool_call: ToolCall
+  traceparent?: string | null
   requestId?: string
 }
 
@@ -92,6 +93,7 @@ export interface ClientToolResultCommand {
   tool_call_id: string
   result: string
   is_error?: boolean | null
+  traceparent?: string | null
   requestId?: string
 }
 
@@ -307,6 +309,7 @@ export interface ClientToolCallMessage {
   handled_by: "screens" | "server"
   deadline_at: number | null
   joins?: string
+  traceparent?: string
 }
 
 /** A call was answered; `result` is a string */
@@ -324,6 +327,7 @@ export interface ClientToolResultMessage {
   is_error: boolean
   answered_by: string
   joins?: string
+  traceparent?: string
 }
 
 /** A call was withdrawn after the agent had been released */

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from test_settings import said, write
 
 KEY = "k" * 40
+ROOT = Path(__file__).parents[2]
 
 
 def shown(*flags: str, data: Path, **environment: str) -> dict[str, dict[str, object]]:
@@ -172,3 +176,24 @@ def test_a_flag_that_is_unknown_is_refused_by_both(tmp_path: Path) -> None:
         code, _, errors = said("config", verb, "--prot", "1", data=tmp_path)
         assert (code, "No such option" in errors and "--prot" in errors) == (2, True)
         assert said("config", verb, "word", data=tmp_path)[0] == 2
+
+
+def test_traces_need_their_extra(tmp_path: Path) -> None:
+    without = tmp_path / "without/opentelemetry"
+    without.mkdir(parents=True)
+    (without / "__init__.py").write_text("raise ImportError('not here')\n")
+    flags = ["--data", str(tmp_path / "data"), "--port", "0", "--traces-to", "http://127.0.0.1:4318"]
+    for verb, code in ((["config", "check"], 2), (["serve"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "companion_ws", *verb, *flags], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": f"{without.parent}:{ROOT}"},
+        )  # fmt: skip
+        assert done.stderr.count("pip install 'companion-ws[otel]'") == 1, done.stderr
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_a_password_in_the_address_for_traces_is_not_repeated(tmp_path: Path) -> None:
+    code, _, errors = said(
+        "config", "check", "--traces-to", "http://me:SECRET-pw@host", data=tmp_path / "data"
+    )
+    assert (code, "not a valid URL" in errors, "SECRET-" in errors) == (2, True, False)

@@ -20,6 +20,7 @@ from companion_ws.core.protocol import encode, parse
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import status_of
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.traces import asked_in
 from companion_ws.voice.json_text import NotUnderstood, mended
 from companion_ws.voice.mcp import (
     INTERNAL_ERROR,
@@ -81,6 +82,11 @@ class McpCaller:
 
     async def call(self, call: Call) -> dict[str, Any] | TaskTold | AnotherRound:
         """Call a tool. Raises `RpcError`; what the session refuses is a result the model sees."""
+        # Over stdio there are no headers: the trace comes in `_meta`.
+        with asked_in(call.client.meta.get("traceparent")):
+            return await self._called(call)
+
+    async def _called(self, call: Call) -> dict[str, Any] | TaskTold | AnotherRound:
         session_id = self._session_id = await self._session_named(call.client.meta)
         try:
             self._rates.check(self._claims.id, session_id)

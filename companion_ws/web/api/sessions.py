@@ -32,6 +32,7 @@ from companion_ws.sessions import trail
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
 from companion_ws.sessions.troubles import Counts
+from companion_ws.traces import in_trace
 from companion_ws.web.api.conditions import Condition
 from companion_ws.web.api.shapes import (
     AllSessionsQuery,
@@ -304,7 +305,7 @@ class SessionRoutes:
         made: list[dict[str, Any]] = []
 
         async def make(store: Store) -> Memory:
-            made.append(await self._submit(request, message))
+            made.append(await self._submit(request, in_trace(message)))
             return _remembered(made[0])
 
         async def render(memory: Memory) -> web.Response:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from companion_ws.core.commands import Json, ToolCall
+from companion_ws.core.commands import Json, ToolCall, Traceparent
 
 
 class StateValue(Struct):
@@ -101,6 +101,7 @@ class ToolCalled(Struct):
     handled_by: Literal["server", "screens"]
     deadline_at: int | None
     joins: str | UnsetType = UNSET
+    traceparent: Traceparent | UnsetType = UNSET
 
 
 class ToolAnswered(Struct):
@@ -112,6 +113,7 @@ class ToolAnswered(Struct):
     is_error: bool
     answered_by: str
     joins: str | UnsetType = UNSET
+    traceparent: Traceparent | UnsetType = UNSET
 
 
 class ToolCancelled(Struct):

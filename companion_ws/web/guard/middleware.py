@@ -36,6 +36,7 @@ from companion_ws.core.errors import (
     OriginRefused,
 )
 from companion_ws.logs import AccessLog, shown_path
+from companion_ws.traces import asked_in
 from companion_ws.web.guard import headers, problems
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.guard.carriers import bearer, has_authorization
@@ -112,7 +113,8 @@ class Guard:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         request[AccessLog.request_id] = request_id = token_hex(REQUEST_ID_BYTES)
-        with bound_contextvars(request_id=request_id):
+        trace = request.headers.get("traceparent")
+        with bound_contextvars(request_id=request_id), asked_in(trace):
             return await self._readable(request, await self._answered(request, handler))
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -33,7 +33,7 @@ const asEntries = (value) => (isPlain(value) ? Object.fromEntries(Object.entries
 const TYPES = [
   [asText, "type text key context_id tool_call_id tool_name in_reply_to session_id epoch recovery title language user role"],
   [asText, "device device_id connection_id conversation_id reason name target surface_id action_id code message event requestId"],
-  [asText, "url media_id media_type answered_by handled_by verification pairing_id token screen problem joins"],
+  [asText, "url media_id media_type answered_by handled_by verification pairing_id token screen problem joins traceparent"],
   [asNumber, "seq first_seq of_seq revision retry_after_ms"],
   [asTime, "timestamp expires_at since at open_until"],
   [asPlain, "user_transcription_event agent_response_event agent_response_correction_event conversation_initiation_metadata_event"],

@@ -31,7 +31,7 @@ export class Answers {
   }
 
   /** Call a tool; its `client_tool_result` record. The same `toolCallId` is one call. */
-  call(toolName, parameters, { toolCallId = newId(), timeoutMs } = {}) {
+  call(toolName, parameters, { toolCallId = newId(), timeoutMs, traceparent } = {}) {
     const question = canonical([toolName, parameters])
     const known = this.#calls.get(toolCallId)
     if (known && known.question !== question) {
@@ -39,7 +39,7 @@ export class Answers {
     }
     if (known) return known.promise
     const call = { tool_name: toolName, tool_call_id: toolCallId, parameters, timeout_ms: timeoutMs }
-    const command = { type: "client_tool_call", requestId: newId(), client_tool_call: call }
+    const command = { type: "client_tool_call", requestId: newId(), client_tool_call: call, traceparent }
     const pending = { question, command }
     pending.promise = handled(new Promise((resolve, reject) => Object.assign(pending, { resolve, reject })))
     this.#calls.set(toolCallId, pending)

@@ -161,7 +161,8 @@ export class ScreenSession {
     const about = `call:${call.id}`
     if (this.pending(about) || !isOpen(call, this.nowMs)) return
     this.refusals.delete(about)
-    this.#send({ type: "client_tool_result", tool_call_id: call.id, result, is_error: false }, about)
+    const { traceparent } = call.record
+    this.#send({ type: "client_tool_result", tool_call_id: call.id, result, is_error: false, traceparent }, about)
   }
 
   /** Change an answer: the agent is told the new one in `text`, a sentence. */
@@ -175,7 +176,8 @@ export class ScreenSession {
   /** Tell the agent a card was shown: nobody's tap, so nothing is said when it comes too late. */
   shown(call) {
     if (isOpen(call, this.nowMs) && !this.pending(`shown:${call.id}`)) {
-      this.#send({ type: "client_tool_result", tool_call_id: call.id, result: SHOWN }, `shown:${call.id}`)
+      const { traceparent } = call.record
+      this.#send({ type: "client_tool_result", tool_call_id: call.id, result: SHOWN, traceparent }, `shown:${call.id}`)
     }
   }
 
