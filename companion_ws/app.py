@@ -40,6 +40,7 @@ from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
 from companion_ws.traces import Spans, spans_of
 from companion_ws.voice.sent_links import SentLinks
+from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.middleware import Guard
 from companion_ws.web.routes import Foundations, RouteTable
 from companion_ws.web.runner import verbs_door
@@ -58,6 +59,7 @@ INSTANCE: Final = web.AppKey("INSTANCE", str)
 """What `/healthz` says of itself, another for each start: who asks knows whom it reached."""
 ROUTES: Final = web.AppKey("ROUTES", list)
 CONFIG: Final = web.AppKey("CONFIG", Config)
+DOCUMENTS: Final = web.AppKey("DOCUMENTS", Documents)
 
 NEW_DATABASE: Final = (
     "this folder's key is older; if there was a database, stop the server and restore a backup"
@@ -142,6 +144,7 @@ async def create_app(
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = table.routes, config
     app[ADDRESSES], app[INSTANCE] = addresses, instance
+    app[DOCUMENTS] = table.documents
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.trouble is None))
 
     async def hold(app: web.Application) -> AsyncIterator[None]:

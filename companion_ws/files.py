@@ -8,6 +8,6 @@ _HERE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """Return the folder `static` or `migrations`."""
+    """Return the folder `static`, `migrations` or `docs/images`."""
     inside = _HERE / name
     return inside if inside.is_dir() else _HERE.parent / name

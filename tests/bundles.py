@@ -1,10 +1,11 @@
-"""The bundles of the pages: whether they are made of the sources as they are now."""
+"""The bundles of the pages and the pages of the docs: whether they are made of the sources as they are now."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,21 @@ def changed_sources() -> set[str]:
             file = DIST / source
             if not file.exists() or file.read_text() != text:
                 changed.add(source.removeprefix("../"))
+    return changed | changed_docs()
+
+
+def changed_docs() -> set[str]:
+    """Return the pages of the docs that have changed since, that are new, or that are gone."""
+    made = {}
+    for path in (DIST / "docs").rglob("*.html"):
+        _, source, known, _ = path.read_text(encoding="utf-8").partition("\n")[0].split()
+        made[source] = known
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    changed = (there - made.keys()) - {"docs/api.md"}
+    for source, known in made.items():
+        file = ROOT / source
+        if not file.exists() or sha256(file.read_bytes()).hexdigest()[:16] != known:
+            changed.add(source)
     return changed
 
 

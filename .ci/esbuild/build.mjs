@@ -31,7 +31,8 @@ const OPTIONS = {
   bundle: true,
   charset: "utf8",
   format: "esm",
-  legalComments: "none",
+  // Whoever's code is in a bundle is named in it; nothing of ours begins a comment like that.
+  legalComments: "inline",
   logLevel: "warning",
   minify: true,
   outdir: "dist",
@@ -72,4 +73,5 @@ for (const { path, contents } of made.flatMap(({ outputFiles }) => outputFiles))
   const before = (() => { try { return readFileSync(path) } catch { return null } })()
   if (!before?.equals(contents)) writeFileSync(path, contents)
 }
-for (const file of readdirSync(DIST).filter((each) => !kept.has(each))) rmSync(join(DIST, file))
+// docs/ is docs.mjs's.
+for (const file of readdirSync(DIST).filter((each) => each !== "docs" && !kept.has(each))) rmSync(join(DIST, file))

@@ -65,7 +65,7 @@ class Pages:
         self._paths = {
             path.relative_to(static).as_posix(): path
             for path in sorted(static.rglob("*"))
-            if path.is_file() and path.suffix in _TYPES
+            if path.is_file() and path.suffix in _TYPES and path.parent.parent != static / "dist"
         }
         self._read: dict[Path, tuple[int, Prepared]] = {}
         self._looked_at_s: dict[Path, float] = {}
@@ -93,13 +93,24 @@ class Pages:
             Route("GET", "/favicon.ico", PUBLIC, self._favicon, summary="No icon", status=204),
         ]
 
-    def shell(self, name: str) -> str:
-        """Return a page with what it shares with others, and with its bundles; reads files."""
+    def shell(self, name: str, up: str = "", header: str = "header") -> str:
+        """Return a page with what it shares with others, and with its bundles; reads files.
+
+        `up` leads from where it is shown to where `static` is.
+        """
         page = self._paths[f"{name}.html"].read_text(encoding="utf-8")
+        page = page.replace('="static/', f'="{up}static/')
         for fragment in _FRAGMENTS:
-            shared = self._paths[f"{fragment}.html"].read_text(encoding="utf-8")
+            file = header if fragment == "header" else fragment
+            shared = self._paths[f"{file}.html"].read_text(encoding="utf-8")
             page = page.replace(f"{{{fragment}}}", _fitted(shared, name, page))
         return self._bundles.page(name, page) if self._bundles else page
+
+    def asset(self, path: str) -> bytes:
+        """Return what `path` in `static` is served as, bundles included; reads files."""
+        if self._bundles and (found := self._bundles.find(path)):
+            return found[0].body
+        return self._load(self._paths[path], "").body
 
     async def in_words(
         self, request: web.Request, status: int, detail: str

@@ -98,7 +98,5 @@ class RouteTable:
         ]
         self.routes: list[Route] = [route for room in rooms for route in room.routes()]
         """What the documents describe."""
-        documents = Documents(
-            self.routes, on.addresses.public_url, lambda: self.pages.shell("docs")
-        )
-        self.served = [*self.routes, *documents.routes()]
+        self.documents = Documents(self.routes, on.addresses.public_url, self.pages)
+        self.served = [*self.routes, *self.documents.routes()]

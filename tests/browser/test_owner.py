@@ -27,12 +27,12 @@ async def test_every_owner_s_page_leads_to_the_others_and_names_the_version(worl
         await desk.goto(world.server.url + path)
         header = desk.get_by_role("banner").first
         await expect(header).to_contain_text(__version__)
-        for name, leads_to in {"Sessions": "/", "Inspector": "/admin", "API": "/docs"}.items():
+        for name, leads_to in {"Sessions": "/", "Inspector": "/admin", "Docs": "/docs/"}.items():
             link = header.get_by_role("link", name=name, exact=True)
             await link.click()
             await expect(desk).to_have_url(world.server.url + leads_to)
             await expect(link).to_have_attribute("aria-current", "page")
-            if name != "API":  # which needs nobody signed in
+            if name != "Docs":  # which needs nobody signed in
                 await expect(desk.get_by_role("button", name="Sign out")).to_be_visible()
             await desk.goto(world.server.url + path)
 
@@ -53,7 +53,7 @@ async def test_who_cannot_open_the_inspector_is_not_led_there(new_world: NewWorl
     desk = await world.page(**DESK)
     await desk.goto(f"{world.server.url}/#token={world.server.token()}")
     await expect(desk.get_by_role("link", name="Inspector")).to_be_hidden()
-    await expect(desk.get_by_role("link", name="API")).to_be_visible()
+    await expect(desk.get_by_role("link", name="Docs")).to_be_visible()
 
 
 async def named(world: World, *titles: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import re
 from pathlib import Path
 
@@ -11,25 +12,46 @@ NOTICE = re.compile(r"copyright\s+(?:\(c\)|©|\d{4})|@license|SPDX-License|licen
 TEXT = {".py", ".js", ".css", ".html", ".json", ".sql", ".svg", ".ts", ".md", ".webmanifest"}
 
 
+VENDORED = {
+    "static/js/vendor/minisearch.js": "0393b3ba253b809d5e55707c7b0875ef9b518a296a006c6739b28876e154edb3",
+}
+"""Files of others, and the SHA-256 of each as it was published; a LICENSE.txt is beside each."""
+IN_BUNDLES = {"static/dist/docs.js", "static/dist/docs.js.map", "static/js/pages/docs.js"}
+"""What carries a part of one of them, and says so."""
+
+
 def settings() -> configparser.ConfigParser:
     found = configparser.ConfigParser()
     found.read(ROOT / "setup.cfg", encoding="utf-8")
     return found
 
 
+def test_what_is_vendored_is_as_it_was_published_and_has_its_licence_beside_it() -> None:
+    folder = ROOT / "static/js/vendor"
+    assert sorted(f"static/js/vendor/{path.name}" for path in folder.glob("*.js")) == sorted(VENDORED)
+    for name, known in VENDORED.items():
+        file = ROOT / name
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == known, name
+        assert "Permission is hereby granted" in file.with_suffix(".LICENSE.txt").read_text()
+        assert file.stem in (ROOT / "CONTRIBUTING.md").read_text().lower()
+    for name in IN_BUNDLES:
+        assert "minisearch.LICENSE.txt" in (ROOT / name).read_text(), name
+
+
 def test_nothing_of_others_is_shipped_without_a_word() -> None:
-    """CONTRIBUTING.md says that nothing is vendored; a notice of somebody else would say otherwise."""
+    """CONTRIBUTING.md says what is vendored; a notice of somebody else would say otherwise."""
     shipped = [
         path
         for folder in ("companion_ws", "static", "migrations")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in TEXT and "__pycache__" not in path.parts
+        if path.suffix in TEXT and not {"__pycache__", "vendor"} & {*path.parts}
     ]
     assert len(shipped) > 200
     assert [
         str(path.relative_to(ROOT))
         for path in shipped
         if NOTICE.search(path.read_text(encoding="utf-8"))
+        and path.relative_to(ROOT).as_posix() not in IN_BUNDLES
     ] == []
 
 

@@ -30,7 +30,7 @@ from companion_ws.testing.server import CompanionServer
 from companion_ws.web.docs.documents import asyncapi
 from companion_ws.web.docs.entries import anchor_of, path_of
 from companion_ws.web.docs.markup import pretty
-from companion_ws.web.docs.page import docs_page
+from companion_ws.web.docs.page import api_page
 from companion_ws.web.docs.samples import (
     CALLS,
     JOIN,
@@ -172,7 +172,7 @@ def test_what_is_written_in_a_route_is_text_on_the_page() -> None:
         return web.Response()
 
     route = Route("GET", "/<i>", PUBLIC, answer, summary="<b>`<u>`</b> & 'more'")
-    page = docs_page("{contents}{sections}", [route], "http://$(x).example/'\"", {}, {})
+    page = api_page([route], "http://$(x).example/'\"", {}, {}).body
 
     assert not re.search(r"<[ibu]>", page)
     assert "<code>&lt;u&gt;</code>" in page

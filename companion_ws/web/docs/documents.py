@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from companion_ws import __version__
 from companion_ws.core.commands import COMMANDS, RECORDS, SAID, TOLD
-from companion_ws.core.errors import ERRORS
+from companion_ws.core.errors import ERRORS, NotFound
+from companion_ws.files import folder
 from companion_ws.web.api.shapes import Problem
-from companion_ws.web.docs.page import docs_page
+from companion_ws.web.docs.article import API
+from companion_ws.web.docs.page import api_page
+from companion_ws.web.docs.publish import publish
+from companion_ws.web.docs.site import HOME, IMAGES, SEARCH, Filed, Site
 from companion_ws.web.docs.told import OWN_FIELDS
 from companion_ws.web.guard.prepared import Prepared, prepare, respond
 from companion_ws.web.guard.route import PUBLIC, Route
@@ -32,44 +39,53 @@ _SENDER: Final = {
 _REGEX: Final = re.compile(r"\{(\w+)(:[^}]*)?\}")
 
 
-class Documents:
-    """Serves /openapi.json, /asyncapi.json and /docs of a route table, each made once.
+class Shells(Protocol):
+    """What the pages have in common, and the files they are made of."""
 
-    `shell` returns the page around the contents of /docs.
+    def shell(self, name: str, up: str = "", header: str = "header") -> str: ...
+
+    def asset(self, path: str) -> bytes: ...
+
+
+class Documents:
+    """Serves /openapi.json, /asyncapi.json, and /docs with every page below it, each made once.
+
+    Around each of the docs is what the pages have in common.
     """
 
-    def __init__(self, routes: Iterable[Route], public_url: str, shell: Callable[[], str]) -> None:
+    def __init__(self, routes: Iterable[Route], public_url: str, pages: Shells) -> None:
         routes = [*routes, *self.routes()]
+        self._pages = pages
+        self.site = Site(
+            folder("static") / "dist/docs",
+            lambda: api_page(routes, public_url, RECORDS, TOLD),
+            lambda up: pages.shell("docs", up),
+        )
         self._openapi = _Once(lambda: _json(openapi(routes, public_url)))
         self._asyncapi = _Once(lambda: _json(asyncapi(public_url)))
-        self._page = _Once(
-            lambda: prepare(
-                docs_page(shell(), routes, public_url, RECORDS, TOLD).encode(), "text/html"
-            )
-        )
+        made = {name: _Once(partial(self._page, name)) for name in self.site.names}
+        self._api = made.pop(API)
+        self._below = {
+            "": made[HOME],
+            **made,
+            SEARCH: _Once(lambda: prepare(self.site.search().encode(), "application/json")),
+            **{
+                IMAGES + path.name: _Once(partial(_picture, path))
+                for path in _pictures().glob("*.png")
+            },
+        }
 
     def routes(self) -> list[Route]:
         return [
-            Route(
-                "GET",
-                "/openapi.json",
-                PUBLIC,
-                self.openapi,
-                summary="This document",
-                answer=dict[str, Any],
-            ),
-            Route(
-                "GET",
-                "/asyncapi.json",
-                PUBLIC,
-                self.asyncapi,
-                summary="The WebSocket's document",
-                answer=dict[str, Any],
-            ),
-            Route(
-                "GET", "/docs", PUBLIC, self.docs, summary="Readable API pages", media="text/html"
-            ),
-        ]
+            Route("GET", "/openapi.json", PUBLIC, self.openapi, summary="This document",
+                  answer=dict[str, Any]),
+            Route("GET", "/asyncapi.json", PUBLIC, self.asyncapi,
+                  summary="The WebSocket's document", answer=dict[str, Any]),
+            Route("GET", "/docs", PUBLIC, self.docs, summary="Readable API pages",
+                  media="text/html"),
+            Route("GET", "/docs/{page:.*}", PUBLIC, self.below,
+                  summary="A page of the docs; without a name, their contents", media="*/*"),
+        ]  # fmt: skip
 
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         return respond(request, await self._openapi.get(), "no-store")
@@ -78,7 +94,38 @@ class Documents:
         return respond(request, await self._asyncapi.get(), "no-store")
 
     async def docs(self, request: web.Request) -> web.StreamResponse:
-        return respond(request, await self._page.get(), "no-cache")
+        return respond(request, await self._api.get(), "no-cache")
+
+    async def below(self, request: web.Request) -> web.StreamResponse:
+        made = self._below.get(request.match_info["page"])
+        if made is None:
+            raise NotFound("There is no such page in the docs.")
+        return respond(request, await made.get(), "no-cache")
+
+    async def publish(self, to: Path) -> int:
+        """Write the docs as a static site below `to`; return how many pages it has."""
+        shells = self._pages
+        site = replace(
+            self.site,
+            around=lambda up: shells.shell("docs", up, "published"),
+            addresses=Filed(),
+        )
+        documents = {
+            "openapi.json": (await self._openapi.get()).body,
+            "asyncapi.json": (await self._asyncapi.get()).body,
+        }
+        return await asyncio.to_thread(publish, site, shells.asset, documents, _pictures(), to)
+
+    def _page(self, name: str) -> Prepared:
+        return prepare(self.site.page(name).encode(), "text/html")
+
+
+def _pictures() -> Path:
+    return folder("docs/images")
+
+
+def _picture(path: Path) -> Prepared:
+    return prepare(path.read_bytes(), "image/png")
 
 
 class _Once:
@@ -132,8 +179,8 @@ def openapi(routes: Iterable[Route], public_url: str) -> dict[str, Any]:
 
 
 def _is_described(route: Route) -> bool:
-    """Leave out files and the WebSocket, which AsyncAPI describes."""
-    return "{path" not in route.path and route.path != "/ws"
+    """Leave out files, pages of the docs, and the WebSocket, which AsyncAPI describes."""
+    return not re.search(r"\{(path|page):", route.path) and route.path != "/ws"
 
 
 def _is_struct(kind: Any) -> bool:

@@ -59,6 +59,12 @@ def first_line(what: Any) -> str:
 # Routes.
 
 
+def summary_of(route: Route) -> str:
+    """Return what a route does, in a line without a full stop."""
+    name = f"{route.method} {path_of(route)}"
+    return (route.summary or first_line(route.handler) or name).removesuffix(".")
+
+
 def route_entry(route: Route) -> str:
     """Return the entry of a route: who may use it, what it takes and answers, a command."""
     path = path_of(route)
@@ -78,8 +84,9 @@ def route_entry(route: Route) -> str:
         f'<span class="method is-{route.method.lower()}">{route.method}</span> '
         f"<code class=path>{broken}</code>"
     )
-    summary = (route.summary or about or name).removesuffix(".")
-    return entry(anchor_of(route), name, shown, summary, facts, about if route.summary else "")
+    return entry(
+        anchor_of(route), name, shown, summary_of(route), facts, about if route.summary else ""
+    )
 
 
 def _who(route: Route, name: str) -> str:

@@ -12,17 +12,21 @@ from typing import Final
 from companion_ws.core.commands import COMMANDS
 from companion_ws.core.errors import ERRORS, CompanionError
 from companion_ws.core.protocol import MAX_REQUEST_ID
+from companion_ws.web.docs.article import API, Article, Part
 from companion_ws.web.docs.entries import (
+    anchor_of,
     command_entry,
     curl,
     first_line,
     path_of,
     route_entry,
     said_entry,
+    summary_of,
 )
 from companion_ws.web.docs.fields import Field
 from companion_ws.web.docs.markup import block, code_link, field_list, paragraph, prose, row, table
 from companion_ws.web.docs.samples import CLOSES, JOIN, KINDS, Call, sent_example
+from companion_ws.web.docs.sections import Section
 from companion_ws.web.guard.route import Route
 
 _SESSION: Final = r"/sessions/\{session_id\}"
@@ -37,11 +41,17 @@ _TOPICS: Final = {
     "tokens": ("Tokens and sign-in", rf"/sign-in.*|/keys|/tokens(/.*)?|{_SESSION}/tokens"),
     "people": ("People", r"/me|/me/export"),
     "voice": ("Voice platforms and MCP", r"/elevenlabs/.*|/vapi|/retell|/mcp"),
-    "health": ("Health and documents", r"/healthz|/readyz|/metrics|/\w+api\.json|/docs"),
+    "health": ("Health and documents", r"/healthz|/readyz|/metrics|/\w+api\.json|/docs(/.*)?"),
     "pages": ("Pages and files", r".*"),
 }
 """Title and paths of each group of routes; the first that matches has the route."""
 _SOCKET: Final = "/ws"
+_HEAD: Final = (
+    "<header><h1>Companion API</h1>"
+    "<p>Sessions shared by voice agents and the screens of people.</p>"
+    '<p>For programs: <a href="page:openapi.json">OpenAPI 3.1</a> and '
+    '<a href="page:asyncapi.json">AsyncAPI 3.0</a>.</p></header>'
+)
 _MESSAGES: Final = {
     "join": "Joining",
     "commands": "Commands",
@@ -51,28 +61,27 @@ _MESSAGES: Final = {
 }
 
 
-def docs_page(
-    shell: str,
+def api_page(
     routes: Iterable[Route],
     public_url: str,
     records: Mapping[str, str],
     told: Mapping[str, str],
-) -> str:
-    """Return the page; everything put into `shell` is escaped, and it needs no script.
+) -> Article:
+    """Return the page; everything in it is escaped, and it needs no script.
 
     `records` and `told` are what the server says, by name, with a sentence each.
     """
     groups = _grouped(routes)
     titles = {anchor: _TOPICS[anchor][0] for anchor in groups}
-    contents = [
-        _listed("start", "Start"),
-        _listed("http", "HTTP", titles),
-        _listed("websocket", "WebSocket", _MESSAGES),
-        _listed("errors", "Errors"),
-    ]
+    parts = (
+        Part("start", "Start"),
+        Part("http", "HTTP", tuple(Part(*each) for each in titles.items())),
+        Part("websocket", "WebSocket", tuple(Part(*each) for each in _MESSAGES.items())),
+        Part("errors", "Errors"),
+    )
     sections = [_start(public_url), _http(groups), _websocket(records, told), _errors()]
-    page = shell.replace("{contents}", "".join(contents))
-    return page.replace("{sections}", "".join(sections))
+    found = (*_found(groups), *_found_messages(records, told))
+    return Article(API, "API", _HEAD + "".join(sections), parts, found)
 
 
 def topic_of(route: Route) -> str:
@@ -89,10 +98,22 @@ def _grouped(routes: Iterable[Route]) -> dict[str, list[Route]]:
     return {anchor: found for anchor, found in groups.items() if found}
 
 
-def _listed(anchor: str, title: str, parts: Mapping[str, str] | None = None) -> str:
-    inner = "".join(_listed(*part) for part in (parts or {}).items())
-    inner = f"<ul>{inner}</ul>" if inner else ""
-    return f"<li><a href=#{anchor}>{html.escape(title)}</a>{inner}</li>"
+def _found(groups: Mapping[str, list[Route]]) -> Iterable[Section]:
+    yield Section("", "API", "every route, message, field and error")
+    for anchor, routes in groups.items():
+        for route in routes:
+            text = f"{_TOPICS[anchor][0]}: {summary_of(route)}"
+            yield Section(anchor_of(route), f"{route.method} {path_of(route)}", text)
+
+
+def _found_messages(records: Mapping[str, str], told: Mapping[str, str]) -> Iterable[Section]:
+    for name, kind in COMMANDS.items():
+        yield Section(f"send-{name}", name, f"Command: {first_line(kind)}")
+    for said, word in ((records, "record"), (told, "told")):
+        for name, text in said.items():
+            yield Section(f"{word}-{name}", name, f"Message from the server: {text}")
+    for code in sorted(ERRORS):
+        yield Section(f"error-{code}", code, f"Error: {first_line(ERRORS[code])}")
 
 
 def _start(public_url: str) -> str:

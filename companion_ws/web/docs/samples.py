@@ -68,6 +68,7 @@ PARAMETERS: Final = {
     "key": "selected",
     "name": "companion_show",
     "path": "css/base.css",
+    "page": "sessions",
 }
 """What stands for a parameter of a path; any other is a variable of its own name."""
 
