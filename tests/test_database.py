@@ -28,6 +28,7 @@ from companion_ws.database import (
     Statement,
     Unit,
 )
+from companion_ws.database.database import LOOK_S
 from companion_ws.files import folder
 
 MIGRATIONS = folder("migrations")
@@ -467,3 +468,53 @@ def test_both_engines_have_the_same_tables_and_columns_after_steps_of_the_same_n
         del found[of_many_servers]
     found["pictures"].remove("rowid")  # which tables of SQLite have by themselves
     assert found == tables
+
+
+FILL = "INSERT INTO sessions (session_id, user, title, created_at_ms, last_active_at_ms) VALUES (?, 'alice', ?, 0, 0)"
+
+
+async def filled_and_emptied(database: Database, rows: int) -> None:
+    """Let many sessions come and go."""
+    for start in range(0, rows, 500):
+        many = range(start, min(start + 500, rows))
+        await database.transact(Statement(FILL, (f"s{n}", "x" * 4000)) for n in many)
+    await database.transact([Statement("DELETE FROM sessions")])
+
+
+async def until_smaller(path: Path, size_bytes: int) -> None:
+    async with asyncio.timeout(20):
+        while path.stat().st_size > size_bytes:
+            await asyncio.sleep(0.05)
+
+
+async def test_the_file_shrinks_after_what_filled_it_is_gone(
+    database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "companion.db"
+    await filled_and_emptied(database, 3_000)
+
+    await until_smaller(path, 5 * 1024 * 1024)
+    assert await database.read("PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_the_file_of_an_earlier_version_shrinks_too(tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for script in sorted(MIGRATIONS.glob("[0-9]*.sql"))[:-1]:
+        shutil.copy(script, earlier)
+    path = tmp_path / "companion.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for number, script in enumerate(sorted(earlier.iterdir()), start=1):
+            old.executescript(f"{script.read_text()};PRAGMA user_version = {number};")
+
+    async with opened(path) as database:
+        await filled_and_emptied(database, 3_000)
+        await until_smaller(path, 5 * 1024 * 1024)
+
+
+async def test_room_for_what_comes_next_is_not_given_back(database: Database) -> None:
+    await filled_and_emptied(database, 1000)
+    [(empty,)] = await database.read("PRAGMA freelist_count")
+    await asyncio.sleep(3 * LOOK_S)
+    assert await database.read("PRAGMA freelist_count") == [(empty,)]
+    assert empty > 900

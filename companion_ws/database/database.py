@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -258,6 +259,8 @@ class Database:
                 if self._is_writable:
                     await asyncio.to_thread(self._engine.look)
                     self._refusal.end_if_calm()
+                    with contextlib.suppress(*self._engine.errors):
+                        await self._thread.run(self._engine.tidy)
             except OSError as error:
                 # The writer finds the same, and waits until they are back.
                 self._refusal.begin(error)

@@ -45,6 +45,9 @@ class Engine(Protocol):
     def purge(self) -> None:
         """Let nothing that was deleted stay anywhere."""
 
+    def tidy(self) -> None:
+        """Do a little of what keeps it small; what it raises, the next commit meets too."""
+
     def close(self) -> None:
         """Let go of it."""
 

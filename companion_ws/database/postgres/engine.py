@@ -174,6 +174,9 @@ class Postgres:
     def purge(self) -> None:
         """Do nothing: when what was deleted leaves PostgreSQL's files is its own business."""
 
+    def tidy(self) -> None:
+        """Nothing: its server vacuums."""
+
     def commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
         with self._busy:

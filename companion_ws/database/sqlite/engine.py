@@ -22,6 +22,7 @@ import structlog
 from companion_ws.database.sqlite.copies import copy_file
 from companion_ws.database.sqlite.files import OpenFiles, make_private
 from companion_ws.database.sqlite.migrations import migrate
+from companion_ws.database.sqlite.space import give_back, keep_gaps
 from companion_ws.database.sqlite.words import in_words, is_damage, way_out
 from companion_ws.database.trouble import CannotOpen
 from companion_ws.database.units import Conflict, NotUnique, Params, Read, Transaction, Unit
@@ -114,6 +115,7 @@ class SQLite:
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+                keep_gaps(connection)
                 migrate(connection, fresh, self._migrations)
         except BaseException:
             fresh.unlink(missing_ok=True)
@@ -202,6 +204,11 @@ class SQLite:
             if not is_busy:
                 return
         log.warning("log_not_emptied", reason="it was being read")
+
+    def tidy(self) -> None:
+        """Give the disk back a little of what nothing stands in any more."""
+        self._files.check()
+        give_back(self._raw())
 
     def commit(self, batch: list[Unit]) -> list[Exception | None]:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from companion_ws.database.sqlite.copies import copy_pages
+from companion_ws.database.sqlite.space import learn_gaps
 from companion_ws.database.trouble import CannotOpen, NewerDatabase
 
 APPLICATION_ID: Final = 0x43574B53
@@ -35,6 +36,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> Non
         return
     if version:
         _copy_before(connection, path, len(files))
+        learn_gaps(connection)
     # Tables that are made again are dropped; what refers to them must not go with them.
     connection.execute("PRAGMA foreign_keys = OFF")
     for number, file in enumerate(files[version:], start=version + 1):
