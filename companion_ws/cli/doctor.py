@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import socket
+import sqlite3
 import stat
 import tempfile
 import time
@@ -21,12 +22,15 @@ import click
 from companion_ws import __version__
 from companion_ws.access.keys import Keys
 from companion_ws.addresses import Addresses, default_route_address
-from companion_ws.cli.data import integrity
+from companion_ws.cli.data import checked_whole
 from companion_ws.cli.options import data_option, environment_config, json_option
 from companion_ws.cli.run_verb import run
 from companion_ws.cli.terminal import print_json, say
 from companion_ws.config import Config
 from companion_ws.data_folder import RunningServer, StartRefused, servers_here
+from companion_ws.database.looking import newest_step
+from companion_ws.database.trouble import CannotOpen, extra_needed
+from companion_ws.files import folder
 
 MIN_FREE_BYTES: Final = 100 * 1024 * 1024
 DISTRIBUTIONS: Final = ("aiohttp", "itsdangerous", "segno", "msgspec", "click")
@@ -105,10 +109,35 @@ def _folder(config: Config) -> Iterator[Finding]:
 
 
 def _database(config: Config) -> Iterator[Finding]:
-    if not config.database_path.exists():
+    if config.database is not None:
+        yield from _postgres(config, config.database)
+    elif config.database_path.exists():
+        yield from _stored(config)
+
+
+def _postgres(config: Config, url: str) -> Iterator[Finding]:
+    if config.database_path.exists():
+        yield Finding(None, f"{config.database_path} is not used: the database is PostgreSQL's")
+    try:
+        with extra_needed():
+            from companion_ws.database.postgres.diagnosis import seen_of
+    except CannotOpen as error:
+        yield Finding(False, str(error))
         return
-    findings = integrity(config.data)
-    yield Finding(findings == ["ok"], f"the database: {', '.join(findings)}")
+    seen = [Finding(*one) for one in seen_of(url, newest_step(folder("migrations")))]
+    yield from seen
+    if len(seen) > 1:  # else it cannot be reached
+        yield from _stored(config)
+
+
+def _stored(config: Config) -> Iterator[Finding]:
+    try:
+        checked = checked_whole(config)
+    except sqlite3.Error as error:
+        yield Finding(False, f"what is stored cannot be read: {error}")
+        return
+    if checked.faults or checked.log_too or config.database is None:
+        yield Finding(not checked.faults, f"what is stored: {', '.join(checked.faults) or 'ok'}")
 
 
 def _clock() -> Finding:
@@ -130,9 +159,10 @@ async def _server(config: Config) -> Finding:
             http.get(f"{running.admin_url}/readyz", ssl=ssl) as response,
         ):
             is_ready = response.status == 200
-    except (aiohttp.ClientError, OSError, TimeoutError):
+            answer = {} if is_ready else await response.json()
+    except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
         return Finding(False, f"the server (pid {running.pid}) does not answer")
-    said = "answers and can store" if is_ready else "answers, but cannot store: is the disk full?"
+    said = "answers and can store" if is_ready else f"answers, but cannot store: {answer.get('detail')}"
     return Finding(is_ready, f"the server at {running.admin_url} (pid {running.pid}) {said}")
 
 

@@ -26,7 +26,7 @@ from companion_ws.database.engine import Engine
 from companion_ws.database.reader import Reader
 from companion_ws.database.sqlite.engine import SQLite
 from companion_ws.database.threads import Fates, WriterThread
-from companion_ws.database.trouble import CannotOpen, Episode, unavailable
+from companion_ws.database.trouble import Episode, extra_needed, unavailable
 from companion_ws.database.units import Params, Read, Statement, Transaction, Unit, outlive
 
 RETRY_S: Final = 1.0
@@ -64,8 +64,8 @@ class Database:
         self._is_writable = False
         self._is_closing = False
         words = engine.in_words, engine.way_out
-        self._refusal = Episode("database_refuses", "database_writes_again", *words)
-        self._damage = Episode("database_damaged", "database_readable_again", *words)
+        self._refusal = Episode(lambda _: "database_refuses", "database_writes_again", *words)
+        self._damage = Episode(engine.how_unreadable, "database_readable_again", *words)
         self._reader = Reader(engine, self._damage)
 
     @property
@@ -274,10 +274,6 @@ def _engine(
 ) -> Engine:
     if isinstance(place, Path):
         return SQLite(place, migrations, durability)
-    try:
+    with extra_needed():
         from companion_ws.database.postgres.engine import Postgres
-    except ImportError as error:
-        raise CannotOpen(
-            f"PostgreSQL needs the extra: pip install 'companion-ws[postgres]' ({error})"
-        ) from None
     return Postgres(place, migrations / "postgres", durability)

@@ -72,5 +72,8 @@ class Engine(Protocol):
     def is_disks(self, error: Exception) -> bool:
         """Whether the next read would meet it too, whatever it asks for."""
 
+    def how_unreadable(self, error: Exception) -> str:
+        """Return the event of the log that says that something cannot be read."""
+
     def why_not_opened(self, error: Exception) -> CannotOpen | None:
         """Return `error` with its way out; None where it says so itself."""

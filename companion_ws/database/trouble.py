@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -27,10 +28,25 @@ class NewerDatabase(CannotOpen):
     """A newer version has written it; this one leaves it alone."""
 
 
+@contextmanager
+def extra_needed() -> Iterator[None]:
+    """Name the extra where what the block imports is not installed.
+
+    Raises:
+        CannotOpen: PostgreSQL's driver is not there.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise CannotOpen(
+            f"PostgreSQL needs the extra: pip install 'companion-ws[postgres]' ({error})"
+        ) from None
+
+
 class Episode:
     """Trouble from its beginning to its end; one line of the log for each."""
 
-    def __init__(self, began: str, ended: str, in_words: Words, way_out: Words) -> None:
+    def __init__(self, began: Words, ended: str, in_words: Words, way_out: Words) -> None:
         self._began = began
         self._ended = ended
         self._in_words = in_words
@@ -46,7 +62,7 @@ class Episode:
             return
         self._began_s = time.monotonic()
         self.reason = self._in_words(error)
-        log.error(self._began, reason=self.reason, way_out=self._way_out(error))
+        log.error(self._began(error), reason=self.reason, way_out=self._way_out(error))
 
     def calm(self) -> None:
         """It may be over; the next refusal would be the same trouble."""

@@ -148,8 +148,9 @@ _ANSWERS_BYTES: Final = (
 )
 
 _GUARDS: Final = frozenset({_ADVANCE})
-_BY_NUMBER: Final = ("records", "requests", "folds", "tips")
-_BY_ID: Final = (
+BY_NUMBER: Final = ("records", "requests", "folds", "tips")
+"""The tables whose rows go with a session, found by its number, or by its id."""
+BY_ID: Final = (
     "rendered", "troubles", "tool_times", "pictures", "state", "calls", "due", "trail", "sessions"
 )
 """The row of the session goes last: the number of the others is looked up there."""
@@ -414,7 +415,7 @@ class Store:
         Of one instant, and in one visit to the thread that reads. Of most records only
         the size is read: what they add up to stands in tables of its own.
         """
-        return await self._database.read_with(lambda read: _loaded(read, session_id))
+        return await self._database.read_with(lambda read: loaded(read, session_id))
 
     async def request(self, session_id: str, sender: str, request_id: str) -> tuple[int, str] | None:
         """Return seq and type of the record that a requestId made, if that is stored."""
@@ -720,12 +721,13 @@ def creation(row: Row) -> list[Statement]:
 
 def deletion(session_id: str) -> list[Statement]:
     """Return the statements that remove a session."""
-    by_number = [f"DELETE FROM {table} WHERE number = {_NUMBER}" for table in _BY_NUMBER]  # noqa: S608
-    by_id = [f"DELETE FROM {table} WHERE session_id = ?" for table in _BY_ID]  # noqa: S608
+    by_number = [f"DELETE FROM {table} WHERE number = {_NUMBER}" for table in BY_NUMBER]  # noqa: S608
+    by_id = [f"DELETE FROM {table} WHERE session_id = ?" for table in BY_ID]  # noqa: S608
     return [Statement(sql, (session_id,)) for sql in (*by_number, *by_id)]
 
 
-def _loaded(read: Read, session_id: str) -> Stored | None:
+def loaded(read: Read, session_id: str) -> Stored | None:
+    """Return what `Store.load` does, read by `read`."""
     rows = read(f"{_SUMMARY} WHERE session_id = ?", (session_id,))
     if not rows:
         return None

@@ -125,6 +125,7 @@ def test_every_verb_shows_what_members_wrote_and_obeys_none_of_it(scene: Scene) 
         "token revoke": [[EVIL], ["--user", "nobody" + EVIL_USER]],
         "key rotate": [["--no" + EVIL]],
         "db check": [["--data", EVIL_USER], []],
+        "db copy": [["--to", EVIL], ["--to", "postgresql://127.0.0.1:1/x" + EVIL, "--data", EVIL_USER]],
         "db backup": [[backup], [backup], ["--data", EVIL_USER, backup]],
         "doctor": [["--data", str(scene.folder / EVIL_USER)]],
         "openapi": [[EVIL]],

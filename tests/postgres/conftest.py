@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from postgres_server import PostgresServer
 
-sys.path.append(str(Path(__file__).parents[1] / "faults"))
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("faults", "cli")]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from postgres_server import place
 from companion_ws.core.session import Event, Session, apply
 from companion_ws.database import CannotOpen, Conflict, Database, Statement
 from companion_ws.files import folder
-from companion_ws.sessions.store import PendingWrite, Row, Store, deletion
+from companion_ws.sessions.checks import faults_of
+from companion_ws.sessions.store import ABANDON, PendingWrite, Row, Store, deletion
 
 MIGRATIONS = folder("migrations")
 OLD = Path(__file__).with_name("stored_by_0.1.0.sql")
@@ -243,3 +244,53 @@ async def test_an_update_without_room_for_the_copy_is_refused_in_words(
     assert {file.name for file in tmp_path.iterdir()} <= {
         "companion.db", "companion.db-wal", "companion.db-shm",
     }
+
+
+# What must hold of all of it.
+
+
+async def faults(database: Database) -> list[str]:
+    return await database.read_with(lambda read: list(faults_of(read)))
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("DELETE FROM records WHERE seq = 2", "should hold the records 1 to 4; it holds 3, the newest of them 4"),
+        ("DELETE FROM records", "should hold the records 1 to 4; it holds 0, the newest of them none"),
+        ("UPDATE tips SET seq = 3", "should hold the records 1 to 3; it holds 4, the newest of them 4"),
+        ("UPDATE records SET seq = 5 WHERE seq = 4", "it holds 4, the newest of them 5"),
+        ("UPDATE folds SET seq = 9", "what was noted of its log is newer than the log"),
+        ("DELETE FROM tips", "the row that says how long its log is is missing"),
+        ("UPDATE folds SET locked = '[[1], {'", "cannot be loaded: JSONDecodeError"),
+        ("INSERT INTO state VALUES ('gone', 'k', NULL, 1)", "state: 1 rows belong to no session"),
+        ("INSERT INTO folds VALUES (99, 1, '[]', '')", "folds: 1 rows belong to no session"),
+    ],
+)
+async def test_a_log_that_does_not_hold_together_is_told_in_words(
+    database: Database, store: Store, broken: str, said: str
+) -> None:
+    row, session = await made(store)
+    unit = Unit(database, row, session, 4)
+    unit.write.fold(session)
+    assert await unit.settled() is None
+    await made(store, SESSION[:-1] + "2")
+    assert await faults(database) == []
+
+    await database.transact([Statement(broken)])
+
+    assert any(said in fault for fault in await faults(database)), await faults(database)
+
+
+async def test_a_trimmed_log_and_an_erased_one_hold(database: Database, store: Store) -> None:
+    row, session = await made(store)
+    assert await Unit(database, row, session, 40).settled() is None
+    session.first_seq = 30
+    unit = Unit(database, row, session)
+    unit.write.trim(session, 1)
+    assert await unit.settled() is None
+    other, its = await made(store, SESSION[:-1] + "2")
+    assert await Unit(database, other, its, 3).settled() is None
+    await database.transact([Statement(sql, ("alice",)) for sql in ABANDON])
+    await database.transact([Statement("DELETE FROM records WHERE number = ?", (other.number,))])
+    assert await faults(database) == []

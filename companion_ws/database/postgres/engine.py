@@ -30,6 +30,7 @@ from psycopg import errors, pq
 from companion_ws.database.postgres.connect import connected, parts_of, place_of
 from companion_ws.database.postgres.migrations import migrate
 from companion_ws.database.postgres.speech import translated
+from companion_ws.database.postgres.words import in_words, promise
 from companion_ws.database.trouble import CannotOpen
 from companion_ws.database.units import Conflict, NotUnique, Params, Read, Transaction, Unit
 
@@ -63,6 +64,7 @@ class Postgres:
     """The database that `url` names; all but `look`, `backup` and `reading` run on the writer's thread."""
 
     errors: Final = (psycopg.Error, OSError)
+    in_words = staticmethod(in_words)
 
     def __init__(self, url: str, migrations: Path, durability: Literal["power", "process"]) -> None:
         self._parts = parts_of(url)
@@ -75,11 +77,6 @@ class Postgres:
         self.connection: Connection | None = None
 
     # On any thread.
-
-    def in_words(self, error: Exception) -> str:
-        """Return what PostgreSQL says is wrong, on one line, and never what was to be stored."""
-        said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-        return " ".join((said or str(error)).split()) or type(error).__name__
 
     def way_out(self, error: Exception) -> str:
         """Return what an operator can do about it."""
@@ -96,6 +93,10 @@ class Postgres:
         if isinstance(error, NotHeld):
             return False  # The writer is in trouble, and says so.
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, OSError))
+
+    def how_unreadable(self, error: Exception) -> str:
+        """Return the event for broken pages, or the one for a connection that is lost."""
+        return "database_damaged" if self.is_damage(error) else "database_unreachable"
 
     def why_not_opened(self, error: Exception) -> CannotOpen | None:
         """Return `error` with where the database is."""
@@ -302,7 +303,7 @@ class Postgres:
             name: connection.execute(f"SHOW {name}").fetchall()[0][0]
             for name in ("synchronous_commit", "synchronous_standby_names", "fsync")
         }
-        log.info("database_opened", database=self._place, **shown, survives=_promise(**shown))
+        log.info("database_opened", database=self._place, **shown, survives=promise(**shown))
         if shown["fsync"] != "on":
             log.warning("database_without_fsync", database=self._place)
 
@@ -383,19 +384,3 @@ def _is_in_transaction(connection: Connection) -> bool:
         pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR,
     )
 
-
-def _promise(synchronous_commit: str, synchronous_standby_names: str, fsync: str) -> str:
-    """Return what an acknowledgement survives, in words.
-
-    >>> _promise("on", "", "on")
-    'the loss of power of the machine PostgreSQL runs on'
-    """
-    if synchronous_commit == "off":
-        return "the loss of this server's process, not of PostgreSQL's machine"
-    if fsync != "on":
-        return "the loss of this server's process and of PostgreSQL's, not of power"
-    if synchronous_standby_names and synchronous_commit in ("on", "remote_apply"):
-        return "the loss of the machine PostgreSQL runs on: it is stored on a standby too"
-    if synchronous_standby_names and synchronous_commit == "remote_write":
-        return "the loss of one machine, as long as the standby keeps its power"
-    return "the loss of power of the machine PostgreSQL runs on"

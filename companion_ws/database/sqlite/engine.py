@@ -67,6 +67,10 @@ class SQLite:
         """Whether it is the disk's doing, not the statement's."""
         return isinstance(error, (sqlite3.OperationalError, OSError))
 
+    def how_unreadable(self, error: Exception) -> str:
+        """Return one event for all: a file that cannot be read and a broken one need the same."""
+        return "database_damaged"
+
     def why_not_opened(self, error: Exception) -> CannotOpen | None:
         """Return what keeps it from being opened, and what to do about it; None if it says so itself."""
         if isinstance(error, CannotOpen) or not isinstance(error, sqlite3.Error):

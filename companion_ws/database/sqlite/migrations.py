@@ -20,10 +20,16 @@ MIGRATION_FACTOR: Final = 4
 log = structlog.get_logger(__name__)
 
 
-def migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> None:
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: Path, *, keeps_before: bool = True
+) -> None:
     """Bring a database to this version's tables, one transaction for each step.
 
     What was stored before is copied first, beside it: a step that goes wrong can be undone.
+    What is itself a copy needs none (`keeps_before`).
+
+    Raises:
+        NewerDatabase: a newer version has written it.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     files = sorted(migrations.glob("[0-9]*.sql"))
@@ -34,7 +40,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> Non
         )
     if version == len(files):
         return
-    if version:
+    if version and keeps_before:
         _copy_before(connection, path, len(files))
         learn_gaps(connection)
     # Tables that are made again are dropped; what refers to them must not go with them.
@@ -51,7 +57,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Path) -> Non
                 connection.execute("ROLLBACK")
             raise
     connection.execute("PRAGMA foreign_keys = ON")
-    if version:
+    if version and keeps_before:
         log.info("database_migrated", from_version=version, to_version=len(files))
 
 
