@@ -31,7 +31,10 @@ from companion_ws.internet import Internet
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
 from companion_ws.nodes.news import CHANNEL, News, NoNews, SharedNews
+from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Alone, Places
+from companion_ws.nodes.splice import Splices
+from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import PhoneCalls
@@ -42,6 +45,7 @@ from companion_ws.traces import Spans, spans_of
 from companion_ws.voice.sent_links import SentLinks
 from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.middleware import Guard
+from companion_ws.web.guard.passing import Passing
 from companion_ws.web.routes import Foundations, RouteTable
 from companion_ws.web.runner import verbs_door
 
@@ -121,6 +125,10 @@ async def create_app(
     instance = new_id()
     spans = spans_of(config.traces_to, __version__, instance)
     traces = _call_traces(spans)
+    passes = Passes(lambda: keys.all, clock.now_ms, new_id)
+    verbs = Verbs(places, passes, metrics.passed_on)
+    splices = Splices(lambda: {node.name for node in places.others()})
+    passing = Passing(places, passes, splices)
     store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
@@ -129,23 +137,28 @@ async def create_app(
             {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
             clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
-            places, news, traces,
+            places, news, verbs, traces,
         )
     )
     table = RouteTable(
         Foundations(
             config=config, addresses=addresses, metrics=metrics, database=database, keys=keys,
             tokens=tokens, credentials=credentials, devices=devices, pairing=pairing,
-            sessions=sessions, instance=instance, new_id=new_id,
+            sessions=sessions, passing=passing, instance=instance, new_id=new_id,
         )
     )
-    guard = Guard(config, addresses, tokens, metrics.refused, in_words=table.pages.in_words)
+    guard = Guard(
+        config, addresses, tokens, metrics.refused, in_words=table.pages.in_words, passing=passing
+    )
     app = guard.application(table.served)
     app[SESSIONS], app[TOKENS], app[PAIRING] = sessions, tokens, pairing
     app[ROUTES], app[CONFIG] = table.routes, config
     app[ADDRESSES], app[INSTANCE] = addresses, instance
     app[DOCUMENTS] = table.documents
     metrics.watch(lambda: len(sessions.connections), lambda: float(database.trouble is None))
+    metrics.watch_passing(
+        lambda: sessions.presence.count_here, lambda: len(splices), lambda: splices.held_bytes
+    )
 
     async def hold(app: web.Application) -> AsyncIterator[None]:
         with DataLock(config.data) as own:
@@ -172,6 +185,7 @@ async def create_app(
                 task.cancel()
             await sessions.stop()
         finally:
+            await verbs.close()
             await database.close()
             if spans is not None and traces is not None:
                 traces.end()
@@ -180,7 +194,10 @@ async def create_app(
     async def close_all(app: web.Application) -> None:
         table.gateway.is_stopping = True
         sessions.waiting.stop()
-        await sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S)
+        await asyncio.gather(
+            sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S),
+            splices.part_all(),
+        )
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)

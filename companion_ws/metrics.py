@@ -73,10 +73,46 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._sessions = Gauge(
+            "companion_sessions_in_memory",
+            "Sessions that this server has in memory",
+            registry=self.registry,
+        )
+        self._carried = Gauge(
+            "companion_carried_connections",
+            "Connections whose session lives on another server",
+            registry=self.registry,
+        )
+        self._held = Gauge(
+            "companion_carried_held_bytes",
+            "Bytes that wait here for their clients",
+            registry=self.registry,
+        )
+        self._passed_on = Counter(
+            "companion_passed_on",
+            "Operations that another server was asked to run",
+            ["verb"],
+            registry=self.registry,
+        )
+
     def watch(self, connections: Callable[[], float], writable: Callable[[], float]) -> None:
         """Read these when somebody asks."""
         self._connections.set_function(connections)
         self._writable.set_function(writable)
+
+    def watch_passing(
+        self,
+        sessions: Callable[[], float],
+        carried: Callable[[], float],
+        held_bytes: Callable[[], float],
+    ) -> None:
+        """Read these when somebody asks."""
+        self._sessions.set_function(sessions)
+        self._carried.set_function(carried)
+        self._held.set_function(held_bytes)
+
+    def passed_on(self, verb: str) -> None:
+        self._passed_on.labels(verb).inc()
 
     def recorded(self, kind: str) -> None:
         self._records[kind] += 1

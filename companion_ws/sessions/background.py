@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from companion_ws.core.errors import CompanionError
+from companion_ws.nodes.place import Elsewhere
 
 Work = Coroutine[Any, Any, None]
 
@@ -59,6 +60,8 @@ class Background:
 async def _guarded(work: Work) -> None:
     try:
         await work
+    except Elsewhere as where:
+        log.debug("work_is_elsewhere", node=where.node.url)
     except CompanionError as error:
         log.warning("work_refused", code=error.code, reason=error.message)
     except Exception:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from companion_ws.core.protocol import encode
+from companion_ws.nodes.verbs import Verbs, verb
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.store import Kind, Store
 
@@ -29,7 +30,9 @@ class Conversations:
         open_live: Callable[[str], Awaitable[LiveSession | None]],
         now_ms: Callable[[], int],
         rename: Callable[[str, str | None, str | None], Awaitable[None]],
+        verbs: Verbs,
     ) -> None:
+        self.verbs = verbs
         self._store = store
         self._open = open_live
         self._now_ms = now_ms
@@ -37,6 +40,7 @@ class Conversations:
         self._audited: dict[tuple[str, Kind, str], None] = {}
         """Who asked in vain for whose conversation, newest last."""
 
+    @verb()
     async def bind(
         self,
         session_id: str,

@@ -11,6 +11,7 @@ from companion_ws.core.session import Limits
 from companion_ws.database import Database, Statement
 from companion_ws.nodes.news import News
 from companion_ws.nodes.place import Places
+from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.answer_times import Step
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.phone_calls import PhoneCalls
@@ -79,5 +80,6 @@ class SessionParts:
     """Fetches a picture by its address, or raises NotFetched; None where none are fetched."""
     places: Places
     news: News
+    verbs: Verbs
     traces: CallTraces | None = None
     """Told of tool calls where somebody wants spans."""

@@ -45,6 +45,7 @@ from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
 from companion_ws.core.session import Sender, TokenRef
 from companion_ws.core.tool_calls import Call, unanswerable
+from companion_ws.nodes.place import Elsewhere
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.runs import ToolRunner, patience_s
 from companion_ws.sessions.tools import ServerTool, ToolCall
@@ -173,6 +174,8 @@ class Questions:
             for session_id in list(self._expectant):
                 try:
                     await self.look(session_id)
+                except Elsewhere:
+                    self._expectant.discard(session_id)  # Another server looks.
                 except CompanionError as error:
                     log.warning("look_refused", session_id=session_id, code=error.code)
 

@@ -28,6 +28,8 @@ from companion_ws.core.session import (
 from companion_ws.core.text import label
 from companion_ws.core.trouble import Trouble
 from companion_ws.database import Conflict, outlive
+from companion_ws.nodes.place import Elsewhere
+from companion_ws.nodes.verbs import verb
 from companion_ws.sessions.background import Background
 from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.connections import Connection
@@ -37,12 +39,13 @@ from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveParts, LiveSession
 from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.people import ERASED, People
+from companion_ws.sessions.presence import Presence
 from companion_ws.sessions.questions import RETURN_S, Questions, WaysIn
 from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.runs import ToolRunner
 from companion_ws.sessions.showing import Showing
-from companion_ws.sessions.store import ANSWER_BYTES, Kind, Row, Stored
+from companion_ws.sessions.store import Kind, Row, Stored
 from companion_ws.sessions.summaries import Summaries, Summary
 from companion_ws.sessions.troubles import Troubles
 from companion_ws.sessions.waiting import Waiting
@@ -61,6 +64,7 @@ class Sessions:
     def __init__(self, parts: SessionParts) -> None:
         store, clock, rules = parts.store, parts.clock, parts.rules
         self.connections = parts.connections
+        self.verbs = parts.verbs
         self.calls = parts.calls
         self.store = store
         self.troubles = Troubles(parts.database)
@@ -77,8 +81,8 @@ class Sessions:
         # Weak: a lock is gone once nobody creates a session for that user.
         self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._background = Background()
-        self.waiting = Waiting(self.live)
-        self.conversations = Conversations(store, self.live, clock.now_ms, self.rename)
+        self.waiting = Waiting(self.live, parts.verbs)
+        self.conversations = Conversations(store, self.live, clock.now_ms, self.rename, parts.verbs)
         self.questions = Questions(
             parts.tools, WaysIn(parts.pairing, parts.is_link_out), self.live,
             self._answer_call, self._speak,
@@ -101,6 +105,11 @@ class Sessions:
             store, self._lives, self._expiry, clock, keeps_ended=bool(rules.keep_ended_s)
         )
         self.people = People(parts, self._lives, self._summaries)
+        self.presence = Presence(
+            parts, self._lives, self.live, self.questions, self._background.spawn
+        )
+        for room in (self, self.waiting, self.conversations, self.presence):
+            parts.verbs.serve(room)
 
     # Start and stop.
 
@@ -226,7 +235,7 @@ class Sessions:
             if left < limit:
                 return
             # One party never ends what another has opened.
-            if by == service and not await self._is_used(session_id):
+            if by == service and not await self.is_used(session_id):
                 await self.end(session_id, "made room for a newer session")
                 left -= 1
         if left >= limit:
@@ -234,7 +243,8 @@ class Sessions:
                 f"This user has {limit} sessions, and none that may make room."
             )
 
-    async def _is_used(self, session_id: str) -> bool:
+    @verb(changes=False)
+    async def is_used(self, session_id: str) -> bool:
         """Whether somebody is in a session, may come back to it, or is asked something there."""
         if self.connections.of_session(session_id) or self.calls.is_live(session_id):
             return True
@@ -288,6 +298,7 @@ class Sessions:
                 return self._summaries.of(row)
         return None
 
+    @verb()
     async def rename(self, session_id: str, title: str | None, language: str | None) -> None:
         """Set what a person calls a session, None to leave that, and the language it speaks."""
         if title is not None:
@@ -299,6 +310,7 @@ class Sessions:
             live.row = row
             live.session.language = row.language
 
+    @verb()
     async def end(self, session_id: str, reason: str, *, erase: bool = False) -> None:
         """End a session: recorded, told, its sockets closed 4510.
 
@@ -308,6 +320,10 @@ class Sessions:
         Raises:
             SessionNotFound: there is none, or it has ended already.
         """
+        await self._end(session_id, reason, erase=erase)
+
+    async def _end(self, session_id: str, reason: str, *, erase: bool = False) -> None:
+        """End a session that lives here."""
         live = await self.live(session_id)
         if live is not None and live.session.ended is not None:
             await live.turn()
@@ -337,6 +353,7 @@ class Sessions:
 
     # Commands.
 
+    @verb()
     async def submit(
         self, session_id: str, message: dict[str, Any], sender: Sender
     ) -> dict[str, Any]:
@@ -414,18 +431,16 @@ class Sessions:
 
     async def record(self, session_id: str, seq: int) -> dict[str, Any] | None:
         """Return a stored record, or None where it has been trimmed."""
-        live = await self.live(session_id)
-        body = await live.record_text(seq) if live is not None else None
+        live = self._lives.get(session_id)
+        if live is not None:
+            body = await live.record_text(seq)
+        else:
+            rows = await self.store.records(session_id, seq - 1, seq, 1)
+            body = rows[0][1] if rows else None
         if body is None:
             return None
         record: dict[str, Any] = msgspec.json.decode(body)
         return record
-
-    def note_answer(self, session_id: str, size_bytes: int) -> None:
-        """Count what is remembered for a request of this session with an `Idempotency-Key`."""
-        live = self._lives.get(session_id)
-        if live is not None:
-            live.session.answers_bytes += size_bytes + ANSWER_BYTES
 
     async def records(self, session_id: str, after: int, limit: int) -> list[dict[str, Any]]:
         """Return stored records after `after`, oldest first."""
@@ -448,8 +463,8 @@ class Sessions:
 
     async def _expire(self, session_id: str) -> None:
         try:
-            await self.end(session_id, EXPIRED)
-        except (SessionNotFound, SessionEnded, Conflict):
+            await self._end(session_id, EXPIRED)
+        except (SessionNotFound, SessionEnded, Conflict, Elsewhere):
             return
         self._counted.expired()
 

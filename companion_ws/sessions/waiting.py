@@ -10,19 +10,24 @@ from typing import Any
 import msgspec
 
 from companion_ws.core.session import Event
+from companion_ws.nodes.verbs import Verbs, verb
 from companion_ws.sessions.live import LiveSession
 
 
 class Waiting:
     """Everybody who waits, by HTTP or from Python."""
 
-    def __init__(self, open_live: Callable[[str], Awaitable[LiveSession | None]]) -> None:
+    def __init__(
+        self, open_live: Callable[[str], Awaitable[LiveSession | None]], verbs: Verbs
+    ) -> None:
         self._open = open_live
+        self.verbs = verbs
         self._results: defaultdict[tuple[str, str], list[asyncio.Future[dict[str, Any]]]] = (
             defaultdict(list)
         )
         self._news: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
 
+    @verb(changes=False)
     async def result(
         self, session_id: str, tool_call_id: str, timeout_s: float
     ) -> dict[str, Any] | None:
@@ -56,10 +61,11 @@ class Waiting:
             if not waiting:
                 self._results.pop((session_id, tool_call_id), None)
 
-    async def beyond(self, session_id: str, seq: int, timeout_s: float) -> bool:
-        """Wait until a record after `seq` has been delivered; False if it takes longer."""
+    @verb(changes=False)
+    async def beyond(self, session_id: str, seq: int | None, timeout_s: float) -> bool:
+        """Wait until a record after `seq`, or after now, has been delivered; False if it takes longer."""
         live = await self._open(session_id)
-        if live is None or live.delivered_seq > seq:
+        if live is None or (seq is not None and live.delivered_seq > seq):
             return live is not None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news[session_id].add(future)

@@ -30,6 +30,7 @@ from companion_ws.core.phrases import phrase
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import RELEASES, Call, choice_of, content_hash, status_of
 from companion_ws.database import Statement
+from companion_ws.nodes.verbs import verb
 from companion_ws.traces import in_trace
 from companion_ws.voice.store import VoiceStore, heard
 
@@ -86,6 +87,8 @@ class PollingAgent:
     """Asks and listens in sessions on behalf of an agent that has no connection."""
 
     def __init__(self, sessions: Sessions, store: VoiceStore) -> None:
+        self.verbs = sessions.verbs
+        self.verbs.serve(self)
         self._sessions = sessions
         self._store = store
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -116,6 +119,7 @@ class PollingAgent:
         )  # fmt: skip
         return await self.await_answer(session_id, put, timeout_ms / 1000)
 
+    @verb()
     async def put(
         self,
         session_id: str,
@@ -157,6 +161,7 @@ class PollingAgent:
                 await self._withdraw(session_id, sender, stale)
         return Put(tool_call_id, is_again=is_again)
 
+    @verb(changes=False)
     async def await_answer(
         self, session_id: str, put: Put, timeout_s: float, is_gone: Callable[[], bool] = never
     ) -> Answer:
@@ -171,6 +176,7 @@ class PollingAgent:
                 await self._hear(session_id, put.tool_call_id)
         return answer
 
+    @verb(changes=False)
     async def answer_of(self, session_id: str, tool_call_id: str) -> Answer | None:
         """Return what a person has answered, in time or late, or who else closed it; else None."""
         live = await self._live(session_id)
@@ -186,6 +192,7 @@ class PollingAgent:
         answer, _ = await self._found(session_id, ids | {tool_call_id}, call.seq)
         return answer
 
+    @verb()
     async def news(
         self,
         session_id: str,
@@ -230,6 +237,7 @@ class PollingAgent:
                 await self._store.tell(session_id, seq, also_stored)
             return events
 
+    @verb()
     async def wait(
         self, session_id: str, timeout_s: float, is_gone: Callable[[], bool]
     ) -> list[dict[str, Any]]:
@@ -249,6 +257,7 @@ class PollingAgent:
                 return events
             await self._sessions.waiting.beyond(session_id, seq, left_s)
 
+    @verb(changes=False)
     async def screens(self, session_id: str) -> list[str]:
         """Return what each screen that is here says it shows."""
         live = await self._live(session_id)

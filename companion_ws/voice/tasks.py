@@ -22,8 +22,9 @@ from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.session import Sender
 from companion_ws.core.tool_calls import QUESTION_MS
 from companion_ws.database import Conflict
+from companion_ws.nodes.verbs import verb
 from companion_ws.sessions.live import LiveSession
-from companion_ws.sessions.questions import OpenPairing, PairingAccess
+from companion_ws.sessions.questions import PairingAccess
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.polling import Answer, PollingAgent
 from companion_ws.voice.task_store import Task, TaskStore
@@ -36,8 +37,16 @@ CALL_MS: Final = 120_000
 INVITATION_MS: Final = 60_000
 """How long the same way in is told; its code lives longer."""
 
-Told = Callable[[Answer, list[dict[str, Any]]], Mapping[str, Any]]
-"""What a caller is told of an answer and the events beside it, as stored."""
+Told = Callable[[Answer, list[dict[str, Any]], list[str]], Mapping[str, Any]]
+"""What a caller is told of an answer, the events beside it and what screens show, as stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """A pairing that somebody can come by."""
+
+    code: str
+    code_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +58,28 @@ class Look:
 
     answer: Answer | None
     words: str = ""
-    way_in: OpenPairing | None = None
+    way_in: WayIn | None = None
 
 
 class Tasks:
     """Asks, looks and withdraws on behalf of those who come again with a handle."""
 
     def __init__(
-        self, sessions: Sessions, polling: PollingAgent, store: TaskStore, pairing: PairingAccess
+        self,
+        sessions: Sessions,
+        polling: PollingAgent,
+        store: TaskStore,
+        pairing: PairingAccess,
+        told: Told,
     ) -> None:
+        self.verbs = sessions.verbs
+        self.verbs.serve(self)
+        self._told = told
         self._sessions = sessions
         self._polling = polling
         self._store = store
         self._pairing = pairing
-        self._ways_in: dict[str, tuple[OpenPairing, int]] = {}
+        self._ways_in: dict[str, tuple[WayIn, int]] = {}
 
     async def begin(
         self,
@@ -98,6 +115,7 @@ class Tasks:
         """Return the task of a handle; None where it is unknown, over, or somebody else's."""
         return await self._store.find(handle, user, self._sessions.clock.running_ms())
 
+    @verb(changes=False)
     async def look(self, task: Task, sender: Sender) -> Look:
         """See whether a working task is answered; ask again where its question has closed.
 
@@ -128,13 +146,15 @@ class Tasks:
         )
         return Look(None, said, way_in)
 
-    async def complete(self, task: Task, answer: Answer, told: Told) -> str:
+    @verb(changes=False)
+    async def complete(self, task: Task, answer: Answer) -> str:
         """Store what a task has come to, once; return it, or what another look stored first."""
-        text = ""
+        text, screens = "", await self._polling.screens(task.session_id)
 
         def statements(events: list[dict[str, Any]]) -> list[Any]:
             nonlocal text
-            text = json.dumps(told(answer, events), ensure_ascii=False, separators=(",", ":"))
+            told = self._told(answer, events, screens)
+            text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
             return self._store.completed(task, text, self._sessions.clock.running_ms())
 
         try:
@@ -153,7 +173,7 @@ class Tasks:
             await self._store.cancel(task, at_ms)
         except Conflict:
             return await self.find(task.handle, task.user) or task
-        await self._withdraw(task, sender)
+        await self.withdraw(task, sender)
         return replace(task, status="cancelled", updated_at_ms=at_ms)
 
     async def note_shown_in(self, task: Task) -> None:
@@ -164,7 +184,11 @@ class Tasks:
         """The caller goes on without the answer; one that comes late is news."""
         await self._store.forget(task)
 
-    async def _withdraw(self, task: Task, sender: Sender) -> None:
+    @verb()
+    async def withdraw(self, task: Task, sender: Sender) -> None:
+        """Take its question off the screens, unless somebody else waits for it too."""
+        if await self._sessions.open(task.session_id) is None:
+            return
         is_awaited = self._polling.is_awaited(task.session_id, task.tool_call_id)
         if is_awaited or await self._store.others(task, self._sessions.clock.running_ms()):
             return
@@ -187,11 +211,12 @@ class Tasks:
         asked_at_ms = task.created_at_ms if call is None else call.asked_at_ms
         return live.clock.running_ms() >= asked_at_ms + QUESTION_MS
 
-    async def _way_in(self, session_id: str, sender: Sender) -> OpenPairing:
+    async def _way_in(self, session_id: str, sender: Sender) -> WayIn:
         at_ms = self._sessions.clock.running_ms()
         known, until_ms = self._ways_in.get(session_id, (None, 0))
         if known is None or until_ms <= at_ms:
-            known = await self._pairing.open(session_id, by=sender.token)
+            opened = await self._pairing.open(session_id, by=sender.token)
+            known = WayIn(opened.code, opened.code_url)
             self._ways_in = {
                 of: way for of, way in self._ways_in.items() if way[1] > at_ms
             }

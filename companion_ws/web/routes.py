@@ -23,7 +23,7 @@ from companion_ws.voice.task_store import TaskStore
 from companion_ws.voice.tasks import Tasks
 from companion_ws.web.agents.elevenlabs import Webhooks
 from companion_ws.web.agents.mcp import McpRoute
-from companion_ws.web.agents.mcp_caller import McpParts
+from companion_ws.web.agents.mcp_caller import McpParts, task_result
 from companion_ws.web.agents.platforms import PlatformWebhooks
 from companion_ws.web.api.health import Health
 from companion_ws.web.api.media import MediaRoute
@@ -33,10 +33,12 @@ from companion_ws.web.api.people import PeopleRoutes
 from companion_ws.web.api.records import RecordRoutes
 from companion_ws.web.api.sessions import SessionRoutes
 from companion_ws.web.api.tokens import TokenRoutes
+from companion_ws.web.api.verbs import VerbRoute
 from companion_ws.web.brand import Brand
 from companion_ws.web.docs.documents import Documents
 from companion_ws.web.guard.answers import Answers
 from companion_ws.web.guard.idempotency import Idempotency
+from companion_ws.web.guard.passing import Passing
 from companion_ws.web.guard.route import Room, Route
 from companion_ws.web.pages import Pages
 from companion_ws.web.socket.gateway import Gateway
@@ -57,6 +59,7 @@ class Foundations:
     devices: Devices
     pairing: Pairing
     sessions: Sessions
+    passing: Passing
     instance: str
     new_id: Callable[[], str]
 
@@ -68,18 +71,18 @@ class RouteTable:
         config, sessions, tokens = on.config, on.sessions, on.tokens
         clock = sessions.clock
         idempotency = Idempotency(
-            Answers(on.database, on.keys, now_ms=clock.running_ms), sessions.note_answer
+            Answers(on.database, on.keys, now_ms=clock.running_ms), sessions.presence.note_answer
         )
         rates = Rates(config.rated_messages_per_s, config.limit_burst)
         voice = VoiceStore(on.database)
         polling = PollingAgent(sessions, voice)
         calls = PhoneSessions(sessions, tokens, voice, config.elevenlabs_user)
-        tasks = Tasks(sessions, polling, TaskStore(on.database), on.pairing)
+        tasks = Tasks(sessions, polling, TaskStore(on.database), on.pairing, task_result)
         parts = AppParts(
             sessions, on.devices, on.pairing.answer, on.pairing.requests, config, on.metrics,
             on.new_id, tokens.left_s,
         )  # fmt: skip
-        self.gateway = Gateway(tokens, parts)
+        self.gateway = Gateway(tokens, parts, on.passing)
         self.pages = Pages(Brand.of(config), as_sources=config.reload)
         rooms: list[Room] = [
             self.gateway,
@@ -88,7 +91,7 @@ class RouteTable:
             TokenRoutes(on.keys, tokens, on.credentials, idempotency, on.addresses, sessions),
             PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
             PeopleRoutes(sessions, on.credentials, on.devices),
-            RecordRoutes(sessions, config, on.new_id, tokens.left_s),
+            RecordRoutes(sessions, config, on.new_id, tokens.left_s, on.passing),
             MediaRoute(on.database),
             Health(on.database, on.metrics, on.instance),
             Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, calls, config),
@@ -99,4 +102,5 @@ class RouteTable:
         self.routes: list[Route] = [route for room in rooms for route in room.routes()]
         """What the documents describe."""
         self.documents = Documents(self.routes, on.addresses.public_url, self.pages)
-        self.served = [*self.routes, *self.documents.routes()]
+        between = VerbRoute(sessions.verbs)
+        self.served = [*self.routes, *self.documents.routes(), *between.routes()]

@@ -16,6 +16,12 @@ from test_limits import say_much, silent
 PAGE = Path(__file__).parents[2] / "docs/operations.md"
 
 
+BETWEEN_SERVERS = {
+    "companion_passed_on_total", "companion_carried_connections", "companion_carried_held_bytes",
+}  # fmt: skip
+"""They move where there are two: tests/postgres/test_entrances.py."""
+
+
 def documented() -> set[str]:
     return set(re.findall(r"^\| `(companion_\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE))
 
@@ -89,6 +95,7 @@ async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None
         )
         agent, screen = await server.pair_of()
         assert await until(server, "companion_connections", 2) == 2
+        assert await until(server, "companion_sessions_in_memory", 1) == 1
         assert await until(server, 'companion_joins_total{role="ui"}', 1) == 1
         assert await until(server, 'companion_recoveries_total{recovery="none"}', 2) == 2
         record = await agent.say("contextual_update", text="quote_ready")
@@ -103,7 +110,7 @@ async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None
         await agent.refused("no_such_type")
         await until(server, 'companion_refused_total{code="unknown_type"}', 1)
         moved |= {
-            "companion_connections", "companion_joins_total", "companion_recoveries_total",
+            "companion_connections", "companion_sessions_in_memory", "companion_joins_total", "companion_recoveries_total",
             "companion_records_total", "companion_rendered_seconds", "companion_refused_total",
         }  # fmt: skip
 
@@ -125,4 +132,4 @@ async def test_every_documented_figure_moves(start: Any, tmp_path: Path) -> None
     await server.new_session()
     await until(server, "companion_sessions_expired_total", 1)
     moved.add("companion_sessions_expired_total")
-    assert moved == documented(), "a new figure moves in this test, too"
+    assert moved == documented() - BETWEEN_SERVERS, "a new figure moves in this test, too"

@@ -184,21 +184,21 @@ async def test_a_ticket_is_worth_what_the_token_it_was_made_with_is(server: Runn
     assert refused.status == 401
 
 
-def test_a_ticket_dies_after_a_minute_and_the_oldest_makes_room() -> None:
+async def test_a_ticket_dies_after_a_minute_and_the_oldest_makes_room(server: Running) -> None:
     from companion_ws.core.errors import Unauthenticated
     from companion_ws.web.api.stream_tickets import MOST_PER_SESSION, StreamTickets
 
     now_ms = [0]
-    tickets = StreamTickets(lambda: now_ms[0])
+    tickets = StreamTickets(lambda: now_ms[0], server.sessions.verbs)
     text, expires_ms = tickets.make("s", "token")
     assert expires_ms == 60_000
     now_ms[0] = 59_999
-    assert tickets.redeem("s", text) == "token"
+    assert await tickets.redeem("s", text) == "token"
     late, _ = tickets.make("s", "token")
     now_ms[0] += 60_000
     with pytest.raises(Unauthenticated):
-        tickets.redeem("s", late)
+        await tickets.redeem("s", late)
     first, *rest = [tickets.make("s", "token")[0] for _ in range(MOST_PER_SESSION + 1)]
     with pytest.raises(Unauthenticated):
-        tickets.redeem("s", first)
-    assert tickets.redeem("s", rest[0]) == "token"
+        await tickets.redeem("s", first)
+    assert await tickets.redeem("s", rest[0]) == "token"

@@ -104,9 +104,7 @@ class McpCaller:
         except NotUnderstood as why:
             if call.must_be_task:
                 raise RpcError(INVALID_PARAMS, str(why)) from why
-            live = await self._sessions.live(session_id)
-            language = live.session.language if live is not None else None
-            refused = json.loads(refused_result(language, str(why)))
+            refused = json.loads(refused_result(await self._language(session_id), str(why)))
             told = {"result": refused, "companion": {"events": [], "screens": []}}
             return tool_result(told)
         except SessionNotFound as error:
@@ -194,9 +192,7 @@ class McpCaller:
         events: list[dict[str, Any]],
         is_error: bool = False,
     ) -> dict[str, Any]:
-        screens = await self._polling.screens(session_id)
-        told = {"result": value, "companion": {"events": events, "screens": screens}}
-        return tool_result(told, is_error)
+        return _told_with(value, is_error, events, await self._polling.screens(session_id))
 
     # A request in several rounds: its state is the handle of a task.
 
@@ -255,8 +251,7 @@ class McpCaller:
                 "pairing_url": look.way_in.code_url,
             }
         else:
-            live = await self._sessions.live(task.session_id)
-            language = live.session.language if live is not None else None
+            language = await self._language(task.session_id)
             value = {"status": "no_answer", "say": phrase(language, "no_answer")}
         return Answer(task.tool_call_id, json.dumps(value), False)
 
@@ -321,14 +316,7 @@ class McpCaller:
 
     async def _completed(self, task: Task, answer: Answer) -> str:
         """Return what a task's call came to, as it is stored for every look at it."""
-        screens = await self._polling.screens(task.session_id)
-
-        def told(answer: Answer, events: list[dict[str, Any]]) -> Mapping[str, Any]:
-            companion = {"events": events, "screens": screens}
-            value = {"result": _value(answer.result), "companion": companion}
-            return tool_result(value, answer.is_error)
-
-        return await self._tasks.complete(task, answer, told)
+        return await self._tasks.complete(task, answer)
 
     async def _owned(self, task_id: str) -> Task:
         task = await self._tasks.find(task_id, self._claims.user)
@@ -362,14 +350,28 @@ class McpCaller:
 
     async def _moment(self, session_id: str) -> None:
         """Wait until something is recorded, or somebody may have come."""
-        live = await self._sessions.open(session_id)
-        if live is None:
-            raise SessionNotFound
-        if not await self._sessions.waiting.beyond(session_id, live.delivered_seq, LOOK_S):
+        if not await self._sessions.waiting.beyond(session_id, None, LOOK_S):
             await asyncio.sleep(0)
+
+    async def _language(self, session_id: str) -> str | None:
+        summary = await self._sessions.summary(session_id)
+        return summary.language if summary is not None else None
 
     def _is_gone(self) -> bool:
         return long_poll.is_gone(self._request)
+
+
+def task_result(
+    answer: Answer, events: list[dict[str, Any]], screens: list[str]
+) -> Mapping[str, Any]:
+    """Return what a task came to, as its caller is told."""
+    return _told_with(_value(answer.result), answer.is_error, events, screens)
+
+
+def _told_with(
+    value: Any, is_error: bool, events: list[dict[str, Any]], screens: list[str]
+) -> dict[str, Any]:
+    return tool_result({"result": value, "companion": {"events": events, "screens": screens}}, is_error)
 
 
 def _told(task: Task, words: str) -> TaskTold:

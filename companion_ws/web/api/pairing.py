@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 from aiohttp import web
@@ -13,7 +14,7 @@ from companion_ws.access.credentials import Credentials
 from companion_ws.access.pairing import Paired, Pairing, Waiting
 from companion_ws.access.tokens import Claims, Tokens
 from companion_ws.addresses import Addresses
-from companion_ws.core.errors import BadRequest
+from companion_ws.core.errors import BadRequest, Unavailable
 from companion_ws.database import Statement
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
@@ -101,9 +102,9 @@ class PairingRoutes:
             extra_statements=remembered,
         )
         # Pages draw the next pairing, whether this device ever connects or not.
-        self._tell_owner(entered.session_id, "pairing_used", pairing_id=entered.pairing_id)
+        await self._tell_owner(entered.session_id, "pairing_used", pairing_id=entered.pairing_id)
         if isinstance(entered, Waiting):
-            self._ask_owner(entered)
+            await self._ask_owner(entered)
         return entered
 
     async def _entered(self, memory: Memory) -> web.Response:
@@ -129,11 +130,10 @@ class PairingRoutes:
         )
 
     async def _is_asking(self, session_id: str | None) -> bool:
-        live = await self._sessions.live(session_id) if session_id else None
-        return live is not None and live.is_asking
+        return session_id is not None and await self._sessions.presence.is_asking(session_id)
 
-    def _ask_owner(self, waiting: Waiting) -> None:
-        self._tell_owner(
+    async def _ask_owner(self, waiting: Waiting) -> None:
+        await self._tell_owner(
             waiting.session_id,
             "pairing_request",
             pairing_id=waiting.pairing_id,
@@ -142,10 +142,12 @@ class PairingRoutes:
             expires_at=waiting.expires_at_ms,
         )
 
-    def _tell_owner(self, session_id: str, type_: str, **fields: str | int) -> None:
+    async def _tell_owner(self, session_id: str, type_: str, **fields: str | int) -> None:
         now_ms = self._sessions.now_ms()
         message = {"type": type_, **fields, "session_id": session_id, "timestamp": now_ms}
-        self._sessions.connections.tell_owner(session_id, message)
+        # The device has paired; whoever cannot be told finds it in the list.
+        with suppress(Unavailable):
+            await self._sessions.presence.tell_owner(session_id, message)
 
     # The owner's side.
 
@@ -236,7 +238,7 @@ class PairingRoutes:
         session_id = (await self._managed(request)).session_id
         device_id = request.match_info["device_id"]
         await self._credentials.revoke_device(session_id, device_id)
-        await self._sessions.questions.look(session_id)
+        await self._sessions.presence.look(session_id)
         return web.Response(status=204)
 
     async def _managed(self, request: web.Request) -> Summary:

@@ -35,8 +35,9 @@ from companion_ws.web.api.shapes import RecordList, RecordQuery, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.guard import permissions, pieces, token_end
 from companion_ws.web.guard.joining import Join, check_room, read_join, welcome
-from companion_ws.web.guard.middleware import CLAIMS, CREDENTIAL
+from companion_ws.web.guard.middleware import CLAIMS, CLIENT, CREDENTIAL, SCHEME
 from companion_ws.web.guard.parsing import query_of
+from companion_ws.web.guard.passing import Passing
 from companion_ws.web.guard.replies import json_reply
 from companion_ws.web.guard.route import MEMBER, Route
 
@@ -54,12 +55,14 @@ class RecordRoutes:
         config: Config,
         new_id: Callable[[], str],
         token_left_s: Callable[[Claims], float],
+        passing: Passing,
     ) -> None:
         self._sessions = sessions
+        self._passing = passing
         self._config = config
         self._new_id = new_id
         self._token_left_s = token_left_s
-        self._tickets = StreamTickets(sessions.clock.running_ms)
+        self._tickets = StreamTickets(sessions.clock.running_ms, sessions.verbs)
 
     def routes(self) -> list[Route]:
         return [
@@ -78,12 +81,12 @@ class RecordRoutes:
         expires_at_ms = self._sessions.clock.shown_ms(expires_ms)
         return json_reply({"ticket": text, "expires_at": expires_at_ms}, 201)
 
-    def _redeemed(self, request: web.Request) -> str | None:
+    async def _redeemed(self, request: web.Request) -> str | None:
         """Return the token that the ticket of a stream's request stands for; None without one."""
         text = request.query.get("ticket")
         if not text or request.method != "GET" or not _wants_events(request):
             return None  # Nothing but a stream uses a ticket up.
-        return self._tickets.redeem(request.match_info["session_id"], text)
+        return await self._tickets.redeem(request.match_info["session_id"], text)
 
     async def records(self, request: web.Request) -> web.StreamResponse:
         summary = await permissions.member(self._sessions, request)
@@ -130,6 +133,14 @@ class RecordRoutes:
         claims = request[CLAIMS]
         is_observer = join.role in (None, "observer")
         role = "observer" if is_observer else permissions.role_of(claims, join.role)
+        if self._passing.is_needed(request):
+            carried = await self._passing.serve(
+                request, lambda: self._sessions.open(session_id),
+                (request[CLIENT], request[SCHEME]),
+                token=request[CREDENTIAL].text if "ticket" in request.query else None,
+            )  # fmt: skip
+            if carried is not None:
+                return carried
         live = await self._sessions.open(session_id)
         if live is None:
             raise SessionEnded("An ended session has no live stream; ask for JSON.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from companion_ws.core.errors import (
 from companion_ws.core.session import Sender
 from companion_ws.logs import audit
 from companion_ws.sessions import trail
+from companion_ws.sessions.presence import Seen
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
 from companion_ws.sessions.troubles import Counts
@@ -64,6 +66,15 @@ MOST_LOOKS: Final = 20
 _BY_ENTRANCE: Final = tuple(name for name, kind in commands.COMMANDS.items() if kind.by_entrance)
 MAX_WAIT_S: Final = 130.0
 """A little over the longest deadline of a tool call."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What is shown of sessions beside what stands in their rows."""
+
+    troubles: dict[str, Counts]
+    seen: dict[str, Seen]
+    shows_nodes: bool
 
 
 class SessionRoutes:
@@ -132,7 +143,7 @@ class SessionRoutes:
             summary = await self._sessions.summary(made["session_id"])
             if summary is None:
                 raise SessionEnded("The session this made is over.")
-            return json_reply(await self._shown(summary), status=201)
+            return json_reply(await self._shown(summary, claims), status=201)
 
         return await self._idempotency.once(request, make, render)
 
@@ -158,32 +169,42 @@ class SessionRoutes:
         )
         page = found[:limit]
         after = _cursor_text(page[-1]) if len(found) > limit else None
-        shown = self._each_brief(page) if query.brief == "1" else self._each_shown(page)
+        around = await self._around(page, request[CLAIMS])
+        each = self._each_brief if query.brief == "1" else self._each_shown
+        shown = each(page, around)
         return await pieces.send(request, _shown_list(shown, after))
 
-    async def _each_shown(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
-        counts = await self._troubles_of(page)
+    async def _each_shown(
+        self, page: list[Summary], around: _Around
+    ) -> AsyncIterator[dict[str, Any]]:
         for summary in page:
             states = await self._sessions.store.states([summary.session_id])
-            yield self._with_state(summary, counts, states[summary.session_id])
+            yield self._with_state(summary, around, states[summary.session_id])
 
-    async def _each_brief(self, page: list[Summary]) -> AsyncIterator[dict[str, Any]]:
-        counts = await self._troubles_of(page)
+    async def _each_brief(
+        self, page: list[Summary], around: _Around
+    ) -> AsyncIterator[dict[str, Any]]:
         async for summary in pieces.each(page):
-            yield self._with_state(summary, counts, {})
+            yield self._with_state(summary, around, {})
 
-    async def _troubles_of(self, page: list[Summary]) -> dict[str, Counts]:
-        return await self._sessions.troubles.of_sessions(each.session_id for each in page)
+    async def _around(self, page: list[Summary], claims: Claims) -> _Around:
+        session_ids = [each.session_id for each in page]
+        return _Around(
+            await self._sessions.troubles.of_sessions(session_ids),
+            await self._sessions.presence.of(session_ids),
+            # Where there is but one server, nobody asks which.
+            shows_nodes=claims.kind == "admin" and bool(self._sessions.places.me.url),
+        )
 
     async def show(self, request: web.Request) -> web.Response:
-        return json_reply(await self._shown(await self._managed(request)))
+        return json_reply(await self._shown(await self._managed(request), request[CLAIMS]))
 
     async def rename(self, request: web.Request) -> web.Response:
         summary, update = await self._managed(request), body_of(await read_named(request, "title"), SessionUpdate)
         permissions.check_alive(summary)
         language = summary.language if update.language is UNSET else update.language
         await self._sessions.rename(summary.session_id, update.title, language)
-        return json_reply(await self._shown(await self._managed(request)))
+        return json_reply(await self._shown(await self._managed(request), request[CLAIMS]))
 
     async def end(self, request: web.Request) -> web.Response:
         summary = await self._managed(request)
@@ -197,14 +218,15 @@ class SessionRoutes:
             await self._sessions.erase(summary.session_id)
         return web.Response(status=204)
 
-    async def _shown(self, summary: Summary) -> dict[str, Any]:
+    async def _shown(self, summary: Summary, claims: Claims) -> dict[str, Any]:
         states = await self._sessions.store.states([summary.session_id])
-        counts = await self._troubles_of([summary])
-        return self._with_state(summary, counts, states[summary.session_id])
+        around = await self._around([summary], claims)
+        return self._with_state(summary, around, states[summary.session_id])
 
     def _with_state(
-        self, summary: Summary, counts: dict[str, Counts], state: dict[str, tuple[bytes, int]]
+        self, summary: Summary, around: _Around, state: dict[str, tuple[bytes, int]]
     ) -> dict[str, Any]:
+        seen = around.seen[summary.session_id]
         return {
             "session_id": summary.session_id,
             "user": summary.user,
@@ -216,9 +238,10 @@ class SessionRoutes:
             "ended_at": summary.ended_at_ms,
             "seq": summary.seq,
             "conversation_id": summary.conversation_id,
-            "connections": self._sessions.connections.count(summary.session_id),
-            "troubles": counts[summary.session_id],
+            "connections": seen.connections,
+            "troubles": around.troubles[summary.session_id],
             "state": raw_state(state),
+            **({"node": seen.node} if around.shows_nodes else {}),
         }
 
     # State.

@@ -175,6 +175,10 @@ class Session(Struct):
     connections: ConnectionCounts
     troubles: Annotated[TroubleCounts, Meta(description="of the records kept")]
     state: dict[str, StateEntry]
+    node: Annotated[
+        str | None,
+        Meta(description="for admins, where several servers share the database: whose memory it is in"),
+    ] | UnsetType = UNSET
 
 
 class SessionList(Struct):

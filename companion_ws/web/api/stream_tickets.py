@@ -1,8 +1,8 @@
 """Tickets that open one event stream: a browser's `EventSource` can send no token.
 
 A ticket stands for the token it was made with, which is looked at again when the
-ticket is used and as long as the stream goes on. It is kept in memory alone: it lives
-for a minute, and a client that finds it gone after a restart asks for another.
+ticket is used and as long as the stream goes on. It is kept in memory alone, of the server that
+made it: it lives for a minute, and a client that finds it gone after a restart asks for another.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 from companion_ws.core.errors import Unauthenticated
+from companion_ws.nodes.verbs import Verbs, verb
 
 TICKET_S: Final = 60.0
 MOST_PER_SESSION: Final = 100
@@ -31,8 +32,10 @@ class _Ticket:
 class StreamTickets:
     """Unused tickets, by the hash of their text."""
 
-    def __init__(self, running_ms: Callable[[], int]) -> None:
+    def __init__(self, running_ms: Callable[[], int], verbs: Verbs) -> None:
         self._running_ms = running_ms
+        self.verbs = verbs
+        verbs.serve(self)
         self._tickets: dict[bytes, _Ticket] = {}
 
     def make(self, session_id: str, token: str) -> tuple[str, int]:
@@ -50,19 +53,29 @@ class StreamTickets:
         self._tickets[_key(text)] = _Ticket(session_id, token, expires_ms)
         return text, expires_ms
 
-    def redeem(self, session_id: str, text: str) -> str:
+    async def redeem(self, session_id: str, text: str) -> str:
         """Return the token that a ticket stands for, once.
 
         Raises:
             Unauthenticated: used, expired, of another session, or never made: nobody learns which.
         """
+        token = await self.taken(session_id, text)
+        if token is None and not self.verbs.is_alone:
+            # Each server knows those that it made.
+            found = await self.verbs.ask_others(StreamTickets.taken, session_id, text)
+            token = next((token for _, token in found if token is not None), None)
+        if token is None:
+            raise Unauthenticated("This ticket is not valid; ask for another.")
+        return token
+
+    @verb()
+    async def taken(self, session_id: str, text: str) -> str | None:
+        """Use up a ticket that was made here; None where it is no good."""
         ticket = self._tickets.get(_key(text))
         if ticket is None or ticket.session_id != session_id:
-            raise Unauthenticated("This ticket is not valid; ask for another.")
+            return None
         del self._tickets[_key(text)]
-        if ticket.expires_ms <= self._running_ms():
-            raise Unauthenticated("This ticket is not valid; ask for another.")
-        return ticket.token
+        return ticket.token if ticket.expires_ms > self._running_ms() else None
 
 
 def _key(text: str) -> bytes:

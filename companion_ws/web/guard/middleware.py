@@ -34,13 +34,17 @@ from companion_ws.core.errors import (
     HostRefused,
     NotFound,
     OriginRefused,
+    Unavailable,
 )
 from companion_ws.logs import AccessLog, shown_path
+from companion_ws.nodes.passes import HEADER
+from companion_ws.nodes.place import Elsewhere
 from companion_ws.traces import asked_in
 from companion_ws.web.guard import headers, problems
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.guard.carriers import bearer, has_authorization
 from companion_ws.web.guard.forwarded import caller, hops_of
+from companion_ws.web.guard.passing import PASS, Passing
 from companion_ws.web.guard.route import Route
 
 CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
@@ -49,7 +53,8 @@ CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
 """The token that came with the request; set where `CLAIMS` is."""
 CLIENT: Final = web.RequestKey("CLIENT", str)
 """The caller's address; a trusted proxy's word counts."""
-_SCHEME: Final = web.RequestKey("_SCHEME", str)
+SCHEME: Final = web.RequestKey("SCHEME", str)
+"""What the caller speaks, `http` or `https`; a trusted proxy's word counts."""
 _VOUCHED: Final = web.RequestKey("_VOUCHED", bool)
 """Whether a public route's request has proved whose it is."""
 
@@ -81,13 +86,16 @@ class Guard:
         *,
         is_verbs_door: bool = False,
         in_words: InWords | None = None,
+        passing: Passing | None = None,
     ) -> None:
+        """`passing` knows the requests that other servers pass on; without it there are none."""
         self._limit_bytes = config.limit_message_bytes
         self._admin_port = config.admin_port
         self._is_verbs_door = is_verbs_door
         self._forwarded_header = config.forwarded_header
         self._addresses = addresses
         self._tokens = tokens
+        self._passing = passing
         self._refused = refused
         self._in_words = in_words
         self._bodies = Bodies()
@@ -121,6 +129,11 @@ class Guard:
         try:
             response = await self._checked(request, handler)
             return _explained(response)
+        except Elsewhere:
+            # It has just moved; where a request comes again it finds its way.
+            moved = Unavailable("The session has just moved to another server; try again.")
+            excuse = self._excuse(request, moved.message)
+            return self._refusal(request, moved.code, excuse or problems.of_ours(moved))
         except CompanionError as error:
             excuse = self._excuse(request, error.message)
             return self._refusal(request, error.code, excuse or problems.of_ours(error))
@@ -172,11 +185,18 @@ class Guard:
 
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = request.remote or ""
-        request[CLIENT], request[_SCHEME] = self._caller(request, peer)
         route = self._routes.get(request.match_info.route)
-        if route is None or route.path not in ANY_HOST:
-            self._check_host(request)
-        origin = self._check_origin(request)
+        passed = self._passing.recognised(request) if self._passing is not None else None
+        origin = None
+        if passed is not None:
+            # Another server of ours has seen to host and origin.
+            request[PASS] = passed
+            request[CLIENT], request[SCHEME] = passed.caller.address, passed.caller.scheme
+        else:
+            request[CLIENT], request[SCHEME] = self._caller(request, peer)
+            if route is None or route.path not in ANY_HOST:
+                self._check_host(request)
+            origin = self._check_origin(request)
         if route is not None and route.admin and not self._is_local(request, peer):
             self._check_anywhere(request, route)
         if origin is not None and _is_preflight(request):
@@ -188,7 +208,7 @@ class Guard:
         self._notice(request)
         if not route.who:
             return await self._handled(request, route, handler)
-        with self._authenticated(request, route) as credential:
+        with await self._authenticated(request, route) as credential:
             request[CREDENTIAL], request[CLAIMS] = credential, credential.claims
             try:
                 with credential.held():
@@ -231,7 +251,7 @@ class Guard:
 
     def _notice(self, request: web.Request) -> None:
         """Learn from the socket itself, which nobody can forge, where this server is."""
-        if self._is_verbs_door:
+        if self._is_verbs_door or PASS in request:
             return  # No phone comes this way.
         name, route = request.get_extra_info("sockname"), request.match_info.route
         if isinstance(name, tuple):
@@ -252,7 +272,7 @@ class Guard:
             return None
         host = request.headers.get(hdrs.HOST, "")
         if len(origins) != 1 or not self._addresses.answers_origin(
-            origins[0], request[_SCHEME], host
+            origins[0], request[SCHEME], host
         ):
             raise OriginRefused(
                 "Pages of this origin may not use this server; allow it with --allow-origin."
@@ -261,7 +281,7 @@ class Guard:
 
     def _is_local(self, request: web.Request, peer: str) -> bool:
         """Return whether an admin route may answer: a peer of this machine, and no proxy between."""
-        if not is_loopback(peer):
+        if not is_loopback(peer) or PASS in request:
             return False
         if self._is_verbs_door or not self._addresses.needs_admin_port:
             return True
@@ -275,8 +295,8 @@ class Guard:
                 return
         raise NotFound("There is nothing here.")
 
-    def _authenticated(self, request: web.Request, route: Route) -> Credential:
-        ticketed = route.ticket(request) if route.ticket is not None else None
+    async def _authenticated(self, request: web.Request, route: Route) -> Credential:
+        ticketed = await route.ticket(request) if route.ticket is not None else None
         if ticketed is not None and has_authorization(request):
             raise BadRequest("Send a token or a ticket, not both.")
         credential = self._tokens.show(ticketed or bearer(request))
@@ -288,10 +308,13 @@ class Guard:
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers; runs for every answer, streams and sockets too."""
         route = self._routes.get(request.match_info.route)
+        if HEADER in request.headers and (route is None or not route.is_internal):
+            # One request of a client, and never the next one, which nobody has looked at.
+            response.force_close()
         headers.secure(
             response.headers,
             request.headers.get(hdrs.HOST, ""),
-            is_tls=request.secure or request.get(_SCHEME) == "https",
+            is_tls=request.secure or request.get(SCHEME) == "https",
             is_embeddable=_is_embeddable(request, route),
             embedders=self._addresses.embedders,
         )

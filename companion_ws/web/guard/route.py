@@ -53,7 +53,9 @@ class Route:
     vouch: Callable[[web.Request], bool] | None = None
     excuse: Callable[[str], web.Response] | None = None
     """What a request that `vouch` let in is answered where it is refused, or fails; given why."""
-    ticket: Callable[[web.Request], str | None] | None = None
+    ticket: Callable[[web.Request], Awaitable[str | None]] | None = None
     """Returns the token that a request's ticket stands for, where the route takes tickets."""
+    is_internal: bool = False
+    """Whether only other servers of the same database ask for it."""
     refusals: tuple[str, ...] = ("application/problem+json",)
     """What a refusal may come as."""

@@ -34,11 +34,14 @@ from companion_ws.core.errors import (
 from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
 from companion_ws.logs import AccessLog
+from companion_ws.nodes.place import Elsewhere
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import CLOSE_S, bound_send_buffer, close_frame
 from companion_ws.web.guard import permissions
 from companion_ws.web.guard.carriers import carried_token
 from companion_ws.web.guard.joining import Join, check_once, check_room, read_join
+from companion_ws.web.guard.middleware import CLIENT, SCHEME
+from companion_ws.web.guard.passing import Passing
 from companion_ws.web.guard.route import PUBLIC, Route
 from companion_ws.web.socket.frames import Message
 from companion_ws.web.socket.visit import AppParts, Visit
@@ -52,9 +55,10 @@ log = structlog.get_logger(__name__)
 class Gateway:
     """Serves `GET /ws`."""
 
-    def __init__(self, tokens: Tokens, parts: AppParts) -> None:
+    def __init__(self, tokens: Tokens, parts: AppParts, passing: Passing) -> None:
         self._tokens = tokens
         self._parts = parts
+        self._passing = passing
         self._sessions = parts.sessions
         self._config = parts.config
         self.is_stopping = False
@@ -68,9 +72,22 @@ class Gateway:
         """Join, read commands until the connection ends, leave."""
         check_once(request)
         token = carried_token(request)
+        unfound: CompanionError | None = None
+        if token is not None and not self.is_stopping and self._passing.is_needed(request):
+            try:
+                carried = await self._passing.serve(
+                    request, lambda: self._open_own(request, token),
+                    (request[CLIENT], request[SCHEME]),
+                )  # fmt: skip
+                if carried is not None:
+                    return carried
+            except CompanionError as error:
+                unfound = error
         ws = await accept(request, SUBPROTOCOL, self._config.limit_message_bytes)
         bound_send_buffer(ws.transport)
         try:
+            if unfound is not None:
+                raise unfound
             credential, visit = await self._admit(request, token, ws)
         except CompanionError as error:
             self._refuse(ws.transport, error)
@@ -85,6 +102,30 @@ class Gateway:
             ws.let_go(CLOSE_S)
         await ws.lost
         return ws.response
+
+    async def _open_own(self, request: web.Request, token: str) -> None:
+        """Open the session that this token may join, before anything is answered.
+
+        What is to be refused is refused later, once there is a socket to say it on.
+
+        Raises:
+            Elsewhere: it lives on another server.
+        """
+        try:
+            claims, join = self._tokens.verify(token), read_join(request)
+            session_id = claims.session_id if claims.kind == "session" else join.session_id
+            if claims.kind != "session" and session_id is not None:
+                role = permissions.role_of(claims, join.role)
+                summary = await self._sessions.summary(session_id)
+                if summary is None or not permissions.may_join(claims, summary, role):
+                    return
+        except Unavailable:
+            raise
+        except CompanionError:
+            return
+        if session_id is not None:
+            request[AccessLog.session] = session_id
+            await self._sessions.open(session_id)
 
     async def _admit(
         self, request: web.Request, token: str | None, ws: WebSocket
@@ -104,6 +145,8 @@ class Gateway:
                 credential.let_go()
                 raise
             credential.on_end = visit.end
+        except Elsewhere:
+            raise Overloaded("The session has just moved to another server; reconnect.") from None
         except CompanionError as error:
             with contextlib.suppress(Unavailable):
                 await self._trail_refusal(request, claims, error)

@@ -26,12 +26,13 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from companion_ws.core.errors import BadRequest
 from companion_ws.sessions.outbox import cut
+from companion_ws.web.guard.upgrade import early_bytes
 from companion_ws.web.socket.frames import (
     CLOSE,
     Closing,
@@ -65,23 +66,7 @@ async def accept(request: web.Request, subprotocol: str, limit_bytes: int) -> We
     if transport is None or transport.is_closing():
         raise ConnectionResetError("The peer went before the handshake was answered.")
     response.headers.clear()  # They have been sent, and would be held as long as the socket.
-    early = _Early()
-    request.protocol.set_parser(cast(Any, early))
-    return WebSocket(transport, limit_bytes, response, bytes(early.data))
-
-
-class _Early:
-    """Takes from aiohttp what came with the handshake: some clients do not wait for the answer."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The connection is lost; nothing more is to be taken."""
+    return WebSocket(transport, limit_bytes, response, early_bytes(request))
 
 
 def _handshake(request: web.Request, subprotocol: str) -> dict[str, str]:

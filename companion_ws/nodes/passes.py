@@ -1,0 +1,108 @@
+"""Passes: how one server vouches to another for a request that it passes on.
+
+A pass is one header. It says which server asks, and who asked it: address, scheme and host as
+that server saw them. It is signed with the keys that all servers of a database share, holds for
+one request alone (method, path and, where there is one, body), lives for seconds and works once.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+from itsdangerous import BadData, Signer
+from msgspec import Struct
+
+HEADER: Final = "X-Companion-Pass"
+LIFE_MS: Final = 15_000
+"""A pass is used at once; the rest is for clocks of servers that are this far apart."""
+MAX_CHARS: Final = 4096
+_SALT: Final = b"companion-ws:pass"
+
+
+class Caller(Struct, frozen=True):
+    """Who asked, as the server that was asked saw it."""
+
+    address: str = ""
+    scheme: str = ""
+    host: str = ""
+
+
+class Pass(Struct, frozen=True):
+    """What a pass says; `body` is the SHA-256 of what it was made for, "" where nothing is bound."""
+
+    node: str
+    method: str
+    path: str
+    at_ms: int
+    nonce: str
+    body: str = ""
+    caller: Caller = Caller()
+
+    def is_of(self, body: bytes) -> bool:
+        """Whether it was made for this body."""
+        return self.body == sha256(body).hexdigest()
+
+
+_NOBODY: Final = Caller()
+"""A server asks for itself."""
+
+
+class Passes:
+    """Makes passes, and reads those of other servers, each once."""
+
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[bytes]],
+        now_ms: Callable[[], int],
+        nonce: Callable[[], str],
+    ) -> None:
+        """`keys` are oldest first: the last one signs, all of them verify."""
+        self._keys = keys
+        self._now_ms = now_ms
+        self._nonce = nonce
+        self._used: dict[str, int] = {}
+        """Until when each nonce that was seen must not come again, oldest first."""
+
+    def sign(
+        self,
+        node: str,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        caller: Caller = _NOBODY,
+    ) -> str:
+        """Return a pass for one request."""
+        made = Pass(
+            node, method, path, self._now_ms(), self._nonce(),
+            "" if body is None else sha256(body).hexdigest(), caller,
+        )  # fmt: skip
+        text = urlsafe_b64encode(msgspec.json.encode(made))
+        return self._signer().sign(text).decode()
+
+    def read(self, text: str, method: str, path: str) -> Pass | None:
+        """Return what a pass says; None where it is forged, for another request, old, or used."""
+        if len(text) > MAX_CHARS:
+            return None
+        try:
+            found = msgspec.json.decode(
+                urlsafe_b64decode(self._signer().unsign(text.encode())), type=Pass
+            )
+        except (BadData, ValueError, msgspec.MsgspecError):
+            return None
+        at_ms = self._now_ms()
+        if (found.method, found.path) != (method, path) or abs(at_ms - found.at_ms) > LIFE_MS:
+            return None
+        for nonce in [nonce for nonce, until_ms in self._used.items() if until_ms < at_ms]:
+            del self._used[nonce]
+        if found.nonce in self._used:
+            return None
+        self._used[found.nonce] = found.at_ms + LIFE_MS
+        return found
+
+    def _signer(self) -> Signer:
+        return Signer(list(self._keys()), salt=_SALT, key_derivation="hmac", digest_method=sha256)
