@@ -2,21 +2,31 @@
 
     COMPANION_TOKEN=$(companion-ws token create --user kiosk) python kiosk.py
 
-Shows a code; the phone that scans it has the kiosk's agent to itself. When the phone
-goes, everything of the visit is deleted and the next code is shown.
+Show http://127.0.0.1:8092 on its display. The phone that scans the code has the agent to itself;
+when it goes, everything of the visit is deleted and the next code is shown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
+
+import segno
+from aiohttp import web
 
 from companion_ws import CompanionClient
 
 URL = os.environ.get("COMPANION_URL", "http://127.0.0.1:8000")
 PATIENCE_S = float(os.environ.get("PATIENCE_S", "20"))
-"""A phone that locks its screen is away for a moment; after this long it has left."""
-
+"""A phone that locks its screen is away for a moment."""
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Kiosk</title>
+<style>body { font: 2rem system-ui; display: grid; place-items: center; min-height: 100vh; margin: 0 }
+main { text-align: center } svg { display: block; margin: auto }</style><main></main>
+<script type="module">for (;; await new Promise((soon) => setTimeout(soon, 500)))
+  await fetch("now").then(async (now) => (document.querySelector("main").innerHTML = await now.text()), () => {})
+</script>"""
+display = {"now": "<p>One moment, please.</p>"}
 
 async def visit() -> None:
     async with CompanionClient(URL, token=os.environ["COMPANION_TOKEN"]) as companion:
@@ -24,11 +34,13 @@ async def visit() -> None:
             await companion.http("PATCH", f"/sessions/{companion.session_id}", {"title": "Kiosk"})
             while not companion.screens:
                 invitation = await companion.pair()
+                drawn = segno.make(invitation.url, micro=False).svg_inline(scale=8, light="#fff")
+                code = " ".join(invitation.code[at : at + 3] for at in (0, 3, 6))
+                display["now"] = f"{drawn}<p>Scan me, or type {code} at {invitation.code_url}</p>"
                 print(f"Scan {invitation.url} or type {invitation.code}", flush=True)
-                try:
+                with suppress(TimeoutError):  # the link is about to die: a fresh one
                     await companion.wait_for_screen(timeout=50)
-                except TimeoutError:
-                    continue  # the link is about to die: a fresh one
+            display["now"] = "<p>Look at your phone.</p>"
             await asyncio.gather(greet(companion), until_left(companion))
         finally:
             await companion.http("DELETE", f"/sessions/{companion.session_id}?erase=1")
@@ -52,7 +64,14 @@ async def until_left(companion: CompanionClient) -> None:
             return
 
 
+async def page(request: web.Request) -> web.Response:
+    return web.Response(text=display["now"] if request.path == "/now" else PAGE, content_type="text/html")
+
+
 async def main() -> None:
+    (app := web.Application()).add_routes([web.get("/", page), web.get("/now", page)])
+    await (runner := web.AppRunner(app)).setup()
+    await web.TCPSite(runner, "127.0.0.1", int(os.environ.get("PORT", "8092"))).start()
     while True:
         await visit()
 

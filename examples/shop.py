@@ -28,11 +28,15 @@ async def session(request: web.Request) -> web.Response:
     async with aiohttp.ClientSession(COMPANION_URL, headers=headers) as http:
         opened = await post(http, "/sessions", {"user": customer, "title": "Your order"})
         session_id = opened["session_id"]
-        wanted = {"role": "agent", "ttl_s": 3600}
-        token = await post(http, f"/sessions/{session_id}/tokens", wanted)
+        at = f"/sessions/{session_id}/tokens"
+        token = await post(http, at, {"role": "agent", "ttl_s": 3600})
+        screen = await post(http, at, {"role": "ui", "ttl_s": 3600})
         pairing = await post(http, f"/sessions/{session_id}/pairings", {"ttl_s": 900})
     return web.json_response(
-        {"companion": COMPANION_URL, "token": token["token"], "phone": pairing["url"]},
+        {
+            "companion": COMPANION_URL, "token": token["token"], "phone": pairing["url"],
+            "screen": screen["token"], "session_id": session_id,
+        },
         headers={"Cache-Control": "no-store"},
     )
 
