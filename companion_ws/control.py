@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import web
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Kind, Tokens
@@ -172,7 +171,10 @@ async def reach(config: Config, *, may_make: bool = False) -> AsyncIterator[Reac
 async def _own(
     config: Config, lock: DataLock, http: aiohttp.ClientSession
 ) -> AsyncIterator[Reached]:
-    from companion_ws.app import create_app  # a verb that finds a server needs none of it
+    # A verb that finds a server needs none of this.
+    from aiohttp import web
+
+    from companion_ws.app import create_app
 
     RunningServer.remove(config.data)
     with socket.create_server(("127.0.0.1", 0)) as listener:

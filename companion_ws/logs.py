@@ -7,7 +7,7 @@ Rules of this file:
 2. A line is a line, and nothing in it acts: `core/text.py` escapes what others wrote.
 3. A line names the request that caused it, and the connection it is about: `request_id` is
    bound for as long as a request is answered, and goes with the tasks that it begins.
-4. The access log has the path and never the query, nor the name of a state key.
+4. The access log (web/guard/access_log.py) has the path and never the query, nor the name of a state key.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import structlog
-from aiohttp.abc import AbstractAccessLogger
-from aiohttp.web import BaseRequest, RequestKey, StreamResponse
 from structlog.typing import EventDict, ExcInfo, WrappedLogger
 
 from companion_ws.core.text import visible
@@ -64,18 +62,13 @@ def scrub(text: str) -> str:
 
 
 def set_up(
-    log_format: Literal["text", "json"] = "text",
-    stream: TextIO | None = None,
-    *,
-    client: RequestKey[str] | None = None,
+    log_format: Literal["text", "json"] = "text", stream: TextIO | None = None
 ) -> None:
     """Send all log lines of this process to `stream` (stderr), scrubbed.
 
     Called once by programs that serve; an application mounted in another
-    leaves the other's logging alone, see `adapt_to_host`. Under `client` requests
-    have the address that counts, which a proxy may have said.
+    leaves the other's logging alone, see `adapt_to_host`.
     """
-    AccessLog.client = client
     out = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -219,44 +212,3 @@ def shown_path(path: str) -> str:
     '/shop/sessions/3f0e/state/{key}'
     """
     return scrub(_STATE_KEY.sub(r"\1{key}", path))
-
-
-class AccessLog(AbstractAccessLogger):
-    """One line per request: who, what, with which outcome, in how long."""
-
-    __slots__ = ()
-
-    session: ClassVar[RequestKey[str]] = RequestKey("SESSION", str)
-    """Where a request that joined has the session's id."""
-    connection: ClassVar[RequestKey[str]] = RequestKey("CONNECTION", str)
-    """Where a request that joined has the connection's id."""
-    request_id: ClassVar[RequestKey[str]] = RequestKey("REQUEST_ID", str)
-    """Where a request has the id that stands in every line it causes."""
-    client: ClassVar[RequestKey[str] | None] = None
-    """Where a request has the address that counts; None, or not there: the peer's own."""
-
-    @property
-    def enabled(self) -> bool:
-        """Whether anybody reads it."""
-        return self.logger.isEnabledFor(logging.INFO)
-
-    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
-        """Write the line; the query and the Referer stay out of it."""
-        peer = request.get(self.client) if self.client is not None else None
-        structlog.get_logger(self.logger.name).info(
-            "request",
-            method=request.method,
-            path=shown_path(request.path),
-            status=response.status,
-            ms=round(time * 1000, 1),
-            peer=peer or request.remote,
-            **{
-                name: request[key]
-                for name, key in (
-                    ("request_id", self.request_id),
-                    ("session_id", self.session),
-                    ("connection_id", self.connection),
-                )
-                if key in request
-            },
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -12,23 +13,66 @@ import click
 from click.shell_completion import CompletionItem
 
 from companion_ws import __version__
+from companion_ws.cli.options import SettingsCommand, setting_options
 from companion_ws.cli.terminal import OutputClosed, closing_quietly, say
 
-GROUPS: Final = (
-    "serve",
-    "connect",
-    "tokens",
-    "sessions",
-    "data",
-    "documents",
-    "doctor",
-    "settings",
-    "completion",
-    "demo",
-    "voice",
-    "mcp",
-)
-"""The modules with verbs; each has its commands in `COMMANDS`."""
+VERBS: Final = {
+    "asyncapi": "documents",
+    "completion": "completion",
+    "config": "settings",
+    "connect": "connect",
+    "db": "data",
+    "demo": "demo",
+    "doctor": "doctor",
+    "elevenlabs": "voice",
+    "erase": "data",
+    "fake-elevenlabs": "voice",
+    "key": "tokens",
+    "mcp": "mcp",
+    "open": "tokens",
+    "openapi": "documents",
+    "replay": "voice",
+    "screen": "sessions",
+    "send": "sessions",
+    "serve": "serve",
+    "session": "sessions",
+    "token": "tokens",
+    "tools": "voice",
+    "watch": "sessions",
+}
+"""The verbs and their modules, each with its commands in `COMMANDS`."""
+
+
+class _Verbs(MutableMapping[str, click.Command]):
+    """The commands by their names; a module is imported once somebody wants a command of it.
+
+    Most verbs talk to a server that runs: they start without all that makes a server.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._known:
+            for command in import_module(f"{__name__}.{VERBS[name]}").COMMANDS:
+                _name_defaults(command)
+                self._known[str(command.name)] = command
+        return self._known[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._known[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in VERBS
 
 
 class _ServesByDefault(click.Group):
@@ -45,7 +89,7 @@ class _ServesByDefault(click.Group):
         """Complete verbs, and the flags of `serve`, which need none."""
         found = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
-            of_serve = click.Context(self.commands["serve"], ctx, resilient_parsing=True)
+            of_serve = click.Context(_settings(), ctx, resilient_parsing=True)
             known = {completion.value for completion in found}
             found += [
                 completion
@@ -58,7 +102,7 @@ class _ServesByDefault(click.Group):
         """Put options that stand before a verb behind it; without a verb they are those of `serve`."""
         taking = {
             name: parameter.nargs if not getattr(parameter, "is_flag", False) else 0
-            for parameter in self.commands["serve"].get_params(ctx)
+            for parameter in _settings().get_params(ctx)
             for name in parameter.opts
         }
         at = 0
@@ -99,14 +143,20 @@ class _ServesByDefault(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """After the verbs, the flags of `serve`: it is what runs without a verb."""
-        serve = self.commands["serve"]
         rows = [
             row
-            for parameter in serve.get_params(ctx)
+            for parameter in _settings().get_params(ctx)
             if parameter.name != "help" and (row := parameter.get_help_record(ctx)) is not None
         ]
         with formatter.section("Options of serve, and without a command"):
             formatter.write_dl(rows)
+
+
+def _settings() -> click.Command:
+    """Return a command with the flags of `serve`, which needs all of a server to be imported."""
+    command = setting_options(SettingsCommand("serve"))
+    _name_defaults(command)
+    return command
 
 
 def _complain(error: click.ClickException) -> None:
@@ -132,13 +182,14 @@ def _name_defaults(command: click.Command) -> None:
             # click marks what has no default in a way of its own, which differs by version.
             has_one = isinstance(option.default, str | int | float | Path) and not option.is_flag
             option.show_default = has_one or ("off" if option.is_flag else "none")
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and not isinstance(command.commands, _Verbs):
         for inner in command.commands.values():
             _name_defaults(inner)
 
 
 @click.group(
     cls=_ServesByDefault,
+    commands=_Verbs(),
     context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="companion-ws")
@@ -149,7 +200,4 @@ def main() -> None:
     """
 
 
-for _name in GROUPS:
-    for _command in import_module(f"{__name__}.{_name}").COMMANDS:
-        main.add_command(_command)
 _name_defaults(main)

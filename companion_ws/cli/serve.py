@@ -29,7 +29,6 @@ from companion_ws.config import Config
 from companion_ws.sessions.blocking import interrupt_tool
 from companion_ws.sessions.tools import path_of
 from companion_ws.web.brand import Brand
-from companion_ws.web.guard.middleware import CLIENT
 
 STOP_S: Final = 9.5
 """A stop takes ten seconds at most, whatever peers and disks do."""
@@ -59,7 +58,7 @@ def serve(**values: Any) -> None:
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     stop = Stop()
-    logs.set_up(config.log_format, client=CLIENT)
+    logs.set_up(config.log_format)
     spare_the_loop()
     code = finish(_serve(config, stop))
     if stop.is_for_reload:

@@ -23,7 +23,6 @@ from companion_ws.cli.options import (
     setting_options,
     variable_of,
 )
-from companion_ws.cli.settings_check import faults_of
 from companion_ws.cli.terminal import aligned, print_json, say
 from companion_ws.config import Config
 
@@ -134,6 +133,8 @@ def check(**values: Any) -> None:
     It looks at flags, environment and settings file, at what they name (certificate, key,
     tools, logo), and starts nothing. The flags are those of serve.
     """
+    from companion_ws.cli.settings_check import faults_of  # it needs all of a server
+
     faults = list(dict.fromkeys(faults_of(values[_GIVEN])))
     for fault in faults:
         say(fault, err=True)

@@ -17,8 +17,8 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from companion_ws.logs import AccessLog
 from companion_ws.web.guard import headers
+from companion_ws.web.guard.access_log import AccessLog
 from companion_ws.web.guard.problems import problem
 
 KEEP_ALIVE_S: Final = 10.0

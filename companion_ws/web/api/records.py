@@ -23,7 +23,6 @@ from companion_ws.core.errors import (
     SessionForbidden,
 )
 from companion_ws.core.protocol import encode
-from companion_ws.logs import AccessLog
 from companion_ws.sessions import trail
 from companion_ws.sessions.catch_up import catch_up
 from companion_ws.sessions.connections import Connection
@@ -34,6 +33,7 @@ from companion_ws.sessions.summaries import Summary
 from companion_ws.web.api.shapes import RecordList, RecordQuery, StreamTicket
 from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.guard import permissions, pieces, token_end
+from companion_ws.web.guard.access_log import AccessLog
 from companion_ws.web.guard.joining import Join, check_room, read_join, welcome
 from companion_ws.web.guard.middleware import CLAIMS, CLIENT, CREDENTIAL, SCHEME
 from companion_ws.web.guard.parsing import query_of

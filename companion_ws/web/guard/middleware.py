@@ -36,11 +36,12 @@ from companion_ws.core.errors import (
     OriginRefused,
     Unavailable,
 )
-from companion_ws.logs import AccessLog, shown_path
+from companion_ws.logs import shown_path
 from companion_ws.nodes.passes import HEADER
 from companion_ws.nodes.place import Elsewhere
 from companion_ws.traces import asked_in
 from companion_ws.web.guard import headers, problems
+from companion_ws.web.guard.access_log import AccessLog
 from companion_ws.web.guard.bodies import SMALL_BYTES, Bodies
 from companion_ws.web.guard.carriers import bearer, has_authorization
 from companion_ws.web.guard.forwarded import caller, hops_of
@@ -51,7 +52,7 @@ CLAIMS: Final = web.RequestKey("CLAIMS", Claims)
 """What the caller's token says; set where the route needs one."""
 CREDENTIAL: Final = web.RequestKey("CREDENTIAL", Credential)
 """The token that came with the request; set where `CLAIMS` is."""
-CLIENT: Final = web.RequestKey("CLIENT", str)
+CLIENT: Final = AccessLog.client
 """The caller's address; a trusted proxy's word counts."""
 SCHEME: Final = web.RequestKey("SCHEME", str)
 """What the caller speaks, `http` or `https`; a trusted proxy's word counts."""

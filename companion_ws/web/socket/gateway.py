@@ -33,11 +33,11 @@ from companion_ws.core.errors import (
 )
 from companion_ws.core.protocol import encode
 from companion_ws.core.text import label
-from companion_ws.logs import AccessLog
 from companion_ws.nodes.place import Elsewhere
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.outbox import CLOSE_S, bound_send_buffer, close_frame
 from companion_ws.web.guard import permissions
+from companion_ws.web.guard.access_log import AccessLog
 from companion_ws.web.guard.carriers import carried_token
 from companion_ws.web.guard.joining import Join, check_once, check_room, read_join
 from companion_ws.web.guard.middleware import CLIENT, SCHEME
