@@ -15,6 +15,7 @@ from aiohttp import web
 from companion_ws import __version__
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
+from companion_ws.access.guesses import GuessesHere, SharedGuesses
 from companion_ws.access.keys import Keys
 from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
@@ -35,10 +36,12 @@ from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Alone, Places
 from companion_ws.nodes.splice import Splices
 from companion_ws.nodes.verbs import Verbs
+from companion_ws.nodes.turns import SharedTurns, TurnsHere
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.parts import Rules, SessionParts
-from companion_ws.sessions.phone_calls import PhoneCalls
+from companion_ws.sessions.phone_calls import Calls, PhoneCalls
 from companion_ws.sessions.sessions import Sessions
+from companion_ws.sessions.shared_calls import SharedPhoneCalls
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import load_tools
 from companion_ws.traces import Spans, spans_of
@@ -117,8 +120,11 @@ async def create_app(
         database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms, news=news
     )
     devices = Devices(database, tokens, credentials, now_ms=clock.earliest_ms)
+    guesses = (
+        SharedGuesses(database, clock.running_ms) if news.is_shared else GuessesHere(CodeGuesses())
+    )
     pairing = Pairing(
-        database, keys, tokens, CodeGuesses(), lambda: addresses.public_url, mode=config.pairing,
+        database, keys, tokens, guesses, lambda: addresses.public_url, mode=config.pairing,
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
@@ -129,7 +135,11 @@ async def create_app(
     verbs = Verbs(places, passes, metrics.passed_on)
     splices = Splices(lambda: {node.name for node in places.others()})
     passing = Passing(places, passes, splices)
-    store, calls = Store(database), PhoneCalls(database, config.limit_calls, clock.now_ms)
+    store = Store(database)
+    calls: Calls = (
+        SharedPhoneCalls(database, config.limit_calls, clock.now_ms, clock.running_ms)
+        if news.is_shared else PhoneCalls(database, config.limit_calls, clock.now_ms)
+    )
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
         SessionParts(
@@ -145,6 +155,7 @@ async def create_app(
             config=config, addresses=addresses, metrics=metrics, database=database, keys=keys,
             tokens=tokens, credentials=credentials, devices=devices, pairing=pairing,
             sessions=sessions, passing=passing, instance=instance, new_id=new_id,
+            turns=SharedTurns(database, places) if news.is_shared else TurnsHere(),
         )
     )
     guard = Guard(

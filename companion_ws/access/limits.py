@@ -127,7 +127,7 @@ class CodeGuesses:
         """
         now_s = self._clock()
         if now_s < self._paused_until_s:
-            raise _refusal(self._paused_until_s - now_s)
+            raise too_many_codes(self._paused_until_s - now_s)
         # Who guesses stands last, so the first is always who has not guessed for longest.
         name = source_of(source)
         guesses = self._by_source.pop(name, None) or deque(maxlen=GUESSES_PER_DAY)
@@ -139,7 +139,7 @@ class CodeGuesses:
             _wait_s(guesses, GUESSES_PER_DAY, DAY_S, now_s),
         )
         if wait_s > 0:
-            raise _refusal(wait_s)
+            raise too_many_codes(wait_s)
         _drop_before(self._overall, now_s - GUESSES_OVERALL_S)
         guesses.append(now_s)
         self._overall.append(now_s)
@@ -190,7 +190,8 @@ def _wait_s(times: deque[float], limit: int, window_s: float, now_s: float) -> f
     return times[-limit] + window_s - now_s
 
 
-def _refusal(wait_s: float) -> TooManyRequests:
+def too_many_codes(wait_s: float) -> TooManyRequests:
+    """Return what whoever tries too many codes is told."""
     return TooManyRequests(
         "Too many codes were tried. Scan the QR code instead, or wait.",
         retry_after_ms=max(1, round(wait_s * 1000)),

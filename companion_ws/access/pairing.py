@@ -9,7 +9,7 @@ A *pairing* is one seat. It has a *ticket*, drawn as a QR code (128 bits, 60 s),
 photograph a screen, so the page draws another before that. All tickets drawn while one of the
 seat is good belong to the same seat, and the code under them never changes: a person is
 reading it out. A link that is sent is a seat of its own, lives up to 15 min, and has no code.
-Nine digits can be guessed, which is why `CodeGuesses` counts attempts; 128 bits cannot.
+Nine digits can be guessed, which is why attempts are counted (`guesses.py`); 128 bits cannot.
 
 Nothing secret is stored. Tickets, codes and claims are derived (`derived.py`) from the signing
 key and an id or nonce in the row, and found again by a hash. So a page that reloads, or a
@@ -46,8 +46,8 @@ from companion_ws.access.derived import (
     ticket_of,
 )
 from companion_ws.access.devices import TOKEN_TTL_S
+from companion_ws.access.guesses import Guesses
 from companion_ws.access.keys import Keys
-from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.tokens import Claims, Tokens, now_ms
 from companion_ws.core.errors import (
     BadRequest,
@@ -207,7 +207,7 @@ class Pairing:
         database: Database,
         keys: Keys,
         tokens: Tokens,
-        guesses: CodeGuesses,
+        guesses: Guesses,
         base_url: Callable[[], str],
         *,
         mode: Literal["open", "confirm"] = "open",
@@ -418,9 +418,9 @@ class Pairing:
         name = label(device, MAX_LABEL)
         if ticket is not None:
             return await self._enter(await self._way_of_ticket(ticket), name, extra_statements)
-        self._guesses.begin(source)
+        guess = await self._guesses.begin(source)
         entered = await self._enter(await self._way_of_code(code or ""), name, extra_statements)
-        self._guesses.forgive(source)
+        await self._guesses.forgive(guess)
         return entered
 
     async def _way_of_ticket(self, ticket: str) -> _Way | None:

@@ -10,11 +10,12 @@ from companion_ws.database.units import (
     Settle,
     Statement,
     Unit,
+    one_at_a_time,
     outlive,
     spoken,
 )
 
 __all__ = [
     "MAX_WAITING_BYTES", "CannotOpen", "Conflict", "Database", "NewerDatabase", "NotUnique", "Params", "Read",
-    "Settle", "Statement", "Unit", "outlive", "spoken",
+    "Settle", "Statement", "Unit", "one_at_a_time", "outlive", "spoken",
 ]

@@ -77,6 +77,18 @@ class Statement:
     expect: int | None = None
 
 
+_GATE = spoken("SELECT ?", postgres="SELECT pg_advisory_xact_lock(hashtextextended(?, 0))")
+
+
+def one_at_a_time(name: str) -> Statement:
+    """Return what comes first in transactions of which one at a time may run, whichever server it is of.
+
+    What the next statements read is then as the last of these transactions left it. SQLite has
+    one writer, where that is so anyway.
+    """
+    return Statement(_GATE, (name,))
+
+
 class Transaction(Unit):
     """Statements in their own order, as `Database.transact` takes them."""
 

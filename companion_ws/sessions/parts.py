@@ -14,7 +14,7 @@ from companion_ws.nodes.place import Places
 from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.answer_times import Step
 from companion_ws.sessions.connections import Connections
-from companion_ws.sessions.phone_calls import PhoneCalls
+from companion_ws.sessions.phone_calls import Calls
 from companion_ws.sessions.questions import PairingAccess
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import ServerTool
@@ -71,7 +71,7 @@ class SessionParts:
     pairing: PairingAccess
     access: SessionAccess
     counted: Counted
-    calls: PhoneCalls
+    calls: Calls
     clock: Clock
     new_id: Callable[[], str]
     is_link_out: Callable[[str], Awaitable[bool]]

@@ -9,9 +9,9 @@ Source: docs/operations.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final, Protocol
 
 from companion_ws.core.errors import TooManyRequests, Unavailable
 from companion_ws.database import Database, Statement, Unit
@@ -36,8 +36,28 @@ def _clock_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+class Calls(Protocol):
+    """The telephone calls under way."""
+
+    async def load(self) -> None: ...
+
+    async def is_live(self, session_id: str) -> bool: ...
+
+    def place(self) -> AbstractAsyncContextManager[str]: ...
+
+    async def begin(self, session_id: str, place: str = "") -> None: ...
+
+    async def began_at_ms(self, session_id: str) -> int: ...
+
+    def heard(self, session_id: str) -> None: ...
+
+    async def over(self, session_id: str, refs: Iterable[str]) -> None: ...
+
+    def forget(self, session_id: str) -> None: ...
+
+
 class PhoneCalls:
-    """The calls under way, in memory; `phone_calls` keeps them across a restart."""
+    """The calls under way at a server alone, in memory; `phone_calls` keeps them across a restart."""
 
     def __init__(
         self,
@@ -61,35 +81,35 @@ class PhoneCalls:
     @property
     def count(self) -> int:
         """How many calls are under way."""
-        return sum(map(self.is_live, self._heard_s)) + self._arriving
+        return sum(map(self._is_live, self._heard_s)) + self._arriving
 
-    def is_live(self, session_id: str) -> bool:
+    async def is_live(self, session_id: str) -> bool:
         """Whether a call is under way in this session."""
+        return self._is_live(session_id)
+
+    def _is_live(self, session_id: str) -> bool:
         heard_s = self._heard_s.get(session_id)
         return heard_s is not None and self.clock_s() - heard_s < SILENCE_S
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for one more call while its session is found or made.
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[str]:
+        """Hold a place for one more call while its session is found or made; `begin` takes it.
 
         Raises:
             TooManyRequests: as many are under way as the limit allows.
         """
         self._let_go_of_silent()
         if self._limit and self.count >= self._limit:
-            raise TooManyRequests(
-                f"{self._limit} telephone calls are under way, which is the limit.",
-                retry_after_ms=RETRY_MS,
-            )
+            raise too_many_calls(self._limit)
         self._arriving += 1
         try:
-            yield
+            yield ""
         finally:
             self._arriving -= 1
 
-    async def begin(self, session_id: str) -> None:
+    async def begin(self, session_id: str, place: str = "") -> None:
         """A call begins in this session, or goes on; durable on return."""
-        goes_on = self.is_live(session_id)
+        goes_on = self._is_live(session_id)
         self.heard_first(session_id)
         if goes_on:
             return
@@ -118,29 +138,19 @@ class PhoneCalls:
 
     def heard(self, session_id: str) -> None:
         """Something was heard in this session; without a call under way that is nothing."""
-        if self.is_live(session_id):
+        if self._is_live(session_id):
             self.heard_first(session_id)
 
     async def over(self, session_id: str, refs: Iterable[str]) -> None:
         """The call that had these ids is over; nothing where another is under way by now."""
-        bound = {
-            ref
-            for (ref,) in await self._database.read(
-                "SELECT bindings.ref FROM bindings JOIN phone_calls USING (session_id)"
-                " WHERE session_id = ? AND bound_at_ms >= began_at_ms",
-                (session_id,),
-            )
-        }
-        if bound and bound.isdisjoint(refs):
-            return
-        self.forget(session_id)
-        await self._database.transact(
-            [Statement("DELETE FROM phone_calls WHERE session_id = ?", (session_id,))]
-        )
+        over = await call_that_is_over(self._database, session_id, refs)
+        if over:
+            self.forget(session_id)
+            await self._database.transact(over)
 
     def _let_go_of_silent(self) -> None:
         """Forget calls that are over by silence, on the disk too: a restart must not revive them."""
-        silent = [session_id for session_id in self._heard_s if not self.is_live(session_id)]
+        silent = [session_id for session_id in self._heard_s if not self._is_live(session_id)]
         for session_id in silent:
             self.forget(session_id)
             unit = Unit()
@@ -151,3 +161,27 @@ class PhoneCalls:
     def forget(self, session_id: str) -> None:
         """The session is over, and a call in it."""
         self._heard_s.pop(session_id, None)
+
+
+def too_many_calls(limit: int) -> TooManyRequests:
+    """Return what a call is refused with that is one too many."""
+    return TooManyRequests(
+        f"{limit} telephone calls are under way, which is the limit.", retry_after_ms=RETRY_MS
+    )
+
+
+async def call_that_is_over(
+    database: Database, session_id: str, refs: Iterable[str]
+) -> list[Statement]:
+    """Return what ends the call that had these ids; nothing where another is under way by now."""
+    bound = {
+        ref
+        for (ref,) in await database.read(
+            "SELECT bindings.ref FROM bindings JOIN phone_calls USING (session_id)"
+            " WHERE session_id = ? AND bound_at_ms >= began_at_ms",
+            (session_id,),
+        )
+    }
+    if bound and bound.isdisjoint(refs):
+        return []
+    return [Statement("DELETE FROM phone_calls WHERE session_id = ?", (session_id,))]

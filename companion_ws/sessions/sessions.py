@@ -246,7 +246,7 @@ class Sessions:
     @verb(changes=False)
     async def is_used(self, session_id: str) -> bool:
         """Whether somebody is in a session, may come back to it, or is asked something there."""
-        if self.connections.of_session(session_id) or self.calls.is_live(session_id):
+        if self.connections.of_session(session_id) or await self.calls.is_live(session_id):
             return True
         if await self._access.has_device(session_id):
             return True

@@ -11,12 +11,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from companion_ws.access.tokens import Tokens
 from companion_ws.core.errors import CompanionError, InvalidMessage
+from companion_ws.nodes.turns import Turn, Turns
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.sessions.summaries import Summary
 from companion_ws.voice.callers import called_of, number_of
@@ -84,15 +85,14 @@ class PhoneSessions:
     """Finds the session of a call, or makes it; `owner` has those that calls make."""
 
     def __init__(
-        self, sessions: Sessions, tokens: Tokens, store: VoiceStore, owner: str
+        self, sessions: Sessions, tokens: Tokens, store: VoiceStore, turns: Turns, owner: str
     ) -> None:
         self._sessions = sessions
         self._tokens = tokens
         self._store = store
         self._owner = owner
         self._calls = sessions.calls
-        self._arriving = asyncio.Lock()
-        """Held while a call finds its session: the next one must see that it is taken."""
+        self._turns = turns
 
     async def begin(
         self, binding: Binding, language: str | None = None
@@ -102,7 +102,7 @@ class PhoneSessions:
         Raises:
             TooManyRequests: there are as many calls as the limit allows.
         """
-        async with self._arriving:
+        async with self._arriving(binding):
             found = await self.find(binding)
             if found is not None and await self._is_anothers(found.session_id, binding):
                 found = None
@@ -130,7 +130,7 @@ class PhoneSessions:
         """Return the session of a call that is under way; the first sign of one begins it."""
         summary = await self.find(binding)
         if summary is None:
-            async with self._arriving:
+            async with self._arriving(binding):
                 found = await self.find(binding) or await self._of_caller(binding, begins=False)
                 return await self._on_the_line(found, binding)
         await self._bind(summary, binding)
@@ -140,6 +140,19 @@ class PhoneSessions:
         self._calls.heard(summary.session_id)
         return summary
 
+    def _arriving(self, binding: Binding) -> AbstractAsyncContextManager[Turn]:
+        """Hold a call's turn while it finds its session: the next one must see that it is taken."""
+        named = map(self._session_named, filter(None, (binding.session, binding.session_id)))
+        told = (binding.caller, binding.conversation_id, binding.call_sid, *named)
+        return self._turns.taken(*(f"call\0{word}" for word in told if word))
+
+    def _session_named(self, text: str) -> str:
+        """Return the session that a token opens, or the text itself where it is none."""
+        try:
+            return self._tokens.read(text).session_id or text
+        except CompanionError:
+            return text
+
     async def _on_the_line(
         self, found: Summary | None, binding: Binding, language: str | None = None
     ) -> Summary:
@@ -148,13 +161,13 @@ class PhoneSessions:
         Raises:
             TooManyRequests: there are as many calls as the limit allows.
         """
-        if found is not None and self._calls.is_live(found.session_id):
+        if found is not None and await self._calls.is_live(found.session_id):
             await self._calls.begin(found.session_id)
             await self._bind(found, binding)
             return found
-        with self._calls.place():
+        async with self._calls.place() as place:
             summary = found or await self._create(binding, language)
-            await self._calls.begin(summary.session_id)
+            await self._calls.begin(summary.session_id, place)
         await self._bind(summary, binding)
         return summary
 
@@ -193,7 +206,7 @@ class PhoneSessions:
 
     async def _is_anothers(self, session_id: str, binding: Binding) -> bool:
         """Whether a call with other ids is under way there: two calls never share a session."""
-        if not self._calls.is_live(session_id):
+        if not await self._calls.is_live(session_id):
             return False
         since_ms = await self._calls.began_at_ms(session_id)
         known = await self._sessions.conversations.leads_to(session_id, since_ms)
@@ -214,7 +227,7 @@ class PhoneSessions:
         if not caller:
             return None
         known = await self._store.sessions_of(caller, binding.called)
-        calling = [session_id for session_id in known if self._calls.is_live(session_id)]
+        calling = [session_id for session_id in known if await self._calls.is_live(session_id)]
         if not begins and len(calling) > 1:
             raise InvalidMessage("Several calls of this number are under way; say which.")
         free = [session_id for session_id in known if session_id not in calling]

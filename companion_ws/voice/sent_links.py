@@ -77,7 +77,7 @@ class OpenedLink(Protocol):
 class CallsUnderWay(Protocol):
     """What is known of telephone calls."""
 
-    def is_live(self, session_id: str) -> bool: ...
+    async def is_live(self, session_id: str) -> bool: ...
 
     async def began_at_ms(self, session_id: str) -> int: ...
 
@@ -140,7 +140,7 @@ class SentLinks:
 
     async def is_out(self, session_id: str) -> bool:
         """Whether the caller of the call under way has been sent a link that still opens it."""
-        if self._command is None or not self._calls.is_live(session_id):
+        if self._command is None or not await self._calls.is_live(session_id):
             return False
         return await self._was_sent_since(session_id, await self._calls.began_at_ms(session_id))
 
@@ -155,7 +155,7 @@ class SentLinks:
 
     async def _number(self, session_id: str) -> str:
         """Return the number of the call under way, "" where there is none to send to."""
-        if not self._calls.is_live(session_id):
+        if not await self._calls.is_live(session_id):
             return ""
         rows = await self._database.read(
             "SELECT number FROM call_numbers WHERE session_id = ?", (session_id,)

@@ -15,6 +15,7 @@ from companion_ws.addresses import Addresses
 from companion_ws.config import Config
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
+from companion_ws.nodes.turns import Turns
 from companion_ws.sessions.sessions import Sessions
 from companion_ws.voice.phone_sessions import PhoneSessions
 from companion_ws.voice.polling import PollingAgent
@@ -60,6 +61,7 @@ class Foundations:
     pairing: Pairing
     sessions: Sessions
     passing: Passing
+    turns: Turns
     instance: str
     new_id: Callable[[], str]
 
@@ -71,12 +73,13 @@ class RouteTable:
         config, sessions, tokens = on.config, on.sessions, on.tokens
         clock = sessions.clock
         idempotency = Idempotency(
-            Answers(on.database, on.keys, now_ms=clock.running_ms), sessions.presence.note_answer
+            Answers(on.database, on.keys, now_ms=clock.running_ms), on.turns,
+            sessions.presence.note_answer,
         )
         rates = Rates(config.rated_messages_per_s, config.limit_burst)
         voice = VoiceStore(on.database)
         polling = PollingAgent(sessions, voice)
-        calls = PhoneSessions(sessions, tokens, voice, config.elevenlabs_user)
+        calls = PhoneSessions(sessions, tokens, voice, on.turns, config.elevenlabs_user)
         tasks = Tasks(sessions, polling, TaskStore(on.database), on.pairing, task_result)
         parts = AppParts(
             sessions, on.devices, on.pairing.answer, on.pairing.requests, config, on.metrics,

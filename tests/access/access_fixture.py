@@ -11,6 +11,7 @@ from postgres_server import place
 
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import Devices
+from companion_ws.access.guesses import GuessesHere
 from companion_ws.access.keys import Keys
 from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
@@ -68,7 +69,7 @@ class Access:
             self.database,
             self.keys,
             self.tokens,
-            CodeGuesses(clock=lambda: self.clock() / 1000),
+            GuessesHere(CodeGuesses(clock=lambda: self.clock() / 1000)),
             lambda: "https://pub.example",
             mode=mode,
             now_ms=self.clock,

@@ -218,7 +218,7 @@ async def test_a_late_end_of_the_first_call_does_not_end_the_second_in_its_sessi
         async with first:
             first.variables = dict(second.variables)
             await first.hang_up()
-        assert calls.is_live(session_of(second))
+        assert await calls.is_live(session_of(second))
 
 
 async def test_a_call_that_fell_silent_is_not_revived_by_a_restart(

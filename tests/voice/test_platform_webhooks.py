@@ -167,14 +167,14 @@ async def test_the_end_of_a_call_is_told_its_session_with_what_it_was_about(
     async with calling(name, companion_server) as call:
         await call.begin()
         session_id = await session_of(companion_server, call)
-        assert companion_server.sessions.calls.is_live(str(session_id))
+        assert await companion_server.sessions.calls.is_live(str(session_id))
         for _ in range(2):
             await call.hang_up("Two parcels to Rome.")
         found = await records(companion_server, session_id, "contextual_update")
         assert [record["text"] for record in found] == ["call_ended", "call_ended"]
         assert found[-1]["data"]["summary"] == "Two parcels to Rome."
         assert found[-1]["data"]["reason"]
-        assert not companion_server.sessions.calls.is_live(str(session_id))
+        assert not await companion_server.sessions.calls.is_live(str(session_id))
 
 
 @both
@@ -481,7 +481,7 @@ async def test_a_wrong_secret_ends_no_call_and_asks_nothing(
                 with pytest.raises(AssertionError, match="401"):
                     await attempt()
             session_id = await session_of(companion_server, call)
-            assert companion_server.sessions.calls.is_live(str(session_id))
+            assert await companion_server.sessions.calls.is_live(str(session_id))
             found = await records(
                 companion_server, session_id, "client_tool_call", "contextual_update"
             )

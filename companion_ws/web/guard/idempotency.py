@@ -7,20 +7,20 @@ Rules of this file:
 2. An answer is remembered as what it was made of; tokens and links are made
    of it again, they are never stored.
 3. Refusals are not remembered.
+4. Repeats that come while the first is under way wait for its answer, at whichever server.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
-from companion_ws.core.errors import BadRequest
-from companion_ws.database import Statement
+from companion_ws.core.errors import BadRequest, Unavailable
+from companion_ws.database import Conflict, Statement
+from companion_ws.nodes.turns import Turn, Turns
 from companion_ws.web.guard.answers import Answers, Memory
 from companion_ws.web.guard.middleware import CLAIMS, CLIENT
 
@@ -38,12 +38,15 @@ class Idempotency:
     """Runs what makes something at most once per key."""
 
     def __init__(
-        self, answers: Answers, note: Callable[[str, int], None] = lambda session_id, size: None
+        self,
+        answers: Answers,
+        turns: Turns,
+        note: Callable[[str, int], None] = lambda session_id, size: None,
     ) -> None:
         """`note` hears how many bytes are remembered for a session."""
         self._answers = answers
+        self._turns = turns
         self._note = note
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def once(
         self,
@@ -67,16 +70,21 @@ class Idempotency:
         if key is None:
             return await render(await make(lambda memory, user, session_id: []))
         scope, body = _scope(request, key), await request.read()
-        async with self._alone(scope):
+        async with self._turns.taken(f"idempotency\0{scope}") as turn:
             memory = await self._answers.find(scope, body)
             if memory is not None:
                 response = await render(memory)
                 response.headers["Idempotency-Replayed"] = "true"
                 return response
-            return await render(await self._made(scope, body, request, make, keeps))
+            try:
+                memory = await self._made(turn, scope, body, request, make, keeps)
+            except Conflict:
+                raise Unavailable("Another server does this now; send it again.") from None
+            return await render(memory)
 
     async def _made(
         self,
+        turn: Turn,
         scope: str,
         body: bytes,
         request: web.Request,
@@ -90,7 +98,8 @@ class Idempotency:
             is_stored = True
             if session_id is not None:
                 self._note(session_id, len(json.dumps(memory)))
-            return self._answers.storing(scope, body, memory, user, session_id)
+            stored = self._answers.storing(scope, body, memory, user, session_id)
+            return [*stored, *turn.ends()]
 
         memory = await make(store)
         if not is_stored and keeps(memory):
@@ -98,19 +107,6 @@ class Idempotency:
             user = claims.user if claims else ""
             await self._answers.store(store(memory, user, request.match_info.get("session_id")))
         return memory
-
-    @asynccontextmanager
-    async def _alone(self, scope: str) -> AsyncIterator[None]:
-        """Let repeats that come while the first is under way wait for its answer."""
-        lock, waiting = self._locks.get(scope, (asyncio.Lock(), 0))
-        self._locks[scope] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._locks.pop(scope)
-            if waiting > 1:
-                self._locks[scope] = (lock, waiting - 1)
 
 
 def _scope(request: web.Request, key: str) -> str:

@@ -1,0 +1,124 @@
+"""Turns: what is done by one at a time under a name, on all servers of a database together.
+
+A turn is held for as long as a block runs, awaits included. Alone, a lock in memory is enough.
+Where servers share a database a turn is a row as well: it names its server, and is taken over when
+that one's lease has run out. Whoever then still works under it is stopped by the fence: `ends`
+belongs into the last transaction of the block, and does not commit where the turn was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from hashlib import sha256
+from typing import Final, Protocol
+
+from companion_ws.core.errors import Unavailable
+from companion_ws.database import Conflict, Database, Statement
+from companion_ws.nodes.place import Places
+
+FIRST_WAIT_S: Final = 0.01
+LAST_WAIT_S: Final = 0.2
+"""Between two attempts to take a turn that another server has."""
+
+_TAKE: Final = """
+    INSERT INTO turns (name_hash, node)
+    SELECT ?, node FROM nodes WHERE node = ? AND until > clock_timestamp()
+    ON CONFLICT (name_hash) DO UPDATE SET node = excluded.node
+    WHERE turns.node = excluded.node OR NOT EXISTS (
+        SELECT 1 FROM nodes WHERE nodes.node = turns.node AND nodes.until > clock_timestamp())"""
+_END: Final = "DELETE FROM turns WHERE name_hash = ? AND node = ?"
+
+
+class Turn:
+    """A turn that is held; at the end of its block it is over."""
+
+    def __init__(self, ends: Iterable[Statement] = ()) -> None:
+        self._ends = list(ends)
+        self.is_ended = False
+
+    def ends(self) -> list[Statement]:
+        """Return what ends it with a transaction, which commits only while it is held."""
+        ends, self._ends = self._ends, []
+        self.is_ended = True
+        return ends
+
+
+class Turns(Protocol):
+    """Lets one at a time do what has a name."""
+
+    def taken(self, *names: str) -> AbstractAsyncContextManager[Turn]:
+        """Hold the turns of all these names while the block runs.
+
+        Raises:
+            Unavailable: the database does not let us take them.
+        """
+
+
+class TurnsHere:
+    """Turns of one process."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def taken(self, *names: str) -> AsyncIterator[Turn]:
+        """Hold the turns of all these names while the block runs."""
+        async with AsyncExitStack() as stack:
+            for name in sorted(set(names)):
+                await stack.enter_async_context(self._locked(name))
+            yield Turn()
+
+    @asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[None]:
+        lock, waiting = self._locks.get(name, (asyncio.Lock(), 0))
+        self._locks[name] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(name)
+            if waiting > 1:
+                self._locks[name] = (lock, waiting - 1)
+
+
+class SharedTurns:
+    """Turns of all servers of a database."""
+
+    def __init__(self, database: Database, places: Places) -> None:
+        self._database = database
+        self._places = places
+        self._here = TurnsHere()
+
+    @asynccontextmanager
+    async def taken(self, *names: str) -> AsyncIterator[Turn]:
+        """Hold the turns of all these names while the block runs."""
+        async with self._here.taken(*names):
+            hashes = [sha256(name.encode("utf-8", "surrogatepass")).digest() for name in sorted(set(names))]
+            node = await self._take(hashes)
+            turn = Turn(Statement(_END, (each, node), expect=1) for each in hashes)
+            has_failed = True
+            try:
+                yield turn
+                has_failed = False
+            finally:
+                if has_failed or not turn.is_ended:
+                    # What is left where this fails is ours to take the next time, or goes with
+                    # our lease.
+                    with suppress(Unavailable):
+                        await self._database.transact(Statement(_END, (each, node)) for each in hashes)
+
+    async def _take(self, hashes: list[bytes]) -> str:
+        wait_s = FIRST_WAIT_S
+        while True:
+            node = self._places.me.name
+            try:
+                await self._database.transact(
+                    Statement(_TAKE, (each, node), expect=1) for each in hashes
+                )
+            except Conflict:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, LAST_WAIT_S)
+            else:
+                return node
