@@ -19,6 +19,7 @@ from companion_ws.access.guesses import GuessesHere, SharedGuesses
 from companion_ws.access.keys import Keys
 from companion_ws.access.limits import CodeGuesses
 from companion_ws.access.pairing import Pairing
+from companion_ws.access.shared_keys import KeyRing, KeysHere, SharedKeys
 from companion_ws.access.tokens import Revocations, Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.clock import Clock, SharedClock
@@ -35,8 +36,8 @@ from companion_ws.nodes.news import CHANNEL, News, NoNews, SharedNews
 from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Alone, Places
 from companion_ws.nodes.splice import Splices
-from companion_ws.nodes.verbs import Verbs
 from companion_ws.nodes.turns import SharedTurns, TurnsHere
+from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import Calls, PhoneCalls
@@ -114,7 +115,10 @@ async def create_app(
     clock, news = _shared(config.database, database, places)
     tokens = Tokens(
         keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms,
-        is_current=lambda: news.is_current,
+        is_current=lambda: news.is_current and not ring.is_behind,
+    )
+    ring: KeyRing = (
+        SharedKeys(keys, database, news, places) if news.is_shared else KeysHere(keys)
     )
     credentials = Credentials(
         database, revocations, now_ms=clock.earliest_ms, latest_ms=clock.latest_ms, news=news
@@ -152,7 +156,7 @@ async def create_app(
     )
     table = RouteTable(
         Foundations(
-            config=config, addresses=addresses, metrics=metrics, database=database, keys=keys,
+            config=config, addresses=addresses, metrics=metrics, database=database, keys=keys, ring=ring,
             tokens=tokens, credentials=credentials, devices=devices, pairing=pairing,
             sessions=sessions, passing=passing, instance=instance, new_id=new_id,
             turns=SharedTurns(database, places) if news.is_shared else TurnsHere(),

@@ -466,7 +466,7 @@ def test_both_engines_have_the_same_tables_and_columns_after_steps_of_the_same_n
         del found[name]
     for of_many_servers in (
         "nodes", "news", "news_count", "call_places", "guesses", "guess_pause", "turns",
-        "stream_tickets", "connection_counts", "key_steps", "key_boxes",
+        "connection_counts", "key_steps", "key_boxes",
     ):  # fmt: skip
         del found[of_many_servers]
     found["pictures"].remove("rowid")  # which tables of SQLite have by themselves

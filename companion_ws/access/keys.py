@@ -65,7 +65,7 @@ class Keys:
         path = data / "secret.key"
         try:
             if not path.exists():
-                _create(path, (_new_key(),))
+                _create(path, (new_key(),))
             return cls(_lines(_read(path)), path)
         except NotOurs:
             raise
@@ -99,21 +99,54 @@ class Keys:
         Raises:
             StartRefused: the key came from the environment and has to be changed there.
         """
+        self.check_ours()
+        self.sign_with(new_key(), is_alone=compromise)
+
+    def check_ours(self) -> None:
+        """Refuse to replace a key that is not ours.
+
+        Raises:
+            StartRefused: the key came from the environment and has to be changed there.
+        """
         if self._path is None:
             raise StartRefused("The key comes from COMPANION_SECRET_KEY; change it there.")
-        kept = () if compromise else self._keys[-(MAX_KEYS - 1) :]
-        keys = (*kept, _new_key())
-        _replace(self._path, keys)
+
+    def expect(self, key: bytes) -> None:
+        """Take what this key has signed; it will sign here soon."""
+        if key not in self._keys:
+            self._keys = (key, *self._keys)
+            self.generation += 1
+
+    def sign_with(self, key: bytes, *, is_alone: bool = False) -> None:
+        """Sign with this key from now on, stored before this returns where the key is a file.
+
+        The last two keys before it stay good, unless it `is_alone`.
+        """
+        older = tuple(each for each in self._keys if each != key)
+        keys = (*(() if is_alone else older[-(MAX_KEYS - 1) :]), key)
+        if self._path is not None:
+            _replace(self._path, keys)
         self._keys = keys
         self.generation += 1
-        self.on_rotation(compromise)
+        self.on_rotation(is_alone)
+
+    @property
+    def marks(self) -> list[str]:
+        """Return what each key is known by to servers that have it too, the one that signs first."""
+        return [mark_of(key) for key in reversed(self._keys)]
+
+
+def mark_of(key: bytes) -> str:
+    """Return what a key is known by, which tells nothing of it."""
+    return _derive(key, "mark").hex()[:32]
 
 
 def _derive(key: bytes, purpose: str) -> bytes:
     return hmac.digest(key, f"companion-ws:{purpose}".encode(), sha256)
 
 
-def _new_key() -> bytes:
+def new_key() -> bytes:
+    """Return a key that nobody has."""
     return secrets.token_hex(KEY_BYTES).encode()
 
 

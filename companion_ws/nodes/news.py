@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 Act = Callable[[str, str], Awaitable[None]]
 """Does what news is about, given its `ref` and `body`; a second time changes nothing."""
 Read = Callable[[], Awaitable[None]]
+Named = Callable[[str], Awaitable[None]]
 
 _TELL: Final = """
     WITH next AS (UPDATE news_count SET number = number + 1 RETURNING number)
@@ -79,6 +80,9 @@ class News(Protocol):
 
     def on_missed(self, read: Read) -> None:
         """Read again, where news may have been missed, what it would have told."""
+
+    def on_named(self, act: Named) -> None:
+        """Act so once this server has a lease under another name, before it is current."""
 
     async def tell(
         self, kind: str, ref: str, body: str, statements: Iterable[Statement] = ()
@@ -117,6 +121,9 @@ class NoNews:
 
     def on_missed(self, read: Read) -> None:
         """Nothing is missed."""
+
+    def on_named(self, act: Named) -> None:
+        """It is called nothing else."""
 
     async def tell(
         self, kind: str, ref: str, body: str, statements: Iterable[Statement] = ()
@@ -170,6 +177,7 @@ class SharedNews:
         self._errors = errors
         self._acts: dict[str, Act] = {}
         self._reads: list[Read] = []
+        self._on_named: list[Named] = []
         self._heard = 0
         self._noted: tuple[str, int] | None = None
         """What this server has noted, and under which name."""
@@ -189,6 +197,10 @@ class SharedNews:
     def on_missed(self, read: Read) -> None:
         """Read again, where news may have been missed, what it would have told."""
         self._reads.append(read)
+
+    def on_named(self, act: Named) -> None:
+        """Act so once this server has a lease under another name, before it is current."""
+        self._on_named.append(act)
 
     async def tell(
         self, kind: str, ref: str, body: str, statements: Iterable[Statement] = ()
@@ -263,7 +275,9 @@ class SharedNews:
         if self._noted != (name, self._heard):
             is_noted = await line.rows(_NOTE, (self._heard, name, self._heard))
             self._noted = (name, self._heard) if is_noted else None
-        if is_good:
+        if is_good and name != self._current_as:
+            for tell_name in self._on_named:
+                await tell_name(name)
             self._current_as = name
         self._looks += 1
         if self._looks % TRIM_EVERY == 0:

@@ -10,6 +10,7 @@ from companion_ws.access.devices import Devices
 from companion_ws.access.keys import Keys
 from companion_ws.access.limits import Rates
 from companion_ws.access.pairing import Pairing
+from companion_ws.access.shared_keys import KeyRing
 from companion_ws.access.tokens import Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.config import Config
@@ -55,6 +56,7 @@ class Foundations:
     metrics: Metrics
     database: Database
     keys: Keys
+    ring: KeyRing
     tokens: Tokens
     credentials: Credentials
     devices: Devices
@@ -91,7 +93,7 @@ class RouteTable:
             self.gateway,
             SessionRoutes(sessions, on.devices, on.pairing, idempotency, rates),
             OverviewRoutes(sessions),
-            TokenRoutes(on.keys, tokens, on.credentials, idempotency, on.addresses, sessions),
+            TokenRoutes(on.ring, tokens, on.credentials, idempotency, on.addresses, sessions),
             PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
             PeopleRoutes(sessions, on.credentials, on.devices),
             RecordRoutes(sessions, config, on.new_id, tokens.left_s, on.passing),

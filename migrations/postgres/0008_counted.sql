@@ -29,14 +29,6 @@ CREATE TABLE turns (                       -- what one server does at a time, fo
     node TEXT COLLATE "C" NOT NULL
 );
 
-CREATE TABLE stream_tickets (              -- the token is sealed by the ticket, which stands nowhere
-    ticket_hash BYTEA PRIMARY KEY,
-    session_id TEXT COLLATE "C" NOT NULL,
-    sealed_token BYTEA NOT NULL,
-    expires_at_ms BIGINT NOT NULL
-);
-CREATE INDEX stream_tickets_by_session ON stream_tickets (session_id, expires_at_ms);
-
 CREATE TABLE connection_counts (           -- of each owner's sessions, by the server they live on
     node TEXT COLLATE "C" NOT NULL,
     owner TEXT COLLATE "C" NOT NULL,

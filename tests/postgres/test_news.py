@@ -3,103 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from pathlib import Path
+from contextlib import AsyncExitStack
 
-import pytest
-from postgres_server import PostgresServer
+from together import LEASE, Servers
 
-from companion_ws.access.credentials import Credentials
-from companion_ws.access.keys import Keys
-from companion_ws.access.tokens import Revocations, Tokens
-from companion_ws.clock import SharedClock
-from companion_ws.core.errors import CompanionError, Unauthenticated, Unavailable
-from companion_ws.data_folder import prepare_data_folder
-from companion_ws.database import Database
-from companion_ws.database.postgres.listening import ERRORS, Listening
-from companion_ws.files import folder
-from companion_ws.nodes.news import CHANNEL, SharedNews
-from companion_ws.nodes.place import Alone, Node
-
-LEASE = "INSERT INTO nodes (node, url, until, key_mark) VALUES (%s, '', clock_timestamp() + %s * interval '1 s', '')"
-
-
-class Seat(Alone):
-    """A server's place among the others; its lease is a row that the test writes."""
-
-    is_good = True
-
-    def __init__(self, name: str) -> None:
-        self.me = Node(name, "")
-
-
-class Server:
-    """What of one server says who may, and hears what others revoke."""
-
-    def __init__(self, url: str, database: Database, keys: Keys, name: str) -> None:
-        self.seat = Seat(name)
-        self.clock = SharedClock()
-        self.database = database
-        self.news = SharedNews(
-            database, self.seat, self.clock, partial(Listening.open, url, CHANNEL), ERRORS
-        )
-        self.revocations = Revocations(keys)
-        self.tokens = Tokens(
-            keys, self.revocations, now_ms=self.clock.running_ms,
-            time_of_day_ms=self.clock.now_ms, is_current=lambda: self.news.is_current,
-        )  # fmt: skip
-        self.credentials = Credentials(
-            database, self.revocations, now_ms=self.clock.earliest_ms,
-            latest_ms=self.clock.latest_ms, news=self.news,
-        )  # fmt: skip
-
-    async def issued(self, user: str = "alice") -> tuple[str, str]:
-        token, claims = self.tokens.issue("user", user, 3600.0)
-        await self.credentials.record(claims)
-        return token, claims.id
-
-    def refusal(self, token: str) -> type[CompanionError] | None:
-        try:
-            self.tokens.verify(token)
-        except CompanionError as error:
-            return type(error)
-        return None
-
-
-class Servers:
-    """Servers of one database."""
-
-    def __init__(self, postgres: PostgresServer, path: Path, database: Database, url: str) -> None:
-        self.postgres, self.path, self.database, self.url = postgres, path, database, url
-        self.keys = Keys.load(path)
-
-    def query(self, sql: str, *params: object) -> list[tuple[object, ...]]:
-        return self.postgres.query(self.postgres.name(self.path), sql, params)
-
-    @asynccontextmanager
-    async def server(self, name: str, lease_s: float = 60.0) -> AsyncIterator[Server]:
-        server = Server(self.url, self.database, self.keys, name)
-        self.query(LEASE, name, lease_s)
-        await server.news.start()
-        await server.credentials.load()
-        hearing = asyncio.create_task(server.news.run())
-        try:
-            yield server
-        finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
-
-
-@pytest.fixture
-async def servers(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Servers]:
-    prepare_data_folder(tmp_path)
-    url = postgres.url(tmp_path)
-    database = Database(url, folder("migrations"))
-    await database.open()
-    yield Servers(postgres, tmp_path, database, url)
-    await database.close()
+from companion_ws.core.errors import Unauthenticated, Unavailable
+from companion_ws.nodes.place import Node
 
 
 async def test_what_one_server_revokes_all_refuse_once_it_has_said_so(servers: Servers) -> None:
@@ -173,7 +82,7 @@ async def test_a_server_that_missed_news_which_is_gone_reads_everything_again(
 ) -> None:
     async with servers.server("1") as one:
         token, token_id = await one.issued()
-        other = Server(servers.url, servers.database, servers.keys, "2")
+        other = servers.silent("2")
         await other.news.start()
         assert other.refusal(token) is None
         for _ in range(3):

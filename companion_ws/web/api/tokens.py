@@ -10,8 +10,8 @@ from aiohttp import web
 
 from companion_ws.access.credentials import Credentials
 from companion_ws.access.devices import TOKEN_TTL_S
-from companion_ws.access.keys import Keys
 from companion_ws.access.pairing import TOKEN_LIFE_S
+from companion_ws.access.shared_keys import KeyRing
 from companion_ws.access.tokens import Claims, Kind, Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.core.errors import BadRequest, Forbidden
@@ -51,14 +51,14 @@ class TokenRoutes:
 
     def __init__(
         self,
-        keys: Keys,
+        ring: KeyRing,
         tokens: Tokens,
         credentials: Credentials,
         idempotency: Idempotency,
         addresses: Addresses,
         sessions: Sessions,
     ) -> None:
-        self._keys = keys
+        self._ring = ring
         self._tokens = tokens
         self._credentials = credentials
         self._idempotency = idempotency
@@ -152,13 +152,13 @@ class TokenRoutes:
     async def rotate(self, request: web.Request) -> web.Response:
         compromise = body_of(await read_json(request), KeyRotation).compromise
         try:
-            self._keys.rotate(compromise=compromise)
+            count = await self._ring.rotate(compromise=compromise)
         except StartRefused as refusal:
             raise Forbidden(str(refusal)) from None
         audit.warning("key_rotated", by=request[CLAIMS].user, compromise=compromise)
         if compromise:
             await self._credentials.close_every_door()
-        return json_reply({"keys": len(self._keys.all)})
+        return json_reply({"keys": count})
 
     # Those of one session.
 
