@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from ssl import SSLContext
 from types import TracebackType
@@ -79,20 +79,26 @@ class Replay:
         """The session it is played in."""
         return self._agent.session_id
 
-    async def play(self, records: list[Record], speed: float) -> AsyncIterator[Record]:
-        """Play the records in order, `speed` times as fast (0: without a pause); yield each."""
+    async def play(
+        self, records: list[Record], speed: float, told: Callable[[int], None] = lambda done: None
+    ) -> AsyncIterator[Record]:
+        """Play the records in order, `speed` times as fast (0: without a pause); yield each.
+
+        `told` hears how many are done.
+        """
         self._ran = {
             record["client_tool_call"]["tool_call_id"]
             for record in records
             if record["type"] == "client_tool_call" and record.get("handled_by") == "server"
         }
         before_ms = None
-        for record in records:
+        for done, record in enumerate(records, 1):
             at_ms = record.get("timestamp")
             if speed and before_ms is not None and at_ms is not None:
                 await asyncio.sleep(max(0, at_ms - before_ms) / 1000 / speed)
             before_ms = at_ms if at_ms is not None else before_ms
             played = await self._play(record)
+            told(done)
             if played is not None:
                 yield played
 

@@ -17,6 +17,7 @@ from companion_ws.cli.options import (
     config_of,
     flag_of,
     is_secret,
+    json_option,
     name_of,
     named_places,
     secret_of,
@@ -126,6 +127,7 @@ class _Unread(SettingsCommand):
 
 
 @config.command(cls=_Unread)
+@json_option
 @setting_options
 def check(**values: Any) -> None:
     """Print ok, or a sentence for each fault of the settings (and exit with 2).
@@ -135,12 +137,16 @@ def check(**values: Any) -> None:
     """
     from companion_ws.cli.settings_check import faults_of  # it needs all of a server
 
-    faults = list(dict.fromkeys(faults_of(values[_GIVEN])))
-    for fault in faults:
-        say(fault, err=True)
+    given = values[_GIVEN]
+    as_json = given.pop("as_json", False)
+    faults = list(dict.fromkeys(faults_of(given)))
+    for fault in faults or ["ok"]:
+        if as_json:
+            print_json({"finding": fault})
+        else:
+            say(fault, err=bool(faults))
     if faults:
         raise SystemExit(2)
-    say("ok")
 
 
 COMMANDS: Final = [config]

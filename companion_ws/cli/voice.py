@@ -16,7 +16,7 @@ from companion_ws.cli.local import certificate_at, local_token, running_url
 from companion_ws.cli.options import data_option, environment_config
 from companion_ws.cli.replay import Replay
 from companion_ws.cli.run_verb import find_modules_here, run, sentences
-from companion_ws.cli.terminal import print_json, say
+from companion_ws.cli.terminal import print_json, progress, say
 from companion_ws.config import public_url_of
 from companion_ws.sessions.tools import ServerTool, load_tools
 from companion_ws.voice.elevenlabs.agent_config import agent_config
@@ -220,8 +220,10 @@ async def _replay(
 ) -> int:
     async with player as playing:
         print_json({"session_id": playing.session_id, "records": len(records)})
-        async for played in playing.play(records, speed):
-            print_json(played)
+        # Between messages on the same terminal a bar would be in their way.
+        with progress("Replaying", len(records), shown=not sys.stdout.isatty()) as told:
+            async for played in playing.play(records, speed, told):
+                print_json(played)
         for name, before, now in playing.differences:
             say(f"{name} answered otherwise: {before} before, {now} now", err=True)
     return 1 if check and playing.differences else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -86,6 +87,22 @@ async def test_long_verbs_show_a_bar_on_a_terminal_and_a_pipe_gets_the_answer_al
     erased = OnTerminal(program.data, "erase", "--user", "alice", "--yes")
     assert (erased.code, "Erasing" in erased.shown) == (0, True)
     assert program.run("erase", "--user", "alice", "--yes").stderr == "Erased everything of alice.\n"
+
+
+async def test_a_replay_shows_how_far_it_is_where_its_messages_go_elsewhere(
+    stored: tuple[Program, str], tmp_path: Path
+) -> None:
+    program, session_id = stored
+    file = tmp_path / "records.jsonl"
+    file.write_text(program.run("session", "export", session_id).stdout)
+    async with CompanionServer(data=program.data):
+        replay = ("replay", str(file), "--speed", "0")
+        done = await asyncio.to_thread(OnTerminal, program.data, *replay)
+        assert done.code == 0, done.shown
+        assert re.search(r"Replaying.*100%", done.shown), done.shown
+        assert len(done.out.splitlines()) == 31
+        whole = await asyncio.to_thread(OnTerminal, program.data, *replay, whole=True)
+        assert "Replaying" not in whole.shown
 
 
 async def test_a_copy_that_is_watched_holds_one_moment_while_others_write(tmp_path: Path) -> None:

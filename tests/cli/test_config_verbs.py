@@ -95,6 +95,17 @@ def test_settings_that_are_good_are_ok(tmp_path: Path) -> None:
     assert (code, out, errors) == (0, "ok\n", "")
 
 
+def test_programs_get_each_fault_as_a_json_line(tmp_path: Path) -> None:
+    code, out, errors = said(
+        "config", "check", "--json", "--brand-accent", "red", "--tls-cert", "chain.pem", data=tmp_path / "data"
+    )
+    assert (code, errors) == (2, "")
+    faults = [json.loads(line)["finding"] for line in out.splitlines()]
+    assert any("'red' is not a valid colour" in fault for fault in faults)
+    assert any("--tls-cert and --tls-key go together" in fault for fault in faults)
+    assert said("config", "check", "--json", data=tmp_path / "data") == (0, '{"finding":"ok"}\n', "")
+
+
 def test_every_fault_is_named_at_once_with_the_place_it_stands_in(tmp_path: Path) -> None:
     write(
         tmp_path / "data/companion.toml",

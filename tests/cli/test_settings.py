@@ -25,6 +25,18 @@ def verbs(group: click.Group, before: str = "") -> list[str]:
     return found
 
 
+def test_every_verb_that_lists_prints_json_lines_too() -> None:
+    lists = {"list", "find", "check", "doctor", "watch"}
+    found = [verb for verb in verbs(main) if verb.split()[-1] in lists]
+    assert len(found) >= 7
+    for verb in found:
+        command: click.Command = main
+        for name in verb.split():
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        assert any("--json" in parameter.opts for parameter in command.params), verb
+
+
 def said(*arguments: str, data: Path, **environment: str) -> tuple[int, str, str]:
     cleared = {name: None for name in clean_environment() if name.startswith("COMPANION_")}
     variables = {**cleared, "COMPANION_DATA": str(data), **environment}
