@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -110,9 +110,9 @@ class _End(asyncio.BufferedProtocol):
         self._buffer = bytearray(PIECE_BYTES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=HELD_BYTES - PIECE_BYTES)
+        # Those of uvloop are of no class of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=HELD_BYTES - PIECE_BYTES)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._buffer
