@@ -1,4 +1,5 @@
-/* Steps the clocks, and refuses or holds system calls on one folder's files, as a script wishes.
+/* Steps the clocks, and refuses, holds or ends in the middle system calls on one folder's files, as a
+ * script wishes.
  *
  * HOSTILE_CONTROL names a file of 64-bit slots, mapped by both sides; HOSTILE_FOLDER the folder.
  * Source of the slots: hostile.py. */
@@ -6,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +41,14 @@ __attribute__((constructor)) static void begin(void) {
     close(fd);
 }
 
+enum { KILL = -1, KILL_HALF_WAY = -2 };
+/* In place of an errno: the process dies instead of the call, or when half of a write is done. */
+
+static void die(void) {
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
+}
+
 /* Whether this call is to fail; errno is set then. */
 static int is_refused(int64_t kind) {
     if (slots == NULL) return 0;
@@ -53,6 +63,7 @@ static int is_refused(int64_t kind) {
     if (__sync_fetch_and_sub(&slots[REFUSE], 1) <= 0) return 0;
     __sync_fetch_and_add(&slots[REFUSED], 1);
     errno = (int)slots[ERRNO];
+    if (errno == KILL || (errno == KILL_HALF_WAY && kind != WRITE)) die();
     return 1;
 }
 
@@ -109,9 +120,20 @@ OPENS(open64)
 ON_FD(ssize_t, pread, READ, (int fd, void *to, size_t n, off_t at), (fd, to, n, at))
 ON_FD(ssize_t, pread64, READ, (int fd, void *to, size_t n, off64_t at), (fd, to, n, at))
 ON_FD(ssize_t, read, READ, (int fd, void *to, size_t n), (fd, to, n))
-ON_FD(ssize_t, pwrite, WRITE, (int fd, const void *from, size_t n, off_t at), (fd, from, n, at))
-ON_FD(ssize_t, pwrite64, WRITE, (int fd, const void *from, size_t n, off64_t at), (fd, from, n, at))
-ON_FD(ssize_t, write, WRITE, (int fd, const void *from, size_t n), (fd, from, n))
+#define WRITES(name, arguments, values, half)                               \
+    ssize_t name arguments {                                                \
+        static ssize_t(*real) arguments;                                    \
+        if (!real) real = dlsym(RTLD_NEXT, #name);                          \
+        if (is_fd_ours(fd) && is_refused(WRITE)) {                          \
+            if (errno != KILL_HALF_WAY) return -1;                          \
+            real half;                                                      \
+            die();                                                          \
+        }                                                                   \
+        return real values;                                                 \
+    }
+WRITES(pwrite, (int fd, const void *from, size_t n, off_t at), (fd, from, n, at), (fd, from, n / 2, at))
+WRITES(pwrite64, (int fd, const void *from, size_t n, off64_t at), (fd, from, n, at), (fd, from, n / 2, at))
+WRITES(write, (int fd, const void *from, size_t n), (fd, from, n), (fd, from, n / 2))
 ON_FD(int, fsync, SYNC, (int fd), (fd))
 ON_FD(int, fdatasync, SYNC, (int fd), (fd))
 ON_FD(int, ftruncate, TRUNCATE, (int fd, off_t size), (fd, size))

@@ -45,6 +45,8 @@ CHANGES = (
 )
 """What a disk refuses that lets nobody write any more."""
 EVERYTHING = Call(2047)
+KILL, KILL_HALF_WAY = -1, -2
+"""In place of an errno: the process dies instead of the call, or when half of a write is done."""
 
 
 class _Slot(IntEnum):

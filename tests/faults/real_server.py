@@ -95,6 +95,16 @@ class Server:
         """End it as the loss of the process does."""
         await self.end(signal.SIGKILL)
 
+    async def wait(self) -> int:
+        """Wait until it has ended by itself; return its exit code, negative for a signal's."""
+        process, self._process = self._process, None
+        assert process is not None
+        async with asyncio.timeout(PATIENCE_S):
+            code = await process.wait()
+            if self._listening is not None:
+                await self._listening
+        return code
+
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal and return its exit code."""
         process, self._process = self._process, None

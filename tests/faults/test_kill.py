@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import uuid
 from contextlib import closing
@@ -15,13 +17,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from real_server import Message, Server, joined, running
+from hostile import KILL, KILL_HALF_WAY, Call, Machine
+from real_server import UNLIMITED, Message, Server, joined, running
 
 from companion_ws.core.session import Session, replay
 
 KILLS = int(os.environ.get("COMPANION_KILLS", "20"))
 KILLS_OF_ONE = 50
 """A log so often cut off is long: each look at it takes as long as it is."""
+BROKEN = (OSError, aiohttp.ClientError)
 IN_FLIGHT = 64
 """Commands without an answer; a client that reads nothing meanwhile is cut off."""
 
@@ -138,6 +142,77 @@ async def test_kills_in_mid_stream_lose_nothing_that_was_acknowledged_and_double
     assert longest.state == {key: json.loads(e.value) for key, e in folded.state.items()}
     acknowledged = sum(len(writer.acknowledged) for writer in writers)
     print(f"killed {kills} times: {acknowledged} acknowledged, {len(stored)} stored")
+
+
+ENDS = int(os.environ.get("COMPANION_KILLS", "3"))
+DISK = Call.WRITE | Call.SYNC | Call.TRUNCATE | Call.ALLOCATE | Call.REMOVE
+
+
+@pytest.mark.timeout(120 + 15 * ENDS)
+async def test_whichever_write_or_sync_is_the_last_what_was_acknowledged_is_there(
+    tmp_path: Path,
+) -> None:
+    data, deaths_at_a_start = tmp_path / "data", 0
+    with Machine(tmp_path, data) as machine:
+        server = Server(
+            data, *UNLIMITED, "--limit-records=0", "--limit-log-bytes=0",
+            environment=machine.environment,
+        )
+        try:
+            await server.start()
+            async with aiohttp.ClientSession() as http:
+                async with joined(http, server) as screen:
+                    session_id = screen.joined["session_id"]
+                writer = Writer("alice", "agent", session_id)
+                for number in range(ENDS):
+                    machine.refuse(DISK, (KILL, KILL_HALF_WAY)[number % 2], after=number, count=1)
+                    with pytest.raises(BROKEN):
+                        await writer.write(http, server, fresh=True)
+                    assert await server.wait() == -signal.SIGKILL
+                    assert machine.refused == 1, "it died of that very call"
+                    machine.heal()
+                    intact(data, tmp_path / f"after end {number}")
+                    if number % 3 == 2:  # and once more, while it starts on what was left
+                        machine.refuse(DISK, KILL, after=number // 3 % 12, count=1)
+                        with contextlib.suppress(AssertionError):
+                            await server.start()
+                        deaths_at_a_start += machine.refused
+                        machine.heal()
+                        await server.kill()
+                    await server.start()
+                await writer.write(http, server, fresh=False)
+            assert await server.end() == 0
+        finally:
+            await server.kill()
+    stored = records_of(data, session_id)
+    assert writer.seen == stored
+    assert not writer.waiting
+    made = [record["requestId"] for record in stored]
+    assert len(made) == len(set(made))
+    print(f"{ENDS} ends in a call, {deaths_at_a_start} more at a start; {len(made):,} acknowledged")
+
+
+@pytest.mark.timeout(120 + 15 * ENDS)
+async def test_a_first_start_that_ends_in_any_call_leaves_nothing_that_stops_the_next(
+    tmp_path: Path,
+) -> None:
+    deaths = 0
+    for number in range(0, 12 * ENDS, 12):
+        scratch = tmp_path / f"{number}"
+        scratch.mkdir()
+        with Machine(scratch, scratch / "data") as machine:
+            server = Server(scratch / "data", environment=machine.environment)
+            machine.refuse(DISK, (KILL, KILL_HALF_WAY)[number // 12 % 2], after=number, count=1)
+            with contextlib.suppress(AssertionError):
+                await server.start()
+            deaths += machine.refused
+            machine.heal()
+            await server.kill()
+            await server.start()
+            assert await server.end() == 0
+        intact(scratch / "data", scratch / "intact")
+    print(f"{deaths} first starts ended in a call")
+    assert deaths > 0
 
 
 def intact(data: Path, scratch: Path) -> None:
