@@ -28,7 +28,7 @@ import aiohttp
 from real_server import Screen, Server, joined, running, silent_peer
 
 PER_SESSION: Final = 4
-SESSIONS_FLAGS: Final = ("--limit-records=0", "--limit-log-bytes=0")
+FLAGS: Final = ("--limit-records=0", "--limit-log-bytes=0")
 PATIENCE_S: Final = 300.0
 NOISE: Final = ("error", "Traceback", "never retrieved")
 
@@ -41,213 +41,238 @@ def client() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
 
+class Member:
+    """Somebody who reads all the time, as clients do: nobody else would answer the server's pings."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self._news = asyncio.Event()
+        self.reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def joined(
+        cls, stack: AsyncExitStack, http: aiohttp.ClientSession, server: Server, **query: Any
+    ) -> Member:
+        """Join; it reads until the stack ends."""
+        member = cls(await stack.enter_async_context(joined(http, server, **query)))
+        stack.callback(member.reading.cancel)
+        return member
+
+    @property
+    def session_id(self) -> str:
+        return str(self.screen.joined["session_id"])
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Read on until it is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not is_so():
+                assert not self.reading.done(), f"closed {self.screen.ws.close_code}"
+                self._news.clear()
+                await self._news.wait()
+
+    async def caught_up(self, after: int) -> None:
+        """Read all that came after that record, one by one."""
+        screen = self.screen
+        assert screen.joined["recovery"] == "replay", screen.joined
+        await self.until(lambda: after + len(screen.records) >= screen.joined["seq"])
+
+    async def speak(self, times: int = 1) -> None:
+        """Say something, and hear that it is stored."""
+        for number in range(times):
+            sent = await self.screen.send({"type": "contextual_update", "text": f"{number}"})
+            await self.until(
+                lambda sent=sent: any(r["requestId"] == sent for r in self.screen.records[-4:])
+            )
+
+    async def _read(self) -> None:
+        while await self.screen.receive() is not None:
+            self._news.set()
+        self._news.set()
+
+
 async def crowd(
     stack: AsyncExitStack, http: aiohttp.ClientSession, server: Server, count: int
-) -> list[Screen]:
+) -> list[Member]:
     """Join so many in sessions of four: an agent and three screens each."""
-    screens: list[Screen] = []
+    members: list[Member] = []
 
     async def session(size: int) -> None:
-        agent = await stack.enter_async_context(joined(http, server))
-        screens.append(agent)
+        agent = await Member.joined(stack, http, server)
+        members.append(agent)
         for _ in range(size - 1):
-            screens.append(
-                await stack.enter_async_context(
-                    joined(http, server, session_id=agent.joined["session_id"], role="ui")
-                )
+            members.append(
+                await Member.joined(stack, http, server, session_id=agent.session_id, role="ui")
             )
 
     sizes = [PER_SESSION] * (count // PER_SESSION)
     sizes += [count % PER_SESSION] if count % PER_SESSION else []
-    for start in range(0, len(sizes), 50):
-        await asyncio.gather(*map(session, sizes[start : start + 50]))
-    return screens
+    for start in range(0, len(sizes), 25):
+        await asyncio.gather(*map(session, sizes[start : start + 25]))
+    return members
 
 
-async def speak(screen: Screen, times: int = 1) -> None:
-    for number in range(times):
-        sent = await screen.send({"type": "contextual_update", "text": f"{number}"})
-        await screen.until(requestId=sent)
+def by_session(members: list[Member]) -> dict[str, list[Member]]:
+    """Return the members of each session, its agent first."""
+    found: dict[str, list[Member]] = {}
+    for member in sorted(members, key=lambda each: str(each.screen.joined["role"])):
+        found.setdefault(member.session_id, []).append(member)
+    return found
 
 
 async def reconnect(count: int, scratch: Path) -> str:
     """The server dies and starts again; all who were there come back in one moment and resume."""
-    async with running(scratch / "data", *SESSIONS_FLAGS) as server, client() as http:
+    async with running(scratch / "data", *FLAGS) as server, client() as http:
         async with AsyncExitStack() as stack:
-            screens = await crowd(stack, http, server, count)
-            agents = screens_by_session(screens)
-            await asyncio.gather(*(speak(members[0], 3) for members in agents.values()))
+            members = await crowd(stack, http, server, count)
+            await asyncio.gather(*(each[0].speak(3) for each in by_session(members).values()))
             await server.kill()
+            for member in members:
+                await asyncio.wait([member.reading])
         await server.start()
-        attempts: Counter[str] = Counter()
-        began_s = time.monotonic()
+        attempts = 0
 
-        async def resume(before: Screen) -> Screen:
+        async def resume(before: Screen) -> Member:
             """Come back at once and as often as it takes; read all that was missed."""
+            nonlocal attempts
             after = before.records[-1]["seq"] if before.records else 0
             while True:
-                attempts["attempts"] += 1
+                attempts += 1
                 with contextlib.suppress(OSError, aiohttp.ClientError):
-                    screen = await after_stack.enter_async_context(
-                        joined(
-                            http, server, session_id=before.joined["session_id"],
-                            role=before.joined["role"], after=after,
-                        )
+                    member = await Member.joined(
+                        stack, http, server, session_id=before.joined["session_id"],
+                        role=before.joined["role"], after=after,
                     )
-                    assert screen.joined["recovery"] == "replay", screen.joined
-                    while after + len(screen.records) < screen.joined["seq"]:
-                        assert await screen.receive() is not None, screen.ws.close_code
-                    return screen
+                    await member.caught_up(after)
+                    return member
                 await asyncio.sleep(0.1)
 
-        async with AsyncExitStack() as after_stack:
+        async with AsyncExitStack() as stack:
+            began_s = time.monotonic()
             async with asyncio.timeout(PATIENCE_S):
-                back = await asyncio.gather(*map(resume, screens))
+                back = await asyncio.gather(*(resume(member.screen) for member in members))
             took_s = time.monotonic() - began_s
-            for before, now in zip(screens, back, strict=True):
-                seqs = [record["seq"] for record in (*before.records, *now.records)]
-                assert seqs == list(range(1, now.joined["seq"] + 1)), seqs
-            told = screens_by_session(back)
-            await asyncio.gather(*(speak(members[0]) for members in told.values()))
-            await asyncio.gather(
-                *(one.until(text="0", seq=one.joined["seq"] + 1) for each in told.values() for one in each[1:])
-            )
+            for before, now in zip(members, back, strict=True):
+                seqs = [r["seq"] for r in (*before.screen.records, *now.screen.records)]
+                assert seqs == list(range(1, now.screen.joined["seq"] + 1)), seqs
+            sessions = by_session(back).values()
+            await asyncio.gather(*(each[0].speak() for each in sessions))
+            for each in sessions:
+                last = each[0].screen.records[-1]
+                for member in each:
+                    await member.until(lambda member=member, last=last: last in member.screen.records)
         assert await server.end() == 0
         assert noise(server) == []
     return (
-        f"{count:,} came back within {took_s:.1f} s of one moment, {attempts['attempts']:,} attempts;"
+        f"{count:,} came back within {took_s:.1f} s of one moment, in {attempts:,} attempts;"
         " none missed a record, none had one twice"
     )
 
 
-def screens_by_session(screens: list[Screen]) -> dict[str, list[Screen]]:
-    """Return the members of each session, its agent first."""
-    members: dict[str, list[Screen]] = {}
-    for screen in sorted(screens, key=lambda each: each.joined["role"]):
-        members.setdefault(screen.joined["session_id"], []).append(screen)
-    return members
-
-
 async def stop(count: int, scratch: Path) -> str:
     """SIGTERM while all speak: exit 0, 1012 for everybody, and what was acknowledged is stored."""
-    data = scratch / "data"
-    async with running(data, *SESSIONS_FLAGS) as server, client() as http:
+    async with running(scratch / "data", *FLAGS) as server, client() as http:
         async with AsyncExitStack() as stack:
-            screens = await crowd(stack, http, server, count)
-            sent: dict[int, list[str]] = {}
+            members = await crowd(stack, http, server, count)
 
-            async def talk(number: int, screen: Screen) -> None:
-                mine = sent[number] = []
+            async def talk(screen: Screen) -> None:
                 with contextlib.suppress(OSError, aiohttp.ClientError):
                     while not screen.ws.closed:
-                        mine.append(await screen.send({"type": "user_message", "text": "x" * 100}))
-                        await asyncio.sleep(0.2)
+                        await screen.send({"type": "user_message", "text": "x" * 100})
+                        await asyncio.sleep(0.2 * count / 100)
 
-            talking = [asyncio.create_task(talk(*each)) for each in enumerate(screens)]
-            reading = [asyncio.create_task(screen.to_the_end()) for screen in screens]
-            while not all(screen.records for screen in screens):
-                await asyncio.sleep(0.1)
+            talking = [asyncio.create_task(talk(member.screen)) for member in members]
+            for member in members:
+                await member.until(lambda member=member: bool(member.screen.records))
             began_s = time.monotonic()
             code = await server.end()
             took_s = time.monotonic() - began_s
-            await asyncio.gather(*reading)
+            await asyncio.gather(*(member.reading for member in members))
             for task in talking:
                 task.cancel()
             assert code == 0, server.output[-20:]
-            codes = Counter(screen.ws.close_code for screen in screens)
+            codes = Counter(member.screen.ws.close_code for member in members)
             assert codes == {1012: count}, codes
         assert noise(server) == []
         await server.start()
-        acknowledged = 0
-        for session_id, members in screens_by_session(screens).items():
+        told = 0
+        for session_id, each in by_session(members).items():
             async with joined(http, server, session_id=session_id, after=0) as again:
                 while len(again.records) < again.joined["seq"]:
                     assert await again.receive() is not None
             stored = {record["requestId"]: record["seq"] for record in again.records}
-            for member in members:
-                for record in member.records:
+            for member in each:
+                for record in member.screen.records:
                     assert stored[record["requestId"]] == record["seq"]
-                    acknowledged += 1
+                    told += 1
     return (
         f"{count:,} sockets at SIGTERM: exit 0 after {took_s:.1f} s, {count:,} closed 1012;"
-        f" all {acknowledged:,} records told are stored"
+        f" all {told:,} records told are stored"
     )
 
 
 async def silent(count: int, scratch: Path) -> str:
     """Peers that never read, in sessions that go on: they are cut off, and nobody else notices."""
-    async with running(scratch / "data", *SESSIONS_FLAGS) as server, client() as http:
+    async with running(scratch / "data", *FLAGS) as server, client() as http:
         async with AsyncExitStack() as stack:
-            screens = await crowd(stack, http, server, max(PER_SESSION, count // 5))
-            sessions = screens_by_session(screens)
+            members = await crowd(stack, http, server, max(PER_SESSION, count // 5))
+            sessions = by_session(members)
             before_bytes = most_bytes = server.rss_bytes()
             ids = list(sessions)
-            peers = [
-                await silent_peer(server, ids[number % len(ids)], role="observer")
-                for number in range(count)
-            ]
+            for number in range(count):
+                peer = await silent_peer(server, ids[number % len(ids)], role="observer")
+                stack.callback(hang_up, peer)
             text, said = "x" * 20_000, 0
-            dropped: Counter[str] = Counter()
-
-            async def read(screen: Screen) -> None:
-                while (message := await screen.receive()) is not None:
-                    if message["type"] == "presence" and message["event"] == "dropped":
-                        dropped[screen.joined["session_id"]] += 1
-                raise AssertionError(f"cut off with {screen.ws.close_code}")
-
-            reading = [asyncio.create_task(read(screen)) for screen in screens]
             async with asyncio.timeout(PATIENCE_S):
-                while await connections(http, server) > len(screens):
-                    for members in sessions.values():
-                        await members[0].send({"type": "contextual_update", "text": text})
+                while await connections(http, server) < len(members) + count:
+                    await asyncio.sleep(0.05)
+                while await connections(http, server) > len(members):
+                    for each in sessions.values():
+                        await each[0].screen.send({"type": "contextual_update", "text": text})
                     said += 1
                     most_bytes = max(most_bytes, server.rss_bytes())
                     await asyncio.sleep(0.02)
-                while any(len(screen.records) < said for screen in screens):
-                    await asyncio.sleep(0.05)
-            assert not any(task.done() for task in reading), "somebody else was cut off"
-            for screen in screens:
-                assert [record["seq"] for record in screen.records] == list(range(1, said + 1))
-            for task in reading:
-                task.cancel()
-            for peer in peers:
-                peer.transport.abort()
+            for member in members:
+                await member.until(lambda member=member: len(member.screen.records) >= said)
+                records = member.screen.records
+                assert [record["seq"] for record in records] == list(range(1, said + 1))
         assert await server.end() == 0
         assert noise(server) == []
     grown = (most_bytes - before_bytes) / 1024 / 1024
     return (
-        f"{count:,} peers that never read were cut off; {len(screens):,} others got each of"
-        f" {said * len(sessions):,} messages of 20 kB once; memory grew by {grown:.0f} MiB at most"
+        f"{count:,} peers that never read were cut off; {len(members):,} others got each of their"
+        f" {said:,} messages of 20 kB once; memory grew by {grown:.0f} MiB at most"
     )
 
 
 async def half_open(count: int, scratch: Path) -> str:
     """Peers that are not there any more: half answer no ping, half have hung up by half."""
-    async with running(scratch / "data", *SESSIONS_FLAGS) as server, client() as http:
+    async with running(scratch / "data", *FLAGS) as server, client() as http:
         async with AsyncExitStack() as stack:
-            screens = await crowd(stack, http, server, PER_SESSION)
-            session_id = screens[0].joined["session_id"]
-            peers = [await silent_peer(server, session_id, role="observer") for _ in range(count)]
-            for peer in peers[::2]:
-                peer.write_eof()
-            reading = [asyncio.create_task(screen.to_the_end()) for screen in screens]
-            began_s = time.monotonic()
+            members = await crowd(stack, http, server, PER_SESSION)
+            for number in range(count):
+                peer = await silent_peer(server, members[0].session_id, role="observer")
+                stack.callback(hang_up, peer)
+                if number % 2:
+                    peer.write_eof()
             async with asyncio.timeout(PATIENCE_S):
-                while await connections(http, server) > len(screens):
+                while await connections(http, server) < len(members) + count // 2:
+                    await asyncio.sleep(0.05)
+                began_s = time.monotonic()
+                while await connections(http, server) > len(members):
                     await asyncio.sleep(0.1)
             took_s = time.monotonic() - began_s
-            assert not any(task.done() for task in reading), "somebody else was cut off"
-            for task in reading:
-                task.cancel()
-            for peer in peers:
-                peer.transport.abort()
+            await asyncio.gather(*(member.speak() for member in members))
             descriptors = len(os.listdir(f"/proc/{server.pid}/fd"))
         assert await server.end() == 0
         assert noise(server) == []
     return (
-        f"{count:,} half-open sockets were gone after {took_s:.1f} s,"
-        f" {descriptors} descriptors left; {len(screens)} others stayed"
+        f"{count:,} half-open sockets were gone {took_s:.1f} s after the last of them came,"
+        f" {descriptors} descriptors left; {len(members)} others stayed"
     )
+
+
+def hang_up(peer: asyncio.StreamWriter) -> None:
+    peer.transport.abort()
 
 
 async def connections(http: aiohttp.ClientSession, server: Server) -> int:
