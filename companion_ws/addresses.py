@@ -180,6 +180,16 @@ class Addresses:
         return self.local_url
 
     @property
+    def node_url(self) -> str:
+        """The URL that other servers of the same database reach this one by, if nobody says another.
+
+        The address of the default route if we listen there, else where we listen.
+        """
+        if _is_any(self._config.host):
+            return self._url(self._route_address() or "127.0.0.1")
+        return self._url(self._config.host)
+
+    @property
     def alternative_urls(self) -> list[str]:
         """Further URLs that may reach us: this machine's other addresses, when we listen there."""
         if not _is_any(self._config.host):

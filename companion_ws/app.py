@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from functools import partial
@@ -32,6 +33,7 @@ from companion_ws.files import folder
 from companion_ws.internet import Internet
 from companion_ws.logs import adapt_to_host
 from companion_ws.metrics import Metrics
+from companion_ws.nodes.last import LastName
 from companion_ws.nodes.news import CHANNEL, News, NoNews, SharedNews
 from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Alone, Places
@@ -111,7 +113,7 @@ async def create_app(
     database = Database(
         config.database or config.database_path, folder("migrations"), config.durability
     )
-    places = Alone()
+    places = _places(config, addresses, database, keys)
     clock, news = _shared(config.database, database, places)
     tokens = Tokens(
         keys, revocations, now_ms=clock.running_ms, time_of_day_ms=clock.now_ms,
@@ -139,7 +141,7 @@ async def create_app(
     verbs = Verbs(places, passes, metrics.passed_on)
     splices = Splices(lambda: {node.name for node in places.others()})
     passing = Passing(places, passes, splices)
-    store = Store(database)
+    store = Store(database, places)
     calls: Calls = (
         SharedPhoneCalls(database, config.limit_calls, clock.now_ms, clock.running_ms)
         if news.is_shared else PhoneCalls(database, config.limit_calls, clock.now_ms)
@@ -188,7 +190,9 @@ async def create_app(
             log.warning("database_created_beside_old_key", path=str(config.database_path), hint=NEW_DATABASE)
         await database.open()
         try:
+            await places.start()
             await news.start()
+            await places.check_key(keys.marks)
             await credentials.load()
             await sessions.start()
             working = [
@@ -201,6 +205,7 @@ async def create_app(
             await sessions.stop()
         finally:
             await verbs.close()
+            await places.stop()
             await database.close()
             if spans is not None and traces is not None:
                 traces.end()
@@ -209,6 +214,7 @@ async def create_app(
     async def close_all(app: web.Application) -> None:
         table.gateway.is_stopping = True
         sessions.waiting.stop()
+        await sessions.ownership.hand_over()
         await asyncio.gather(
             sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S),
             splices.part_all(),
@@ -245,6 +251,27 @@ def _call_traces(spans: Spans | None) -> CallTraces | None:
     from companion_ws.sessions.call_traces import CallTraces  # imports OpenTelemetry
 
     return CallTraces(spans.tracer)
+
+
+def _places(config: Config, addresses: Addresses, database: Database, keys: Keys) -> Places:
+    """Return where sessions live: all of them here, or on one of the servers of a PostgreSQL."""
+    if config.database is None:
+        return Alone(database)
+    from companion_ws.database.postgres.apart import Apart
+    from companion_ws.nodes.lease import Lease
+    from companion_ws.nodes.owners import Owners
+
+    url = config.database
+    lease = Lease(
+        Apart(url), config.node_url or addresses.node_url, lambda: keys.marks[0], _new_node,
+        LastName(config.data),
+    )  # fmt: skip
+    return Owners(database, lease, lambda: Apart(url))
+
+
+def _new_node() -> str:
+    """Return a name for a server that people can tell apart, and that nobody had before."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
 
 
 def _rules(config: Config) -> Rules:

@@ -39,6 +39,11 @@ def _running_ms() -> int:
     return time.clock_gettime_ns(_RUNNING) // 1_000_000
 
 
+def since_boot_s() -> float:
+    """Return seconds by a clock that nothing sets, and that counts suspends."""
+    return time.clock_gettime(_RUNNING)
+
+
 class Clock:
     """Both readings, in milliseconds since 1970 (UTC)."""
 

@@ -43,8 +43,8 @@ def duration_s(text: str | float) -> float:
     return seconds
 
 
-def public_url_of(text: str) -> str:
-    """Return the URL phones are given, without a slash at its end; a path before it may stay.
+def public_url_of(text: str, what: str = "public URL") -> str:
+    """Return the URL phones, or other servers, are given, without a slash at its end; a path before it may stay.
 
     Raises:
         ValueError: it has no scheme or another than http and https, no host, or a query or
@@ -58,7 +58,7 @@ def public_url_of(text: str) -> str:
     text = in_ascii(text)
     if not _matches(_PUBLIC_URL, text):
         raise ValueError(
-            f"{text!r} is not a valid public URL; use for example https://companion.example.org,"
+            f"{text!r} is not a valid {what}; use for example https://companion.example.org,"
             " without ? and #"
         )
     return text.rstrip("/")
@@ -125,6 +125,9 @@ class Config:
             "help": "Database of PostgreSQL, as postgresql://host/name, instead of a file in the data"
             " folder. A password is never part of the flag."
         },
+    )
+    node_url: str | None = _setting(
+        None, "URL at which other servers of the same PostgreSQL reach this one."
     )
     tools: str | None = _setting(
         None, "Python module with server tools, or its file: my_shop.tools, ./my_tools.py."
@@ -223,6 +226,8 @@ class Config:
             object.__setattr__(self, name, duration_s(getattr(self, name)))
         if self.public_url is not None:
             object.__setattr__(self, "public_url", public_url_of(self.public_url))
+        if self.node_url is not None:
+            object.__setattr__(self, "node_url", public_url_of(self.node_url, "URL of a server"))
         for name in ("allow_origin", "allow_host"):
             object.__setattr__(self, name, tuple(map(in_ascii, getattr(self, name))))
         self._check()

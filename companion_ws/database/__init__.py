@@ -8,6 +8,7 @@ from companion_ws.database.units import (
     Params,
     Read,
     Settle,
+    Spoken,
     Statement,
     Unit,
     one_at_a_time,
@@ -17,5 +18,5 @@ from companion_ws.database.units import (
 
 __all__ = [
     "MAX_WAITING_BYTES", "CannotOpen", "Conflict", "Database", "NewerDatabase", "NotUnique", "Params", "Read",
-    "Settle", "Statement", "Unit", "one_at_a_time", "outlive", "spoken",
+    "Settle", "Spoken", "Statement", "Unit", "one_at_a_time", "outlive", "spoken",
 ]

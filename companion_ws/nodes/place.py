@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable, Collection
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
+
+from companion_ws.database import Database, Read
+
+R = TypeVar("R")
+T = TypeVar("T", covariant=True)
 
 
 class Node(Struct, frozen=True):
@@ -22,8 +28,23 @@ class Elsewhere(Exception):
         self.node = node
 
 
+class Load(Protocol[T]):
+    """Reads a session that was taken."""
+
+    def __call__(self, read: Read, last: str | None) -> T:
+        """Return what is read.
+
+        `last` is None where this server goes on with what it had; else the server that had
+        the session last, empty where it was free.
+        """
+
+
 class Places(Protocol):
     """Which server a session lives on."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there may be other servers."""
 
     @property
     def me(self) -> Node:
@@ -32,6 +53,29 @@ class Places(Protocol):
     @property
     def is_good(self) -> bool:
         """Whether this server may answer from memory: no other one can have its sessions."""
+
+    def others(self) -> list[Node]:
+        """Return the other servers that had a valid lease a moment ago."""
+
+    def on_lost(self, act: Callable[[], None]) -> None:
+        """Call `act` when this server has to drop all that it has, in one step of the event loop."""
+
+    async def start(self) -> None:
+        """Begin to be one of the servers, once the database is open.
+
+        Raises:
+            CannotOpen: it cannot be one of them.
+        """
+
+    async def check_key(self, marks: Collection[str]) -> None:
+        """See that the other servers sign with a key that this one has, by its mark.
+
+        Raises:
+            StartRefused: one of them does not.
+        """
+
+    async def stop(self) -> None:
+        """Be none of them any more."""
 
     async def find(self, session_id: str) -> Node | None:
         """Return the other server that a session lives on.
@@ -42,22 +86,61 @@ class Places(Protocol):
             Unavailable: the database does not let us look.
         """
 
-    def others(self) -> list[Node]:
-        """Return the other servers that had a valid lease a moment ago."""
+    async def taken(self, session_id: str, load: Load[R]) -> R:
+        """Return what `load` reads of a session that is this server's from now on.
+
+        Raises:
+            Elsewhere: another server that is alive has it.
+            Unavailable: the database does not let us, or this server may have nothing.
+        """
+
+    def release(self, number: int, generation: int) -> None:
+        """Let anybody have a session that memory has forgotten, by the number of its row."""
+
+    async def give_away(self) -> None:
+        """Let others have everything; from here on nothing is answered from memory.
+
+        Raises:
+            Unavailable: not known to be stored; then the lease runs out.
+        """
 
 
 class Alone:
     """The only server of its database has every session."""
 
+    is_shared: Final = False
     is_good: Final = True
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self.me = Node("alone", "")
+
+    def others(self) -> list[Node]:
+        """Return nobody."""
+        return []
+
+    def on_lost(self, act: Callable[[], None]) -> None:
+        """Nothing is ever lost."""
+
+    async def start(self) -> None:
+        """There is nobody to tell."""
+
+    async def check_key(self, marks: Collection[str]) -> None:
+        """There is no other key."""
+
+    async def stop(self) -> None:
+        """There is nobody to tell."""
 
     async def find(self, session_id: str) -> Node | None:
         """Return None."""
         return None
 
-    def others(self) -> list[Node]:
-        """Return nobody."""
-        return []
+    async def taken(self, session_id: str, load: Load[R]) -> R:
+        """Return what `load` reads of a session, at one instant."""
+        return await self._database.read_with(lambda read: load(read, None))
+
+    def release(self, number: int, generation: int) -> None:
+        """It stays here."""
+
+    async def give_away(self) -> None:
+        """There is nobody to give it to."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
-from companion_ws.sessions.store import Store
+from companion_ws.nodes.place import Elsewhere
+from companion_ws.sessions.undone import Undone
 
 PIECE_S: Final = 1.0
 """A machine may sleep, and the loop's timers with it; this bounds how late that is noticed."""
@@ -21,8 +22,8 @@ Do = Callable[[str, str, str], Awaitable[None]]
 class Scheduler:
     """Wakes when the next row of the `due` table comes up and hands it to `do`."""
 
-    def __init__(self, store: Store, do: Do, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, undone: Undone, do: Do, clock: Clock) -> None:
+        self._undone = undone
         self._do = do
         self._clock = clock
         self._wake = asyncio.Event()
@@ -36,9 +37,10 @@ class Scheduler:
         while True:
             self._wake.clear()
             try:
-                for session_id, kind, ref in await self._store.due_by(self._clock.running_ms()):
-                    await self._do(session_id, kind, ref)
-                next_ms = await self._store.next_due_ms()
+                for session_id, kind, ref in await self._undone.due_by(self._clock.running_ms()):
+                    with contextlib.suppress(Elsewhere):  # That server does it.
+                        await self._do(session_id, kind, ref)
+                next_ms = await self._undone.next_due_ms()
             except CompanionError:
                 await asyncio.sleep(RETRY_S)
                 continue

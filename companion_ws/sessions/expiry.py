@@ -17,6 +17,7 @@ import structlog
 from companion_ws.core.errors import CompanionError
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.parts import SessionParts
+from companion_ws.sessions.undone import Undone
 
 QUIET_S: Final = 5.0
 """A session nobody uses is forgotten by memory after this long; the disk knows it."""
@@ -55,6 +56,8 @@ class Expiry:
         self._expire = expire
         self._forget = parts.access.forget_session
         self._clock = parts.clock
+        self._places = parts.places
+        self._undone = Undone(parts.database, parts.places)
         self._patient_until_ms = 0
         self._looked_ms = parts.clock.running_ms()
 
@@ -119,7 +122,7 @@ class Expiry:
                 self._look_at(live, now_ms)
         if now_ms < self._patient_until_ms:
             return
-        for session_id in await self._store.idle_since(now_ms - self._ttl_ms, MOST_AT_ONCE):
+        for session_id in await self._undone.idle_since(now_ms - self._ttl_ms, MOST_AT_ONCE):
             if session_id not in self._lives:
                 await self._expire(session_id)
         before_ms = now_ms - self._keep_ended_ms
@@ -141,6 +144,9 @@ class Expiry:
         idle_s = asyncio.get_running_loop().time() - live.used_at_s
         if live.is_quiet and idle_s > QUIET_S:
             self._lives.pop(live.session_id, None)
+            calls = live.session.unclosed.values()
+            if all(call.status != "waiting" for call in calls):  # Else somebody here is at it.
+                self._places.release(live.row.number, live.generation)
 
     def _touch(self, live: LiveSession) -> None:
         live.touched_ms = live.last_active_ms

@@ -20,8 +20,12 @@ flush    Everything up to `durable_seq` leaves from the front, in order: a run o
          every subscribed member in one write, and then to the callers that wait for them.
 refuse   A refused commit empties the queue: each entry hears `unavailable`, in order. The line is
          held until the session has been read again; what changes nothing waits in it meanwhile.
+close    The session lives elsewhere, or is gone: all that waits, and all that still comes, is refused.
 release  The positions start again from the disk. Records that were refused and are stored all the
          same (a failed fsync leaves that open) are delivered now.
+
+Where a server may not answer from memory (its lease has run out, or is about to), nothing leaves:
+what waits is refused when the session is dropped, a moment later.
 
 The newest delivered records stay in a tail, so that whoever was away for a moment is brought
 up to date without the disk.
@@ -37,6 +41,7 @@ from msgspec import Struct
 
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.session import Event
+from companion_ws.nodes.place import Places
 from companion_ws.sessions.caller import Answer, Caller, Refuse
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.outbox import Batch
@@ -69,17 +74,24 @@ class Line:
     """
 
     __slots__ = (
-        "_members", "_now_ms", "_queue", "_tail", "_tail_bytes", "delivered_seq", "durable_seq",
-        "is_held",
+        "_closed", "_members", "_now_ms", "_places", "_queue", "_tail", "_tail_bytes",
+        "delivered_seq", "durable_seq", "is_held",
     )
 
     def __init__(
-        self, members: dict[str, Connection], seq: int, now_ms: Callable[[], int]
+        self,
+        members: dict[str, Connection],
+        seq: int,
+        now_ms: Callable[[], int],
+        places: Places,
     ) -> None:
         self.delivered_seq = seq
         self.durable_seq = seq
         self.is_held = False
         """Whether everything waits until the session has been read again."""
+        self._closed: CompanionError | None = None
+        """Why nothing is taken any more."""
+        self._places = places
         self._members = members
         self._now_ms = now_ms
         self._queue: deque[QueueEntry] = deque()
@@ -93,8 +105,11 @@ class Line:
         """Let an entry wait for its turn, which may be now."""
         queue = self._queue
         queue.append(entry)
-        if len(queue) == 1 and entry.seq <= self.durable_seq and not self.is_held:
-            self._flush()
+        if len(queue) == 1 and entry.seq <= self.durable_seq:
+            if not self.is_held:
+                self._flush()
+            elif self._closed is not None:
+                self.refuse(self._closed)
 
     def append_answer(self, body: bytes, caller: Caller) -> None:
         """Tell one caller alone, in its turn."""
@@ -123,6 +138,16 @@ class Line:
                 entry.caller.hear_refusal(reason, self._now_ms())
             if entry.refuse is not None:
                 entry.refuse(reason)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything is refused from now on."""
+        return self._closed is not None
+
+    def close(self, reason: CompanionError) -> None:
+        """Refuse what waits, and whatever still comes."""
+        self._closed = reason
+        self.refuse(reason)
 
     def release(self, seq: int, found: list[tuple[int, bytes]]) -> None:
         """Go on from `seq`, after the records `found` beyond what was delivered."""
@@ -155,6 +180,8 @@ class Line:
 
     def _flush(self) -> list[QueueEntry]:
         delivered: list[QueueEntry] = []
+        if not self._places.is_good:
+            return delivered
         run: list[QueueEntry] = []
         queue = self._queue
         while queue and queue[0].seq <= self.durable_seq:

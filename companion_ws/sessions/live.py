@@ -20,6 +20,9 @@ people something that is not stored. So the whole line is answered `unavailable`
 loaded again, and records that turn out to be stored are delivered. Meanwhile commands that
 would be recorded are refused, and joins and questions wait.
 
+Where servers share a database, another one may have taken the session. Whoever finds that out, by a
+refused commit or by its own clock, drops it: all of the line is refused, and everybody is sent away.
+
 A message must leave no reference cycle behind: garbage collection of a busy server would stop it
 for a tenth of a second. Closures here name the session, so nothing the session keeps may hold one.
 """
@@ -61,6 +64,7 @@ from companion_ws.core.session import (
 )
 from companion_ws.core.trouble import of_rendering
 from companion_ws.database import Database
+from companion_ws.nodes.place import Elsewhere, Places
 from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.connections import Connection
 from companion_ws.sessions.joined import joined_text, recovery_of
@@ -78,6 +82,7 @@ RELOAD_PAUSE_S: Final = 0.5
 MAX_LATER: Final = 1024
 """How many may wait for a session that is being reloaded."""
 
+_RELOADED: Final = "The session had to be reloaded; reconnect."
 _NO_KEY: Final = (None, None)
 
 log = structlog.get_logger(__name__)
@@ -110,6 +115,11 @@ class LiveParts:
     """Does something that nobody waits for."""
     clock: Clock
     new_id: Callable[[], str]
+    places: Places
+    gained: Callable[[LiveSession, str], None]
+    """Goes on with what the server of that name had begun in a session."""
+    lost: Callable[[LiveSession], None]
+    """Drops a session that another server has."""
     shows_pictures: bool = False
     """Whether pictures that records name by address are fetched."""
     traces: CallTraces | None = None
@@ -127,7 +137,7 @@ class LiveSession:
         self.clock = parts.clock
         self.now_ms = parts.clock.now_ms
         self.members: dict[str, Connection] = {}
-        self._line = Line(self.members, stored.session.seq, parts.clock.now_ms)
+        self._line = Line(self.members, stored.session.seq, parts.clock.now_ms, parts.places)
         self.last_active_ms = stored.row.last_active_at_ms
         self.touched_ms = stored.row.last_active_at_ms
         self.expiry_told = False
@@ -137,7 +147,7 @@ class LiveSession:
     def _set_tip(self, stored: Stored) -> None:
         self.session: Session = stored.session
         self._requests = stored.requests
-        self._generation = stored.generation
+        self.generation = stored.generation
         self._write: PendingWrite | None = None
 
     @property
@@ -250,6 +260,8 @@ class LiveSession:
     def _ask_later(self, command: Command, caller: Caller) -> None:
         """Let what changes nothing wait until the session is read, or a replay has ended."""
         connection, is_held = caller.connection, self._line.is_held
+        if self._line.is_closed:
+            raise Unavailable("The session is on another server; send the same requestId again.")
         waiting = self._line if is_held or connection is None else connection.asked
         if command.fate == "recorded" or len(waiting) >= MAX_LATER:
             raise Unavailable("The session is being reloaded; send the same requestId again.")
@@ -313,7 +325,7 @@ class LiveSession:
         """Return the unit to add to: the one that waits, or a new one."""
         write = self._write
         if write is None or write.taken:
-            write = PendingWrite(self.row.number, self.session, self._settle, self._generation)
+            write = PendingWrite(self.row.number, self.session, self._settle, self.generation)
             self._database.write(write)
             self._write = write
         return write
@@ -388,8 +400,15 @@ class LiveSession:
         self.tell(body, roles=transient.roles, exclude=connection)
         self._observer.passed(self, transient.type, transient.fields, caller.sender)
         if answer is not None:
-            # It has been passed on whatever the disk says.
-            self._line.append(QueueEntry(0, body, answer, lambda _: answer(body)))
+
+            def answer_all_the_same(error: CompanionError) -> None:
+                # It has been passed on whatever the disk says.
+                if self._line.is_closed:
+                    caller.hear_refusal(error, self.now_ms())
+                else:
+                    answer(body)
+
+            self._line.append(QueueEntry(0, body, answer, answer_all_the_same))
 
     def _message(self, kind: str, fields: dict[str, Any], request_id: str | None = None) -> bytes:
         message = {
@@ -433,7 +452,7 @@ class LiveSession:
         """
         if not self._line.is_held:
             self._line.append(self._newcomer(connection, after, epoch, joined))
-        elif len(self._line) >= MAX_LATER:
+        elif self._line.is_closed or len(self._line) >= MAX_LATER:
             raise Unavailable("The session is being reloaded; reconnect.")
         else:
             self._line.append(
@@ -549,8 +568,12 @@ class LiveSession:
                 if member.is_joined and member.role in roles and member is not exclude:
                     member.outbox.push(batch)
 
-        # Presence is true whatever the disk says.
-        self._line.append(QueueEntry(0, body, deliver, lambda _: deliver(body)))
+        def deliver_all_the_same(error: CompanionError) -> None:
+            # Presence is true whatever the disk says, but not where others are meanwhile.
+            if not self._line.is_closed:
+                deliver(body)
+
+        self._line.append(QueueEntry(0, body, deliver, deliver_all_the_same))
 
     def tell_message(self, kind: str, **fields: Any) -> None:
         """Tell everybody a message of ours that is not recorded."""
@@ -567,7 +590,7 @@ class LiveSession:
     def _settle(self, write: PendingWrite, error: Exception | None) -> None:
         if self._write is write:
             self._write = None
-        if write.session is not self.session:
+        if write.session is not self.session or self._line.is_closed:
             return  # A unit of a tip that was thrown away; its line has been answered.
         if error is not None:
             self._throw_away(error)
@@ -588,16 +611,29 @@ class LiveSession:
         self._line.refuse(reason)
         self._parts.spawn(self._reload())
 
+    def drop(self, code: int, reason: str) -> None:
+        """Answer nothing from memory any more: refuse what waits, send everybody away."""
+        error = Unavailable("Not known to be stored; send the same requestId again.")
+        self._line.close(error)
+        _send_away(self._line, self.members, code, reason)
+
     async def _reload(self) -> None:
-        while True:
+        while not self._line.is_closed:
             try:
                 stored = await self._store.load(self.session_id)
+                if self._line.is_closed:
+                    return
                 if stored is None:
                     break
                 last_seq = stored.session.seq
                 found = await self._store.records(
                     self.session_id, self.delivered_seq, last_seq, last_seq
                 )
+                if self._line.is_closed:
+                    return
+            except Elsewhere:
+                self._parts.lost(self)
+                return
             except Unavailable as error:
                 # Nobody waits in vain: it may be long until the session can be read.
                 self._line.refuse(error)
@@ -607,18 +643,13 @@ class LiveSession:
             self._set_tip(stored)
             if found and found[0][0] != self.delivered_seq + 1:
                 # Stored although refused, and trimmed already: members would miss it.
-                self._send_away()
+                _send_away(self._line, self.members, 1013, _RELOADED)
             self._line.release(last_seq, found)
+            if stored.last is not None:
+                self._parts.gained(self, stored.last)
             return
         self._line.refuse(Unavailable("The session is gone; reconnect."))
-        self._send_away()
-
-    def _send_away(self) -> None:
-        """Let everybody reconnect with what they have."""
-        self._line.forget_tail()
-        for member in list(self.members.values()):
-            member.is_subscribed = False
-            member.close(1013, "The session had to be reloaded; reconnect.")
+        _send_away(self._line, self.members, 1013, _RELOADED)
 
     # Catching up.
 
@@ -636,6 +667,14 @@ class LiveSession:
             connection.outbox.push(Batch([*missed]), is_exempt=True)
         connection.is_subscribed = True
         return True
+
+
+def _send_away(line: Line, members: dict[str, Connection], code: int, reason: str) -> None:
+    """Let everybody reconnect with what they have."""
+    line.forget_tail()
+    for member in list(members.values()):
+        member.is_subscribed = False
+        member.close(code, reason)
 
 
 def _turn_away(connection: Connection) -> None:

@@ -26,7 +26,7 @@ Source: docs/protocol.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -228,21 +228,34 @@ class Questions:
         elif not await self._release(live, call):
             await self.deadline(session_id, tool_call_id)
 
-    async def resume(self, session_id: str) -> None:
-        """After a restart: say of runs that were cut off that they were, or run them again."""
-        live = await self._open(session_id)
-        if live is None:
-            return
-        for call in list(live.session.calls.values()):
-            if call.handled_by != "server" or call.status != "waiting":
-                continue
-            server_tool = self._tools.get(call.tool_name)
-            if server_tool is not None and server_tool.is_idempotent:
-                record = msgspec.json.decode(call.body)
-                await self._run(live, call, record["client_tool_call"]["parameters"])
-            else:
-                result = '{"status":"interrupted"}'
-                await self._answer(session_id, call, result, is_error=True)
+    def go_on(self, live: LiveSession) -> list[Coroutine[Any, Any, None]]:
+        """Return what is to be done about calls that waited on a server that is no more.
+
+        Runs that were cut off are said to be, or run again; screens get time to reconnect.
+        """
+        waiting = [call for call in live.session.unclosed.values() if call.status == "waiting"]
+        work = [self._resume(live, call) for call in waiting if call.handled_by == "server"]
+        if any(call.handled_by == "screens" for call in waiting):
+            work.append(self.look_later(live.session_id, RETURN_S))
+        return work
+
+    async def _resume(self, live: LiveSession, call: Call) -> None:
+        server_tool = self._tools.get(call.tool_name)
+        if server_tool is not None and server_tool.is_idempotent:
+            record = msgspec.json.decode(call.body)
+            await self._run(live, call, record["client_tool_call"]["parameters"])
+        else:
+            result = '{"status":"interrupted"}'
+            await self._answer(live.session_id, call, result, is_error=True)
+
+    def forget(self, session_id: str | None = None) -> None:
+        """Let go of a session that is another server's now, or of all; its runs have no outcome."""
+        self._runner.cut_off(session_id)
+        for key in list(self._asked_with):
+            if session_id in (None, key[0]):
+                del self._asked_with[key]
+        for known in (self._expectant.copy() if session_id is None else {session_id}):
+            self._expectant.discard(known)
 
     async def end(self) -> None:
         """Let go of the tools that still run; for a stop."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from companion_ws.core.errors import Unavailable
 from companion_ws.core.protocol import encode
 from companion_ws.core.tool_calls import Call
 from companion_ws.sessions.blocking import Interrupted, LoopWatch, running_tool
@@ -68,28 +69,47 @@ class ToolRunner:
         self._names_places = names_places
         self._result_bytes = result_bytes
         self._traces = traces
-        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._tasks: dict[asyncio.Task[Outcome], str] = {}
+        """Each with its session."""
+        self._cut_off: set[asyncio.Task[Outcome]] = set()
         self._watch = LoopWatch()
 
     async def run(self, server_tool: ServerTool, call: ToolCall, patience_s: float) -> Outcome:
         """Run a tool to its end, or to the end of our patience; whatever it raises is its failure.
 
         Then it is cancelled, and not waited for.
+
+        Raises:
+            Unavailable: the session is another server's by now, and so is what becomes of the call.
         """
         # Lines that the tool itself writes to the log say which call they are about.
         with bound_contextvars(session_id=call.session_id, tool_call_id=call.tool_call_id):
             running = asyncio.create_task(self._traced(server_tool, call), name="tool")
-        self._tasks.add(running)
-        running.add_done_callback(self._tasks.discard)
+        self._tasks[running] = call.session_id
+        running.add_done_callback(self._let_go)
         try:
             await asyncio.wait({running}, timeout=patience_s)
         finally:
             running.cancel()
+            is_cut_off = running in self._cut_off
+            self._cut_off.discard(running)
+        if is_cut_off:
+            raise Unavailable("The session is on another server.")
         if not running.done():
             return _failed("The tool did not answer in time.", f"{call.tool_name} took too long")
         if running.cancelled():
             return _failed("The tool failed.", f"{call.tool_name} cancelled itself")
         return running.result()
+
+    def cut_off(self, session_id: str | None) -> None:
+        """Cancel what runs in a session, or everything: its outcome counts for nothing."""
+        for running, of_session in list(self._tasks.items()):
+            if session_id in (None, of_session):
+                self._cut_off.add(running)
+                running.cancel()
+
+    def _let_go(self, running: asyncio.Task[Outcome]) -> None:
+        del self._tasks[running]
 
     async def end(self) -> None:
         """Cancel what runs and let it tidy up for LAST_WORDS_S; what goes on then is left behind."""

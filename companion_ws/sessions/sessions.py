@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -37,10 +36,11 @@ from companion_ws.sessions.conversations import Conversations
 from companion_ws.sessions.due import Scheduler
 from companion_ws.sessions.expiry import Expiry
 from companion_ws.sessions.live import LiveParts, LiveSession
+from companion_ws.sessions.ownership import Ownership, Undertakings
 from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.people import ERASED, People
 from companion_ws.sessions.presence import Presence
-from companion_ws.sessions.questions import RETURN_S, Questions, WaysIn
+from companion_ws.sessions.questions import Questions, WaysIn
 from companion_ws.sessions.reactions import Reactions
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.runs import ToolRunner
@@ -48,6 +48,7 @@ from companion_ws.sessions.showing import Showing
 from companion_ws.sessions.store import Kind, Row, Stored
 from companion_ws.sessions.summaries import Summaries, Summary
 from companion_ws.sessions.troubles import Troubles
+from companion_ws.sessions.undone import Undone
 from companion_ws.sessions.waiting import Waiting
 
 MOST_KEPT: Final = 200
@@ -90,17 +91,27 @@ class Sessions:
                 names_places=rules.is_development, result_bytes=rules.made_bytes, traces=parts.traces
             ),
         )
-        self._scheduler = Scheduler(store, self._do, clock)
+        self._undone = Undone(parts.database, parts.places)
+        self._scheduler = Scheduler(self._undone, self._do, clock)
         self.showing = Showing(parts, self.live, self._background.spawn)
         self._reactions = Reactions(
             parts, self._background, self.questions, self.waiting, self._scheduler,
             self.conversations, self.showing,
         )
+        self._expiry = Expiry(parts, self._lives, self._expire)
+        self.ownership = Ownership(
+            parts,
+            self._lives,
+            Undertakings(
+                self._background, self.questions, self.waiting, self._scheduler, self._expiry
+            ),
+            self.live,
+        )
         self._live_parts = LiveParts(
             parts.database, store, rules.limits, self.questions.is_server_tool, self._reactions,
-            self._background.spawn, clock, parts.new_id, parts.fetch is not None, parts.traces,
+            self._background.spawn, clock, parts.new_id, parts.places, self.ownership.gained,
+            self.ownership.lost, parts.fetch is not None, parts.traces,
         )
-        self._expiry = Expiry(parts, self._lives, self._expire)
         self._summaries = Summaries(
             store, self._lives, self._expiry, clock, keeps_ended=bool(rules.keep_ended_s)
         )
@@ -128,7 +139,7 @@ class Sessions:
                 "questions": self.questions.watch(),
             }
         )
-        await self._resume()
+        await self.ownership.start()
 
     async def stop(self) -> None:
         """End the work of this room; what was accepted is stored by the database's close."""
@@ -140,23 +151,20 @@ class Sessions:
         await asyncio.gather(*loading, return_exceptions=True)
         await self.questions.end()
 
-    async def _resume(self) -> None:
-        """Take up the calls that waited when the process ended, before anybody can join."""
-        # On a disk that does not let us read, each call's deadline answers it later.
-        with contextlib.suppress(Unavailable):
-            for session_id in await self.store.running():
-                self._background.spawn(self.questions.resume(session_id))
-            for session_id in await self.store.asking():
-                self._background.spawn(self.questions.look_later(session_id, RETURN_S))
-
     # Sessions.
 
     async def live(self, session_id: str) -> LiveSession | None:
         """Return a session in memory, loading it if need be; None if there is none.
 
         Use it before the next await: a quiet session may be forgotten after that.
+
+        Raises:
+            Elsewhere: it lives on another server of the same database.
+            Unavailable: this server cannot read it, or may have none.
         """
         live = self._lives.get(session_id)
+        if live is not None and not self.places.is_good:
+            raise Unavailable("This server has lost the database, or is stopping; try again.")
         if live is None:
             task = self._loading.get(session_id)
             if task is None:
@@ -176,7 +184,10 @@ class Sessions:
         stored = await self.store.load(session_id)
         if stored is None:
             return None
-        return self._lives.setdefault(session_id, self._brought_to_life(stored))
+        live = self._lives.setdefault(session_id, self._brought_to_life(stored))
+        if stored.last is not None:
+            self.ownership.gained(live, stored.last)
+        return live
 
     def _brought_to_life(self, stored: Stored) -> LiveSession:
         live = LiveSession(stored, self._live_parts)
@@ -218,11 +229,13 @@ class Sessions:
                 self._new_id(), user, service, label(title), language, self.now_ms(),
                 self.clock.running_ms(), None, 0, None, int(is_call),
             )
+            me = self.places.me
             row = await self.store.create(row)
         by = {} if service is None else {"service": service}
         log.info("session_created", session_id=row.session_id, user=user, **by)
         stored = Stored(Session(row.session_id, user, language), row, Requests())
-        self._lives[row.session_id] = self._brought_to_life(stored)
+        if self.places.me is me and self.places.is_good:
+            self._lives[row.session_id] = self._brought_to_life(stored)
         return self._summaries.of(row)
 
     async def _make_room(self, user: str, service: str | None) -> None:
@@ -257,7 +270,9 @@ class Sessions:
     def summary_of_live(self, session_id: str) -> Summary | None:
         """Return a session that is in memory without asking the disk."""
         live = self._lives.get(session_id)
-        return None if live is None or live.session.ended else self._summaries.of(live.row)
+        if live is None or live.session.ended or not self.places.is_good:
+            return None
+        return self._summaries.of(live.row)
 
     async def summary(self, session_id: str) -> Summary | None:
         """Return a session without its log, ended ones included while they are kept."""
@@ -386,6 +401,8 @@ class Sessions:
     async def _submit(
         self, session_id: str, command: Command, sender: Sender, request_id: str | None
     ) -> dict[str, Any]:
+        if self.ownership.is_ending:
+            raise Unavailable("The server is stopping; send the same requestId again.")
         if self._database.is_full:
             raise Unavailable("Too much waits for the disk; try again.")
         live = await self.live(session_id)
@@ -470,7 +487,7 @@ class Sessions:
 
     async def _do(self, session_id: str, kind: str, ref: str) -> None:
         await self.questions.deadline(session_id, ref)
-        await self.store.done(session_id, kind, ref)
+        await self._undone.done(session_id, kind, ref)
 
 
 def shown_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:

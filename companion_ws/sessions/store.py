@@ -23,6 +23,7 @@ from companion_ws.core.session import (
 from companion_ws.core.tool_calls import Call, content_hash, status_of
 from companion_ws.core.trouble import Trouble
 from companion_ws.database import Database, Params, Read, Statement, Unit, spoken
+from companion_ws.nodes.place import Alone, Places
 from companion_ws.sessions import pictures, troubles
 from companion_ws.sessions.requests import Requests
 from companion_ws.sessions.search import HOLDS_WORDS, words_in
@@ -106,7 +107,7 @@ _TRIM_TRAIL: Final = """
 _DUE: Final = """
     INSERT INTO due (session_id, kind, ref, at_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT (session_id, kind, ref) DO UPDATE SET at_ms = excluded.at_ms"""
-_DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
+DONE: Final = "DELETE FROM due WHERE session_id = ? AND kind = ? AND ref = ?"
 _TRIM: Final = spoken(
     "DELETE FROM records WHERE number = ? AND seq < ?"
     " AND seq NOT IN (SELECT value FROM json_each(?))",
@@ -177,6 +178,8 @@ Kind = Literal["conversation", "call"]
 """What an id that leads to a session is of: ElevenLabs' conversation, or a telephone call's sid."""
 
 
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A session's row, without its log."""
@@ -212,6 +215,8 @@ class Stored:
     requests: Requests
     generation: int = 0
     """Which taking of the session this is; a unit of an earlier one is stale."""
+    last: str | None = None
+    """Where it came from, as `Load` is told."""
 
 
 class PendingWrite(Unit):
@@ -280,7 +285,7 @@ class PendingWrite(Unit):
                 if call.deadline_ms is not None:
                     add(_DUE, (self._id, "deadline", call.tool_call_id, call.deadline_ms))
             case "client_tool_result" | "client_tool_cancel":
-                self._add_after(_DUE, _DONE, (self._id, "deadline", event.fields["tool_call_id"]))
+                self._add_after(_DUE, DONE, (self._id, "deadline", event.fields["tool_call_id"]))
                 if kind == "client_tool_result":
                     self._ended(session, event, at_ms)
             case "agent_tool_response":
@@ -388,8 +393,10 @@ def _listed(seqs: Iterable[int]) -> str:
 class Store:
     """Reads and writes sessions; decides nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, places: Places | None = None) -> None:
+        """`places` is where sessions live; without it all of them live here."""
         self._database = database
+        self._places: Places = places or Alone(database)
         self.epoch = ""
 
     async def open(self) -> None:
@@ -398,7 +405,8 @@ class Store:
 
     async def create(self, row: Row) -> Row:
         """Store a new session, and return it as stored; its creation is a row, not a record."""
-        await self._database.transact(creation(row))
+        node = self._places.me.name if self._places.is_shared else None
+        await self._database.transact(creation(row, node))
         stored = await self.row(row.session_id)
         if stored is None:
             raise Unavailable("The session was erased while it was made; make another.")
@@ -412,10 +420,16 @@ class Store:
     async def load(self, session_id: str) -> Stored | None:
         """Return the session with everything a tip needs, or None if there is none.
 
-        Of one instant, and in one visit to the thread that reads. Of most records only
-        the size is read: what they add up to stands in tables of its own.
+        It lives here from now on. Of one instant, and in one visit to the thread that reads. Of
+        most records only the size is read: what they add up to stands in tables of its own.
+
+        Raises:
+            Elsewhere: it lives on another server.
+            Unavailable: the database does not let us read it, or have it.
         """
-        return await self._database.read_with(lambda read: loaded(read, session_id))
+        return await self._places.taken(
+            session_id, lambda read, last: loaded(read, session_id, last)
+        )
 
     async def request(self, session_id: str, sender: str, request_id: str) -> tuple[int, str] | None:
         """Return seq and type of the record that a requestId made, if that is stored."""
@@ -610,17 +624,6 @@ class Store:
         [(at_ms,)] = await self._database.read("SELECT max(last_active_at_ms) FROM sessions")
         return int(at_ms or 0)
 
-    async def idle_since(self, before_ms: int, limit: int) -> list[str]:
-        """Return sessions without activity since then, longest idle first."""
-        return [
-            session_id
-            for (session_id,) in await self._database.read(
-                "SELECT session_id FROM sessions WHERE last_active_at_ms < ?"
-                " AND ended_at_ms IS NULL ORDER BY last_active_at_ms LIMIT ?",
-                (before_ms, limit),
-            )
-        ]
-
     async def ended_before(self, before_ms: int, limit: int) -> list[str]:
         """Return ended sessions that need not be kept any longer."""
         return [
@@ -654,44 +657,6 @@ class Store:
             (user,),
         )
 
-    async def running(self) -> list[str]:
-        """Return the sessions in which a server tool ran when the process ended."""
-        return [
-            session_id
-            for (session_id,) in await self._database.read(
-                "SELECT DISTINCT session_id FROM calls"
-                " WHERE handled_by = 'server' AND status = 'waiting'"
-            )
-        ]
-
-    async def asking(self) -> list[str]:
-        """Return the sessions in which an agent waited for a screen when the process ended."""
-        return [
-            session_id
-            for (session_id,) in await self._database.read(
-                # Whoever waits has a deadline, and those are few; calls there are many.
-                "SELECT DISTINCT due.session_id FROM due JOIN calls"
-                " ON calls.session_id = due.session_id AND calls.tool_call_id = due.ref"
-                " WHERE due.kind = 'deadline' AND handled_by = 'screens' AND status = 'waiting'"
-            )
-        ]
-
-    async def due_by(self, at_ms: int) -> list[tuple[str, str, str]]:
-        """Return `(session_id, kind, ref)` of what is due, earliest first."""
-        return await self._database.read(
-            "SELECT session_id, kind, ref FROM due WHERE at_ms <= ? ORDER BY at_ms LIMIT 100",
-            (at_ms,),
-        )
-
-    async def next_due_ms(self) -> int | None:
-        """Return when something is due next, or None."""
-        [(at_ms,)] = await self._database.read("SELECT min(at_ms) FROM due")
-        return None if at_ms is None else int(at_ms)
-
-    async def done(self, session_id: str, kind: str, ref: str) -> None:
-        """Forget something that was due and needed nothing any more."""
-        await self._database.transact([Statement(_DONE, (session_id, kind, ref))])
-
     async def keep(self, session_id: str, extra_statements: Iterable[Statement] = ()) -> None:
         """Keep an ended session readable, and let go of its keys alone."""
         unbound = [Statement(sql, (session_id,)) for sql in _UNCALLED]
@@ -702,8 +667,8 @@ class Store:
         await self._database.transact([*deletion(session_id), *extra_statements])
 
 
-def creation(row: Row) -> list[Statement]:
-    """Return the statements that make a session."""
+def creation(row: Row, node: str | None = None) -> list[Statement]:
+    """Return the statements that make a session, on the server `node` where there are several."""
     return [
         Statement(
             "INSERT INTO sessions (session_id, user, service, title, language,"
@@ -712,9 +677,9 @@ def creation(row: Row) -> list[Statement]:
              row.created_at_ms, row.last_active_at_ms, row.is_call),
         ),
         Statement(
-            "INSERT INTO tips (number, seq, first_seq, is_open)"
-            " SELECT number, 0, 1, 1 FROM sessions WHERE session_id = ?",
-            (row.session_id,),
+            "INSERT INTO tips (number, seq, first_seq, is_open, node)"
+            " SELECT number, 0, 1, 1, ? FROM sessions WHERE session_id = ?",
+            (node, row.session_id),
         ),
     ]
 
@@ -726,7 +691,7 @@ def deletion(session_id: str) -> list[Statement]:
     return [Statement(sql, (session_id,)) for sql in (*by_number, *by_id)]
 
 
-def loaded(read: Read, session_id: str) -> Stored | None:
+def loaded(read: Read, session_id: str, last: str | None = None) -> Stored | None:
     """Return what `Store.load` does, read by `read`."""
     rows = read(f"{_SUMMARY} WHERE session_id = ?", (session_id,))
     if not rows:
@@ -766,7 +731,7 @@ def loaded(read: Read, session_id: str) -> Stored | None:
     for picture in pictures.of_session(read, session_id):
         put_picture(session, picture)
     [(session.answers_bytes,)] = read(_ANSWERS_BYTES, (ANSWER_BYTES, session_id))
-    return Stored(session, row, requests, generation)
+    return Stored(session, row, requests, generation, last)
 
 
 def _load_cards(read: Read, number: int, session: Session) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from companion_ws.core.errors import Unavailable
 from companion_ws.core.session import Event
 from companion_ws.nodes.verbs import Verbs, verb
 from companion_ws.sessions.live import LiveSession
@@ -96,9 +97,17 @@ class Waiting:
 
     def stop(self) -> None:
         """Let everybody go, as if their time were up: the server stops before it is."""
-        results = [future for waiting in self._results.values() for future in waiting]
-        news = [future for waiting in self._news.values() for future in waiting]
-        everybody: list[asyncio.Future[Any]] = [*results, *news]
+        self._let_go(None, TimeoutError())
+
+    def forget(self, session_id: str | None = None) -> None:
+        """Let go of those who wait in a session that another server has now, or everywhere."""
+        self._let_go(session_id, Unavailable("The session is on another server; ask again."))
+
+    def _let_go(self, session_id: str | None, error: Exception) -> None:
+        everybody: list[asyncio.Future[Any]] = [
+            *(f for key, waiting in self._results.items() if session_id in (None, key[0]) for f in waiting),
+            *(f for key, news in self._news.items() if session_id in (None, key) for f in news),
+        ]
         for future in everybody:
             if not future.done():
-                future.set_exception(TimeoutError())
+                future.set_exception(error)

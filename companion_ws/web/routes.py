@@ -98,7 +98,7 @@ class RouteTable:
             PeopleRoutes(sessions, on.credentials, on.devices),
             RecordRoutes(sessions, config, on.new_id, tokens.left_s, on.passing),
             MediaRoute(on.database),
-            Health(on.database, on.metrics, on.instance),
+            Health(on.database, sessions.places, on.metrics, on.instance),
             Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, calls, config),
             PlatformWebhooks(sessions, polling, calls, config),
             McpRoute(McpParts(sessions, polling, tasks, rates)),

@@ -40,6 +40,7 @@ from companion_ws.database.engine import Reading
 from companion_ws.database.sqlite.engine import SQLite
 from companion_ws.database.threads import WriterThread
 from companion_ws.files import folder
+from companion_ws.nodes.place import Alone
 from companion_ws.sessions import live as live_session
 from companion_ws.sessions.caller import Caller
 from companion_ws.sessions.catch_up import catch_up
@@ -558,6 +559,7 @@ class World:
             parts = LiveParts(
                 self.database, self.store, self.limits, lambda name: False,
                 self, self.spawn, self.clock, self.new_id,
+                Alone(self.database), lambda live, last: None, lambda live: None,
             )
             live = self.lives.setdefault(session_id, LiveSession(stored, parts))
         return live

@@ -75,6 +75,11 @@ def _adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -
     adapters.register_loader("numeric", IntLoader)  # Sums of integers, and nothing else.
 
 
+def is_cut_short(notice: psycopg.errors.Diagnostic) -> bool:
+    """Whether PostgreSQL gave up waiting for a standby, and called that a success."""
+    return notice.severity_nonlocalized == "WARNING" and notice.sqlstate in ("57014", "57P01")
+
+
 class _FlagDumper(Int8Dumper):
     """Flags are 0 and 1 in both engines."""
 

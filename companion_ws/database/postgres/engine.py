@@ -1,14 +1,16 @@
-"""PostgreSQL: one connection that writes and holds the lock, one that reads.
+"""PostgreSQL: one connection that writes, one that reads.
 
-How it works. The connection that writes holds an advisory lock of its database for as long as
-it lives: one server at a time works on a database. Whoever cannot have the lock does not start.
-When the connection is lost nothing is read or written until there is another one that has the
-lock; the server process PostgreSQL had for the old one has ended by then, and whatever it was
-asked to commit is committed or not.
+How it works. Several servers may work on one database; which of them has a session is said in
+nodes/owners.py. When the connection that writes is lost, nothing is read before there is another one
+and it has stored something: a PostgreSQL that starts again shows commits that no standby has
+yet, and what was written since is behind them. Whatever the lost connection was asked to commit is
+committed or not; what PostgreSQL still has of it is ended, so that nobody waits for its locks.
 
 A commit is: BEGIN; the guards of all units in one round trip; the units that are stale are left
 out and all others stored, statement by statement in the order of their first appearance; then
-the transactions, each behind a savepoint; COMMIT. A unit that PostgreSQL refuses spoils that,
+the transactions, each behind a savepoint; COMMIT. Guards lock rows in the order of their units'
+`rank`, so that servers do not wait for each other in a circle; where they do all the same, it is
+tried once more. A unit that PostgreSQL refuses spoils that,
 and each is committed by itself. A commit whose answer never came may be stored or not: all its
 units are refused as not known to be stored.
 """
@@ -18,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -27,17 +28,15 @@ import psycopg
 import structlog
 from psycopg import errors, pq
 
-from companion_ws.database.postgres.connect import connected, parts_of, place_of
+from companion_ws.database.postgres.connect import connected, is_cut_short, parts_of, place_of
 from companion_ws.database.postgres.migrations import migrate
 from companion_ws.database.postgres.speech import translated
 from companion_ws.database.postgres.words import in_words, promise
 from companion_ws.database.trouble import CannotOpen
 from companion_ws.database.units import Conflict, NotUnique, Params, Read, Transaction, Unit
 
-LOCK: Final = 0x43574B53
-"""The advisory lock that a server of ours holds on its database."""
-LOCK_WAIT_S: Final = 5.0
-"""A server that was killed lets go of the lock once PostgreSQL has noticed."""
+IDLE_S: Final = 2.0
+"""A transaction of a server that stands still keeps no other one waiting for longer."""
 
 _UNIT_ERRORS = (
     Conflict, psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError,
@@ -45,6 +44,7 @@ _UNIT_ERRORS = (
     OverflowError, ValueError, TypeError,
 )
 """What a bad unit raises, as against a database that refuses."""
+_CIRCLES = (errors.DeadlockDetected, errors.SerializationFailure)
 
 log = structlog.get_logger(__name__)
 
@@ -52,12 +52,8 @@ R = TypeVar("R")
 Connection: TypeAlias = "psycopg.Connection[Any]"
 
 
-class NotHeld(psycopg.OperationalError):
-    """The connection that holds the lock is lost, and what is read would rest on nothing."""
-
-
-class LockLost(psycopg.OperationalError):
-    """Another server has, or had, this database."""
+class NotWhole(psycopg.OperationalError):
+    """The connection that writes is lost, and what is read may not be on a standby yet."""
 
 
 class Postgres:
@@ -72,6 +68,8 @@ class Postgres:
         self._migrations = migrations
         self._durability = durability
         self._busy = threading.Lock()
+        self._last: tuple[int, str] = (0, "")
+        """The process PostgreSQL has for the connection that writes, and since when."""
         self._is_cut_short = False
         """Whether PostgreSQL gave up waiting for a standby, and called that a success."""
         self.connection: Connection | None = None
@@ -80,8 +78,6 @@ class Postgres:
 
     def way_out(self, error: Exception) -> str:
         """Return what an operator can do about it."""
-        if isinstance(error, LockLost):
-            return "see which server has the database; restart this one if it should have it"
         return "connecting is tried again each second"
 
     def is_damage(self, error: BaseException | None) -> bool:
@@ -90,7 +86,7 @@ class Postgres:
 
     def is_disks(self, error: Exception) -> bool:
         """Whether it is the connection's doing, not the statement's."""
-        if isinstance(error, NotHeld):
+        if isinstance(error, NotWhole):
             return False  # The writer is in trouble, and says so.
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, OSError))
 
@@ -105,7 +101,7 @@ class Postgres:
         return None
 
     def look(self) -> None:
-        """Raise OSError where the connection that holds the lock has ended."""
+        """Raise OSError where the connection that writes has ended."""
         connection = self.connection
         if connection is None or not self._busy.acquire(blocking=False):
             return
@@ -139,10 +135,9 @@ class Postgres:
     # On the writer's thread.
 
     def open(self) -> None:
-        """Take the lock, bring the database to this version's tables, and say what is promised."""
+        """Bring the database to this version's tables, and say what is promised."""
         connection = connected(self._parts)
         try:
-            self._take_lock(connection, LOCK_WAIT_S)
             migrate(connection, self._migrations, self._place)
             self._settle_durability(connection)
             self._tell_promise(connection)
@@ -152,11 +147,16 @@ class Postgres:
         self._begin_with(connection)
 
     def reopen(self) -> None:
-        """Connect again and take the lock again; what it raises says why that is not possible yet."""
+        """Connect again; what it raises says why that is not possible yet."""
         self.close()
         connection = connected(self._parts)
         try:
-            self._take_lock(connection, 0.0)
+            # Where it runs on, it holds locks; its number may be another's by now.
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid = %s AND backend_start::text = %s",
+                self._last,
+            )
             self._settle_durability(connection)
             # Proves that a write is taken, and waits for a standby as every commit does.
             connection.execute("UPDATE log SET epoch = epoch")
@@ -166,7 +166,7 @@ class Postgres:
         self._begin_with(connection)
 
     def close(self) -> None:
-        """Let go of the lock and the connection."""
+        """Let go of the connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
             with contextlib.suppress(*self.errors):
@@ -182,6 +182,8 @@ class Postgres:
         """Commit the batch in one transaction, or each unit in its own if one is bad."""
         with self._busy:
             try:
+                with contextlib.suppress(*_CIRCLES):
+                    return self.commit_together(batch)
                 return self.commit_together(batch)
             except _UNIT_ERRORS:
                 return [self._commit_alone(unit) for unit in batch]
@@ -232,7 +234,7 @@ class Postgres:
         """Run what units rest on, and note those that are stale."""
         asked = [
             (place, sql, connection.execute(translated(sql), params))
-            for place, unit in enumerate(batch)
+            for place, unit in sorted(enumerate(batch), key=lambda each: each[1].rank)
             for sql in unit.guards
             for params in unit.rows.get(sql, ())
         ]
@@ -266,28 +268,14 @@ class Postgres:
 
     def _begin_with(self, connection: Connection) -> None:
         connection.add_notice_handler(self._hear)
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_S * 1000:.0f}".encode())
+        [self._last] = connection.execute(
+            "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        ).fetchall()
         self.connection = connection
 
     def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "WARNING" and notice.sqlstate in ("57014", "57P01"):
-            self._is_cut_short = True
-
-    def _take_lock(self, connection: Connection, wait_s: float) -> None:
-        until_s = time.monotonic() + wait_s
-        while True:
-            [(is_ours,)] = connection.execute(
-                "SELECT pg_try_advisory_lock(%s)", (LOCK,)
-            ).fetchall()
-            if is_ours:
-                return
-            if time.monotonic() >= until_s:
-                break
-            time.sleep(0.1)
-        words = (
-            f"another server works on {self._place}; a database has one server at a time."
-            " Stop that one first"
-        )
-        raise CannotOpen(words) if wait_s else LockLost(words)
+        self._is_cut_short = self._is_cut_short or is_cut_short(notice)
 
     def _settle_durability(self, connection: Connection) -> None:
         """Set what a commit waits for: what the database says, but never nothing without being asked."""
@@ -309,7 +297,7 @@ class Postgres:
 
 
 class Reading:
-    """The connection that reads; it reads nothing while the lock is not held."""
+    """The connection that reads; it reads nothing while the one that writes is lost."""
 
     def __init__(self, engine: Postgres) -> None:
         self._engine = engine
@@ -325,7 +313,7 @@ class Reading:
 
     def _rows(self, sql: str, params: Params = ()) -> list[Any]:
         rows: list[Any] = self._connection.execute(translated(sql), params or ()).fetchall()
-        self._check_lock()
+        self._check_whole()
         return rows
 
     def _of_one_instant(self, function: Callable[[Read], R]) -> R:
@@ -338,21 +326,22 @@ class Reading:
 
     def _persistently(self, read: Callable[[], R]) -> R:
         """Read, once more over another connection where this one turns out to be lost."""
-        self._check_lock()
+        self._check_whole()
         try:
             return read()
         except self._engine.errors:
             if not self._connection.closed:
                 raise
         self._connection = self._engine.reading_connection()
+        self._engine.look()  # Both end where PostgreSQL does, and the other may not know it yet.
         return read()
 
     def close(self) -> None:
         self._connection.close()
 
-    def _check_lock(self) -> None:
+    def _check_whole(self) -> None:
         if self._engine.connection is None:
-            raise NotHeld("the connection that holds the database's lock is lost")
+            raise NotWhole("the connection that writes is lost")
 
 
 def _run(transaction: Transaction, connection: Connection) -> Exception | None:

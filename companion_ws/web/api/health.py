@@ -9,6 +9,7 @@ from aiohttp import web
 from companion_ws.core.errors import Unavailable
 from companion_ws.database import Database
 from companion_ws.metrics import Metrics
+from companion_ws.nodes.place import Places
 from companion_ws.web.api.shapes import HealthStatus
 from companion_ws.web.guard.route import METRICS, PUBLIC, Route
 
@@ -20,8 +21,11 @@ tunnel or a proxy knows whether it leads to this one."""
 class Health:
     """Serves /healthz, /readyz and /metrics."""
 
-    def __init__(self, database: Database, metrics: Metrics, instance: str) -> None:
+    def __init__(
+        self, database: Database, places: Places, metrics: Metrics, instance: str
+    ) -> None:
         self._database = database
+        self._places = places
         self._metrics = metrics
         self._instance = instance
 
@@ -42,6 +46,8 @@ class Health:
         trouble = self._database.trouble
         if trouble is not None:
             raise Unavailable(f"The database is not well: {trouble}.", retry_after_ms=1000)
+        if not self._places.is_good:
+            raise Unavailable("This server has no lease: it has lost the database, or stops.", retry_after_ms=1000)
         return web.json_response({"status": "ready"})
 
     async def figures(self, request: web.Request) -> web.Response:
