@@ -38,6 +38,8 @@ STALL_S: Final = 5.0
 """A client that takes nothing for so long is cut off: the owner cannot tell it anything either."""
 CLOSE_S: Final = 1.5
 """How long a client has to answer our close frame."""
+REPLY_S: Final = 0.25
+"""How long its answer may take before we hang up; some clients wait for that to be gone."""
 LOOK_S: Final = 0.5
 
 log = structlog.get_logger(__name__)
@@ -320,7 +322,7 @@ class Splice:
             # What the client still says is read and dropped: unread, it would reset the
             # connection, and the reset overtake the close frame.
             client.resume()
-            client.write_eof()
+            asyncio.get_running_loop().call_later(REPLY_S, client.write_eof)
         self._soon(client.abort)
 
     def abort(self) -> None:

@@ -42,6 +42,7 @@ from companion_ws.core import protocol
 from companion_ws.core.errors import ERRORS, CompanionError, Unavailable
 from companion_ws.nodes.passes import HEADER, Passes
 from companion_ws.nodes.place import Elsewhere, Node, Places
+from companion_ws.traces import in_trace
 
 PATH: Final = "/nodes/verbs/"
 HOLD_S: Final = 6.0
@@ -294,7 +295,9 @@ class Verbs:
 
     async def _sent(self, made: Verb, node: Node, body: bytes) -> _Reply:
         path = PATH + made.name
-        given = {HEADER: self._passes.sign(self.places.me.name, "POST", path, body=body)}
+        given = in_trace(
+            {HEADER: self._passes.sign(self.places.me.name, "POST", path, body=body)}
+        )
         try:
             async with self._client().post(node.url + path, data=body, headers=given) as answer:
                 text = await answer.read()

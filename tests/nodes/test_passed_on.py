@@ -28,6 +28,7 @@ from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Node
 from companion_ws.nodes.splice import Splices
 from companion_ws.nodes.verbs import Verbs, verb
+from companion_ws.traces import asked_in, in_trace
 from companion_ws.web.api.verbs import VerbRoute
 from companion_ws.web.guard.middleware import Guard
 from companion_ws.web.guard.passing import Passing
@@ -80,6 +81,11 @@ class Shop:
         await self.places.open()
         self.done.append("looked")
         return "seen"
+
+    @verb()
+    async def trace(self, session_id: str) -> dict[str, Any]:
+        await self.places.open()
+        return in_trace({})
 
     @verb()
     async def with_more(
@@ -155,6 +161,14 @@ async def test_refusals_arrive_as_they_were_raised(tmp_path: Path) -> None:
         assert conflict.value.details == {"key": "k", "value": {"a": [1]}, "revision": 7}
         with pytest.raises(ToolClosed):
             await here.shop.refuse("s", "other")
+
+
+async def test_a_trace_goes_on_there(tmp_path: Path) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with two(tmp_path) as (here, _):
+        with asked_in(trace):
+            assert await here.shop.trace("s") == {"traceparent": trace}
+        assert await here.shop.trace("s") == {}
 
 
 async def test_a_function_beside_the_arguments_stays_here_and_so_does_the_verb(tmp_path: Path) -> None:
