@@ -165,3 +165,62 @@ def test_compose_gives_settings_that_the_server_takes(
     for name in settings:
         row = rows[name.removeprefix("COMPANION_").lower()]
         assert (row["source"], row["where"]) == ("environment", name)
+
+
+@pytest.fixture
+def pair() -> dict[str, dict[str, dict[str, object]]]:
+    """What `compose-two.yaml` says."""
+    text = (ROOT / "deploy/compose-two.yaml").read_text(encoding="utf-8")
+    found: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(text)
+    return found
+
+
+def address(service: dict[str, object]) -> str:
+    networks = service["networks"]
+    assert isinstance(networks, dict)
+    return str(networks["companion"]["ipv4_address"])
+
+
+def test_two_servers_are_where_the_proxy_and_each_other_look_for_them(
+    pair: dict[str, dict[str, dict[str, object]]],
+) -> None:
+    services = pair["services"]
+    proxy = (ROOT / "deploy/haproxy-two.cfg").read_text(encoding="utf-8")
+    assert set(re.findall(r"^    server (\w+) ", proxy, re.MULTILINE)) == {"one", "two"}
+    for name in ("one", "two"):
+        assert f"    server {name} {address(services[name])}:8000\n" in proxy
+        given = services[name]["environment"]
+        assert isinstance(given, dict)
+        assert given["COMPANION_NODE_URL"] == f"http://{address(services[name])}:8000"
+        assert given["COMPANION_TRUST_PROXY"] == address(services["proxy"])
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+    assert f"@{address(services['database'])}/companion" in (
+        ROOT / "deploy/compose-two.yaml"
+    ).read_text(encoding="utf-8")
+    text = (ROOT / "deploy/Containerfile").read_text(encoding="utf-8")
+    assert "/src[fast,postgres]" in text
+
+
+def test_two_servers_are_given_settings_that_a_server_takes(
+    pair: dict[str, dict[str, dict[str, object]]], tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        given = pair["services"][name]["environment"]
+        assert isinstance(given, dict)
+        settings = {
+            each: re.sub(r"\$\{.*such as (\S+)\}", r"\1", str(value)) for each, value in given.items()
+        }
+        for secret in ("key", "database"):
+            file = tmp_path / secret
+            file.write_text("postgresql://me@127.0.0.1/companion" if secret == "database" else "0" * 64)
+            settings = {k: v.replace(f"/run/secrets/{secret}", str(file)) for k, v in settings.items()}
+        done = subprocess.run(
+            [sys.executable, "-m", "companion_ws", "config", "show", "--json"],
+            env=clean_environment(**variables(tmp_path), **settings), cwd=ROOT,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        rows = json.loads(done.stdout)
+        for each in settings:
+            row = rows[each.removeprefix("COMPANION_").removesuffix("_FILE").lower()]
+            assert row["where"] == each, row

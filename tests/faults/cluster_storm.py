@@ -80,14 +80,17 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     back_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """By kind of blow and of client, how long each who was interrupted had to wait."""
+    unaware: Counter[str] = field(default_factory=Counter)
+    """Likewise, how many waited less than INTERRUPTED_S."""
     wrong: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return it for people."""
         shown = [f"{count:>10,} {name}" for name, count in sorted(self.counts.items())]
-        for name, waits in sorted(self.back_s.items()):
+        for name in sorted({*self.back_s, *self.unaware}):
+            waits = self.back_s[name] or [0.0]
             shown.append(
-                f"{name}: {len(waits)} waited, p50 {statistics.median(waits):.1f} s,"
+                f"{name}: {self.unaware[name]} noticed nothing, {len(self.back_s[name])} waited, p50 {statistics.median(waits):.1f} s,"
                 f" p99 {percentile(waits, 0.99):.1f} s, longest {max(waits):.1f} s"
             )
         return shown
@@ -192,9 +195,11 @@ class ClusterStorm:
         await self._everybody_back(name)
         for person in self._people:
             waited_s = await person.waited_s(began_s)
+            language = "Python" if isinstance(person, PythonPerson) else "JavaScript"
             if waited_s >= INTERRUPTED_S:
-                language = "Python" if isinstance(person, PythonPerson) else "JavaScript"
                 self.report.back_s[f"{name}, {language}"].append(waited_s)
+            else:
+                self.report.unaware[f"{name}, {language}"] += 1
 
     async def _everybody_back(self, what: str) -> None:
         from_s = time.time()
@@ -321,6 +326,7 @@ async def balanced(scratch: Path, nodes: list[Node], *, by_session: bool = False
     if by_session:
         lines = [line for line in lines if "balance leastconn" not in line]
         lines = [re.sub(r"# (http-request set-var|balance|hash-type)", r"\1", line) for line in lines]
+    lines += ["    http-response set-header X-Served-By %s"]
     lines += [f"    server {n.name} {n.server.url.removeprefix('http://')}" for n in nodes]
     config = scratch / "haproxy.cfg"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")

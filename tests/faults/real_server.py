@@ -77,7 +77,7 @@ class Server:
         self._listening = asyncio.create_task(self._listen(self._process, ready))
         async with asyncio.timeout(PATIENCE_S):
             await ready.wait()
-        assert self.url, self.output
+        assert self.url, "".join(self.output[-20:])
 
     async def _listen(self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
         assert process.stdout is not None

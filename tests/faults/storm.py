@@ -99,7 +99,7 @@ class Storm:
                     self._proxy.is_rough = False
                     self._proxy.cut_all()
                     state = await play.calm()
-                assert await server.end() == 0, server.output
+                assert await server.end() == 0, server.output[-20:]
             finally:
                 await server.kill()
         stored = texts_of(server.data, stage.session_id)

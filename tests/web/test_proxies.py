@@ -8,7 +8,7 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from companion_ws.testing.server import free_port
 from tests.running import WAIT_S, Running
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-PROXIES = ("caddy", "nginx", "haproxy")
+PROXIES = ("caddy", "nginx", "haproxy", "haproxy before two")
 FORGED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
 
 
@@ -86,17 +86,26 @@ def nginx(folder: Path, port: int, server: str, tls: Certificate) -> list[str]:
     return ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def haproxy(folder: Path, port: int, server: str, tls: Certificate) -> list[str]:
+def haproxy(
+    folder: Path, port: int, server: str, tls: Certificate,
+    name: str = "haproxy.cfg", addresses: Sequence[str] = ("127.0.0.1:8000",),
+) -> list[str]:  # fmt: skip
+    bind = f"bind 127.0.0.1:{port} ssl crt {tls.both}"
     text = changed(
-        "haproxy.cfg",
+        name,
         {
-            "bind :443 ssl crt /etc/ssl/companion-with-key.pem":
-                f"bind 127.0.0.1:{port} ssl crt {tls.both}",
-            "127.0.0.1:8000": server,
+            "bind :443 ssl crt /etc/ssl/companion-with-key.pem": bind,
+            **dict.fromkeys(addresses, server),
         },
-    )  # fmt: skip
-    (folder / "haproxy.cfg").write_text(text)
-    return ["haproxy", "-db", "-q", "-f", str(folder / "haproxy.cfg")]
+    )
+    (folder / name).write_text(text)
+    return ["haproxy", "-db", "-q", "-f", str(folder / name)]
+
+
+def haproxy_before_two(folder: Path, port: int, server: str, tls: Certificate) -> list[str]:
+    """Tests of two servers are in tests/postgres; who asks is told as by one, so one is both."""
+    addresses = ("172.30.75.11:8000", "172.30.75.12:8000")
+    return haproxy(folder, port, server, tls, "haproxy-two.cfg", addresses)
 
 
 class Front:
@@ -118,7 +127,8 @@ async def front(
     request: pytest.FixtureRequest, tmp_path: Path, certificate: Certificate
 ) -> AsyncIterator[Front]:
     command_of: dict[str, Callable[[Path, int, str, Certificate], list[str]]] = {
-        "caddy": caddy, "nginx": nginx, "haproxy": haproxy
+        "caddy": caddy, "nginx": nginx, "haproxy": haproxy,
+        "haproxy before two": haproxy_before_two,
     }  # fmt: skip
     search = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
     port = free_port()
@@ -222,7 +232,11 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize("name", ["Caddyfile", "nginx.conf", "haproxy.cfg"])
-def test_the_documentation_shows_what_is_tested(name: str) -> None:
-    page = (DEPLOY.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("Caddyfile", "operations"), ("nginx.conf", "operations"), ("haproxy.cfg", "operations"),
+     ("haproxy-two.cfg", "scaling")],
+)  # fmt: skip
+def test_the_documentation_shows_what_is_tested(name: str, page: str) -> None:
+    page = (DEPLOY.parent / "docs" / f"{page}.md").read_text(encoding="utf-8")
     assert (DEPLOY / name).read_text(encoding="utf-8") in page
