@@ -1,4 +1,4 @@
-"""One server on PostgreSQL beside one on SQLite: `python -m benchmarks.cluster`.
+"""One server on PostgreSQL beside SQLite, and two beside one: `python -m benchmarks.cluster`.
 
 Every session has an agent and a phone. Each arrangement is loaded twice: until it takes no more
 (agents keep 4 messages in flight), and at a steady rate, where the way of each message from the
@@ -60,6 +60,8 @@ ARRANGEMENTS: Final = (
     Arrangement("SQLite, one server", "sqlite"),
     Arrangement("PostgreSQL, one server", "postgres"),
     Arrangement("PostgreSQL + standby, one", "standby"),
+    Arrangement("PostgreSQL + standby, two", "standby", nodes=2),
+    Arrangement("the same, phones on the other", "standby", nodes=2, is_apart=True),
 )
 
 
