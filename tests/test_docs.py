@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from companion_ws import Config, create_app
 from companion_ws.app import ROUTES
+from companion_ws.cli import main
 from companion_ws.core import protocol
 from companion_ws.core.commands import COMMANDS, RECORDS, TOLD
 from companion_ws.core.errors import ERRORS
@@ -125,6 +127,31 @@ def test_the_asyncapi_document_names_every_command_and_record() -> None:
 
     names = {message["name"] for message in document["components"]["messages"].values()}
     assert {*COMMANDS, *RECORDS, *TOLD} == names
+
+
+def command_lines(page: str) -> set[str]:
+    """Return what a page says to type after `companion-ws`, in its blocks and in its sentences."""
+    text = text_of(page).replace("\\\n", " ")
+    shells = "\n".join(re.findall(r"^ *```(?:sh|bash)\n(.*?)```", text, re.DOTALL | re.MULTILINE))
+    shells = re.sub(r".*(pip install|docker build).*", "", shells)
+    said = re.findall(r"`(companion-ws [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = re.findall(r"companion-ws((?: +[^\n#;|)&>]+)?)", "\n".join([shells, *said]))
+    return {" ".join(line.split()) for line in lines} - {""}
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
+def test_every_command_that_is_shown_has_the_verbs_and_options_it_names(page: str) -> None:
+    for line in command_lines(page):
+        words, command = shlex.split(line), main
+        options = {option for each in main.params for option in each.opts}
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+            options |= {option for each in command.params for option in each.opts}
+        if command is main:
+            options |= {option for each in main.commands["serve"].params for option in each.opts}
+            assert not words or words[0].startswith("-") or "|" in line, line
+        shown = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert shown <= options, line
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])

@@ -18,7 +18,7 @@ const HOME = "docs/index.md"
 /** Made from the types by the server itself; its file in docs/ is for readers of the repository. */
 const API = "docs/api.md"
 /** Pages that do not stand in docs/. */
-const BESIDE = { "SECURITY.md": "security", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing", "examples/README.md": "examples", "benchmarks/README.md": "benchmarks" }
+const BESIDE = { "README.md": "readme", "SECURITY.md": "security", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing", "examples/README.md": "examples/readme", "benchmarks/README.md": "benchmarks" }
 const LONGEST = 60_000
 
 const read = (path) => readFileSync(join(ROOT, path), "utf8")
@@ -26,9 +26,7 @@ const below = (folder) => readdirSync(join(ROOT, folder), { recursive: true })
   .map((each) => posix.join(folder, each)).filter((each) => each.endsWith(".md")).sort()
 
 const names = new Map([...below("docs").map((path) => [path, path.slice("docs/".length, -".md".length)]), ...Object.entries(BESIDE)])
-names.set("README.md", names.get(HOME))
 const paths = new Map([...names].map(([path, name]) => [name, path]))
-paths.set("index", HOME)
 const pathOf = (name) => paths.get(name) ?? name
 /** Files that pages link, by the page each becomes. */
 const files = new Set()
@@ -117,8 +115,8 @@ function sizeOf(path) {
   return [String(head.readUInt32BE(0)), String(head.readUInt32BE(4))]
 }
 
-/** Comments mark what tests run; they are for no reader. */
-const source = (path) => read(path).replace(/^<!--[^]*?-->\n/gm, "")
+/** Comments mark what tests run; they are for no reader. A picture with a width of its own is a picture. */
+const source = (path) => read(path).replace(/^ *<!--[^]*?-->\n/gm, "").replace(/^<img src="([^"]+)" alt="([^"]+)"[^>]*>$/gm, "![$2]($1)")
 
 /** The groups of the contents: a title, and the pages with their names in it. */
 function contents() {
@@ -144,7 +142,7 @@ function make(path) {
   pages.set(names.get(path), { title: env.title, body, ids: env.ids, links: env.links })
 }
 
-for (const path of names.keys()) if (path !== "README.md" && path !== API) make(path)
+for (const path of names.keys()) if (path !== API) make(path)
 for (const file of [...files].sort()) {
   const code = read(file)
   if (code.length > LONGEST) faults.push(`${file} is too long for a page`)
@@ -152,6 +150,7 @@ for (const file of [...files].sort()) {
   pages.set(file, { title: file, body, ids: new Set(["file"]), links: [] })
 }
 
+if (paths.size < names.size) faults.push(`two files are one page: ${[...names.keys()].filter((path) => pathOf(names.get(path)) !== path).join(", ")}`)
 for (const [name, { links }] of pages) {
   for (const link of links.filter((each) => each.startsWith("page:"))) {
     const [to, part] = link.slice("page:".length).split("#")

@@ -23,6 +23,7 @@ VERBS: Final = {
     "connect": "connect",
     "db": "data",
     "demo": "demo",
+    "docs": "documents",
     "doctor": "doctor",
     "elevenlabs": "voice",
     "erase": "data",

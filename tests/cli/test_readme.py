@@ -57,6 +57,10 @@ async def test_the_python_example_asks_a_phone_and_prints_its_answer(
     assert errors == b""
 
 
+def test_the_program_that_is_shown_is_the_one_in_the_wheel() -> None:
+    assert example() == (ROOT / "companion_ws/examples/first_agent.py").read_text(encoding="utf-8")
+
+
 def verbs(group: click.Group, before: str = "") -> list[str]:
     found = []
     for name, command in group.commands.items():

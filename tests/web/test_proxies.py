@@ -1,4 +1,4 @@
-"""The proxies of docs/operations.md, really running, in front of a real server."""
+"""The proxies of docs/proxy.md, really running, in front of a real server."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "page"),
-    [("Caddyfile", "operations"), ("nginx.conf", "operations"), ("haproxy.cfg", "operations"),
+    [("Caddyfile", "proxy"), ("nginx.conf", "proxy"), ("haproxy.cfg", "proxy"),
      ("haproxy-two.cfg", "scaling")],
 )  # fmt: skip
 def test_the_documentation_shows_what_is_tested(name: str, page: str) -> None:

@@ -5,7 +5,7 @@ Rules of this file:
 1. Who does not prove to be ElevenLabs changes nothing; without a configured
    secret nobody can.
 2. Which session a request is about comes from headers and fields that dynamic
-   variables fill, never from what the model wrote. See docs/voice.md.
+   variables fill, never from what the model wrote. See docs/phone-calls.md.
 3. A tool is answered with HTTP 200 and something to say, also when it failed:
    the model never sees other answers.
 """
