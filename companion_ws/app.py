@@ -41,6 +41,7 @@ from companion_ws.nodes.splice import Splices
 from companion_ws.nodes.turns import SharedTurns, TurnsHere
 from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.connections import Connections
+from companion_ws.sessions.crowds import Crowds
 from companion_ws.sessions.parts import Rules, SessionParts
 from companion_ws.sessions.phone_calls import Calls, PhoneCalls
 from companion_ws.sessions.sessions import Sessions
@@ -134,6 +135,8 @@ async def create_app(
         now_ms=clock.running_ms, shown_ms=clock.shown_ms,
     )
 
+    connections = Connections(lambda _: metrics.slow())
+    crowds = Crowds(database, places, connections, config.limit_connections_per_user)
     instance = new_id()
     spans = spans_of(config.traces_to, __version__, instance)
     traces = _call_traces(spans)
@@ -149,13 +152,14 @@ async def create_app(
     links = SentLinks(config.send_link, database, store, pairing.open, calls, clock)
     sessions = Sessions(
         SessionParts(
-            database, store, _rules(config), Connections(lambda _: metrics.slow()),
+            database, store, _rules(config), connections,
             {PAIR.name: links.tool(), **tools}, pairing, credentials, metrics, calls,
             clock, new_id, links.is_out,
             (internet or Internet()).fetch if config.fetches_images else None,
             places, news, verbs, traces,
         )
     )
+    places.on_lost(tokens.end_all)
     table = RouteTable(
         Foundations(
             config=config, addresses=addresses, metrics=metrics, database=database, keys=keys, ring=ring,
@@ -198,6 +202,7 @@ async def create_app(
             working = [
                 asyncio.create_task(credentials.purge_forever(), name="purge"),
                 asyncio.create_task(news.run(), name="news"),
+                *([asyncio.create_task(crowds.run(), name="crowds")] if news.is_shared else []),
             ]
             yield
             for task in working:

@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from companion_ws.access.claims import Claims, Kind
 from companion_ws.access.credential import Credential
 from companion_ws.access.keys import MAX_KEYS, Keys
-from companion_ws.core.errors import TokenExpired, Unauthenticated, Unavailable
+from companion_ws.core.errors import Overloaded, TokenExpired, Unauthenticated, Unavailable
 
 __all__ = ["Claims", "Kind", "Revocations", "Tokens", "now_ms"]
 
@@ -43,6 +43,7 @@ _LETTERS: Final[dict[Kind, str]] = {
 _KINDS: Final[dict[str, Kind]] = {letter: kind for kind, letter in _LETTERS.items()}
 _FORM: Final = re.compile(r"cw([usadm])_([A-Za-z0-9._-]+)")
 _EXPIRED: Final = "This token has expired. Fetch another."
+_OUT_OF_TOUCH: Final = "This server has lost touch with the others; try again."
 _REFUSAL: Final = "This token is not accepted here. Sign in again."
 
 
@@ -255,6 +256,11 @@ class Tokens:
             if is_compromised or self._read(credential.text) is None:
                 credential.end(Unauthenticated(_REFUSAL))
 
+    def end_all(self) -> None:
+        """End every credential in use: this server knows of none any more whether it is good."""
+        for credential in list(self._shown):
+            credential.end(Overloaded(_OUT_OF_TOUCH))
+
     def check(self, claims: Claims) -> None:
         """Look again whether a token verified before is still good.
 
@@ -276,7 +282,7 @@ class Tokens:
             Unavailable: another server may have revoked something since.
         """
         if not self._is_current():
-            raise Unavailable("This server has lost touch with the others; try again.")
+            raise Unavailable(_OUT_OF_TOUCH)
 
     def renew(self, claims: Claims, ttl_s: float) -> tuple[str, Claims]:
         """Return a token that lives on from now, at most until `until_ms`, under the same id.

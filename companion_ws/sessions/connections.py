@@ -192,6 +192,8 @@ class Connections:
         self._all: dict[str, Connection] = {}
         self._by_session: defaultdict[str, dict[str, Connection]] = defaultdict(dict)
         self._by_owner: defaultdict[str, int] = defaultdict(int)
+        self.elsewhere: dict[str, int] = {}
+        """How many of an owner's connections other servers have, where that may matter."""
         self._on_slow = on_slow
         self._flushes: list[Callable[[], None]] = []
         self._one_less = asyncio.Event()
@@ -244,7 +246,12 @@ class Connections:
         return list(members.values()) if members else []
 
     def count_of_owner(self, owner: str) -> int:
-        return self._by_owner.get(owner, 0)
+        """Return how many an owner has, at other servers too."""
+        return self._by_owner.get(owner, 0) + self.elsewhere.get(owner, 0)
+
+    def counts_of_owners(self) -> dict[str, int]:
+        """Return how many each owner has here."""
+        return {owner: count for owner, count in self._by_owner.items() if owner}
 
     def count(self, session_id: str) -> dict[str, int]:
         """Return `{"agent": n, "ui": n, "observer": n}`."""

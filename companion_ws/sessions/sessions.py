@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -53,6 +54,8 @@ from companion_ws.sessions.waiting import Waiting
 
 MOST_KEPT: Final = 200
 """Ended sessions of a user that are kept; the one that ended first makes room."""
+TRIES: Final = 5
+"""How often room is made for a session, where other servers make sessions of its user too."""
 EXPIRED: Final = "expired"
 """Why a session ended that nobody ended."""
 
@@ -223,14 +226,12 @@ class Sessions:
             TooManyConnections: none of the user's sessions may make room.
         """
         async with self._creating.setdefault(user, asyncio.Lock()):
-            if not is_call:
-                await self._make_room(user, service)
             row = Row(
                 self._new_id(), user, service, label(title), language, self.now_ms(),
                 self.clock.running_ms(), None, 0, None, int(is_call),
             )
             me = self.places.me
-            row = await self.store.create(row)
+            row = await self._stored(row, 0 if is_call else self.rules.sessions_per_user)
         by = {} if service is None else {"service": service}
         log.info("session_created", session_id=row.session_id, user=user, **by)
         stored = Stored(Session(row.session_id, user, language), row, Requests())
@@ -238,10 +239,17 @@ class Sessions:
             self._lives[row.session_id] = self._brought_to_life(stored)
         return self._summaries.of(row)
 
-    async def _make_room(self, user: str, service: str | None) -> None:
-        limit = self.rules.sessions_per_user
-        if not limit:
-            return
+    async def _stored(self, row: Row, most: int) -> Row:
+        """Store a new session, with as many of its user as `most` allows, 0 for any number."""
+        for _ in range(TRIES):
+            if most:
+                await self._make_room(row.user, row.service, most)
+            # Another server may have filled the room that was made; then more is made.
+            with contextlib.suppress(Conflict):
+                return await self.store.create(row, most)
+        raise _no_room(most)
+
+    async def _make_room(self, user: str, service: str | None, limit: int) -> None:
         opened = await self.store.of_user(user)
         left = len(opened)
         for session_id, by in opened:
@@ -252,9 +260,7 @@ class Sessions:
                 await self.end(session_id, "made room for a newer session")
                 left -= 1
         if left >= limit:
-            raise TooManyConnections(
-                f"This user has {limit} sessions, and none that may make room."
-            )
+            raise _no_room(limit)
 
     @verb(changes=False)
     async def is_used(self, session_id: str) -> bool:
@@ -488,6 +494,10 @@ class Sessions:
     async def _do(self, session_id: str, kind: str, ref: str) -> None:
         await self.questions.deadline(session_id, ref)
         await self._undone.done(session_id, kind, ref)
+
+
+def _no_room(limit: int) -> TooManyConnections:
+    return TooManyConnections(f"This user has {limit} sessions, and none that may make room.")
 
 
 def shown_state(state: dict[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from companion_ws.core.session import (
 )
 from companion_ws.core.tool_calls import Call, content_hash, status_of
 from companion_ws.core.trouble import Trouble
-from companion_ws.database import Database, Params, Read, Statement, Unit, spoken
+from companion_ws.database import Database, Params, Read, Statement, Unit, one_at_a_time, spoken
 from companion_ws.nodes.place import Alone, Places
 from companion_ws.sessions import pictures, troubles
 from companion_ws.sessions.requests import Requests
@@ -403,10 +403,19 @@ class Store:
         """Read what names this log."""
         [(self.epoch,)] = await self._database.read("SELECT epoch FROM log")
 
-    async def create(self, row: Row) -> Row:
-        """Store a new session, and return it as stored; its creation is a row, not a record."""
-        node = self._places.me.name if self._places.is_shared else None
-        await self._database.transact(creation(row, node))
+    async def create(self, row: Row, most: int = 0) -> Row:
+        """Store a new session, and return it as stored; its creation is a row, not a record.
+
+        Raises:
+            Conflict: its user has `most` sessions already, where servers share a database.
+        """
+        node, made = None, creation(row)
+        if self._places.is_shared:
+            node = self._places.me.name
+            made = creation(row, node)
+            if most:
+                made = [one_at_a_time(f"sessions of {row.user}"), _has_room(row.user, most), *made]
+        await self._database.transact(made)
         stored = await self.row(row.session_id)
         if stored is None:
             raise Unavailable("The session was erased while it was made; make another.")
@@ -665,6 +674,16 @@ class Store:
     async def delete(self, session_id: str, extra_statements: Iterable[Statement] = ()) -> None:
         """Remove everything of a session, with what others hold of it, in one transaction."""
         await self._database.transact([*deletion(session_id), *extra_statements])
+
+
+def _has_room(user: str, most: int) -> Statement:
+    """Return what goes wrong where a user has `most` sessions; of PostgreSQL, which counts what is selected."""
+    return Statement(
+        "SELECT 1 WHERE (SELECT count(*) FROM sessions"
+        " WHERE user = ? AND ended_at_ms IS NULL AND is_call = 0) < ?",
+        (user, most),
+        expect=1,
+    )
 
 
 def creation(row: Row, node: str | None = None) -> list[Statement]:

@@ -33,7 +33,7 @@ from companion_ws.clock import Clock
 from companion_ws.core.errors import CompanionError
 from companion_ws.core.phrases import phrase, spoken_code
 from companion_ws.core.protocol import encode
-from companion_ws.database import Database, Statement
+from companion_ws.database import Conflict, Database, Statement, one_at_a_time
 from companion_ws.sessions.store import Store
 from companion_ws.sessions.tools import ServerTool, ToolCall, server_tool, tool
 
@@ -46,6 +46,14 @@ PER_NUMBER: Final = 5
 DAY_MS: Final = 24 * 3600 * 1000
 AGAIN_MS: Final = 30_000
 """A link that was sent so lately is on its way; another one would only confuse."""
+_IN_CALL: Final = """
+    (SELECT count(*) FROM sent_links WHERE session_id = :session_id AND sent_at_ms >= :began_ms)"""
+_TODAY: Final = """
+    (SELECT count(*) FROM sent_links WHERE number_hash = :number_hash AND sent_at_ms > :day_ms)"""
+_COUNT: Final = f"""
+    INSERT INTO sent_links (pairing_id, session_id, number_hash, sent_at_ms)
+    SELECT :pairing_id, :session_id, :number_hash, :now_ms
+    WHERE {_IN_CALL} < :per_call AND {_TODAY} < :per_number"""
 _YES: Final = frozenset({"true", "yes", "1"})
 _COSTLY: Final = frozenset(
     {
@@ -129,7 +137,8 @@ class SentLinks:
             if not await self._may(session_id, number):
                 return await self._by_code(session_id, language, "No more links for this number now.")
             opened = await self._open(session_id, LINK_TTL_S)
-            await self._count(session_id, number, opened.pairing_id)
+            if not await self._count(session_id, number, opened.pairing_id):
+                return await self._by_code(session_id, language, "No more links for this number now.")
         self._note(session_id, "" if row is None else row.user, number)
         if not await _ran(send_command(self._command, number, opened.url)):
             return await self._by_code(session_id, language, "The message could not be sent.")
@@ -164,26 +173,37 @@ class SentLinks:
         return number if number and is_dialable(number) else ""
 
     async def _may(self, session_id: str, number: str) -> bool:
-        began_ms, now = await self._calls.began_at_ms(session_id), self._now_ms()
+        """Whether a number may have another link; `_count` has the last word."""
         [(in_call, today)] = await self._database.read(
-            "SELECT count(*) FILTER (WHERE session_id = ? AND sent_at_ms >= ?),"
-            " count(*) FILTER (WHERE number_hash = ? AND sent_at_ms > ?) FROM sent_links",
-            (session_id, began_ms, _hash(number), now - DAY_MS),
+            f"SELECT {_IN_CALL}, {_TODAY}",
+            await self._bounds(session_id, number),
         )
         return bool(in_call < PER_CALL and today < PER_NUMBER)
 
-    async def _count(self, session_id: str, number: str, pairing_id: str) -> None:
-        now = self._now_ms()
-        await self._database.transact(
-            [
-                Statement("DELETE FROM sent_links WHERE sent_at_ms <= ?", (now - DAY_MS,)),
-                Statement(
-                    "INSERT INTO sent_links (pairing_id, session_id, number_hash, sent_at_ms)"
-                    " VALUES (?, ?, ?, ?)",
-                    (pairing_id, session_id, _hash(number), now),
-                ),
-            ]
-        )
+    async def _bounds(self, session_id: str, number: str) -> dict[str, Any]:
+        return {
+            "session_id": session_id, "began_ms": await self._calls.began_at_ms(session_id),
+            "number_hash": _hash(number), "day_ms": self._now_ms() - DAY_MS,
+        }  # fmt: skip
+
+    async def _count(self, session_id: str, number: str, pairing_id: str) -> bool:
+        """Store that a link is sent; False where another server has sent the last one meanwhile."""
+        bounds = await self._bounds(session_id, number)
+        counted = {
+            **bounds, "pairing_id": pairing_id, "now_ms": self._now_ms(), "per_call": PER_CALL,
+            "per_number": PER_NUMBER,
+        }  # fmt: skip
+        try:
+            await self._database.transact(
+                [
+                    one_at_a_time(f"links to {bounds['number_hash'].hex()}"),
+                    Statement("DELETE FROM sent_links WHERE sent_at_ms <= ?", (bounds["day_ms"],)),
+                    Statement(_COUNT, counted, expect=1),
+                ]
+            )
+        except Conflict:
+            return False
+        return True
 
     def _note(self, session_id: str, user: str, number: str) -> None:
         details = {

@@ -91,6 +91,10 @@ class Server:
                 ready.set()
         ready.set()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for nothing."""
+        os.kill(self.pid, number)
+
     async def kill(self) -> None:
         """End it as the loss of the process does."""
         await self.end(signal.SIGKILL)

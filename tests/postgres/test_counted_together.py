@@ -67,11 +67,13 @@ class Cluster:
 @pytest.fixture
 async def cluster(postgres: PostgresServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     cluster = Cluster(postgres, tmp_path)
-    database = Database(cluster.url, folder("migrations"))
-    await database.open()
-    cluster.databases = [database] * SERVERS
+    for _ in range(SERVERS):
+        database = Database(cluster.url, folder("migrations"))
+        await database.open()
+        cluster.databases.append(database)
     yield cluster
-    await database.close()
+    for database in cluster.databases:
+        await database.close()
 
 
 async def counted(tries: list[Callable[[], Awaitable[object]]]) -> int:

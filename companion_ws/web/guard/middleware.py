@@ -214,6 +214,8 @@ class Guard:
             try:
                 with credential.held():
                     response = await self._handled(request, route, handler)
+                    # It may have stood still meanwhile, and not have heard who was revoked.
+                    self._tokens.check_current()
                     if isinstance(response, web.Response) and _is_long(response):
                         # Sent here, while the token is held: its reader may take minutes.
                         await response.prepare(request)
