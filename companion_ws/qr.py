@@ -11,8 +11,6 @@ import segno
 BORDER: Final = 4
 """The quiet zone the standard asks for, in modules."""
 SCALE: Final = 8
-_BLACK_ON_WHITE: Final = "\x1b[38;5;16;48;5;231m"
-_PLAIN: Final = "\x1b[0m"
 
 
 def _qr(text: str) -> segno.QRCode:
@@ -45,16 +43,3 @@ def png(text: str) -> bytes:
     out = io.BytesIO()
     _qr(text).save(out, kind="png", scale=SCALE, border=BORDER, dark="#000", light="#fff")
     return out.getvalue()
-
-
-def terminal(text: str) -> str:
-    """Return lines for a terminal of any colour scheme: two modules a character, high and low."""
-    rows = [[bool(module) for module in row] for row in _qr(text).matrix_iter(border=BORDER)]
-    if len(rows) % 2:
-        rows.append([False] * len(rows[0]))
-    blocks = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
-    lines = (
-        "".join(blocks[pair] for pair in zip(high, low, strict=True))
-        for high, low in zip(rows[::2], rows[1::2], strict=True)
-    )
-    return "\n".join(f"{_BLACK_ON_WHITE}{line}{_PLAIN}" for line in lines)

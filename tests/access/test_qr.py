@@ -53,19 +53,3 @@ def test_the_drawing_has_the_same_modules_a_white_plate_and_a_name(url: str) -> 
         else:
             x, y = values if command == "M" else (x + values[0], y + values[1])
     assert read(image.resize((size * 6, size * 6), Image.Resampling.NEAREST)) == [(url, "QRCode")]
-
-
-@pytest.mark.parametrize("url", URLS)
-def test_the_terminal_s_lines_say_the_link_in_colours_of_their_own(url: str) -> None:
-    lines = qr.terminal(url).split("\n")
-    rows: list[list[int]] = []
-    for line in lines:
-        assert line.startswith("\x1b[38;5;16;48;5;231m")
-        assert line.endswith("\x1b[0m")
-        blocks = re.sub(r"\x1b\[[\d;]*m", "", line)
-        rows.append([0 if block in "▀█" else 255 for block in blocks])
-        rows.append([0 if block in "▄█" else 255 for block in blocks])
-    image = Image.new("L", (len(rows[0]), len(rows)))
-    image.putdata([pixel for row in rows for pixel in row])
-    enlarged = image.resize((image.width * 6, image.height * 6), Image.Resampling.NEAREST)
-    assert read(enlarged) == [(url, "QRCode")]
