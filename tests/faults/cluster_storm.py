@@ -84,6 +84,14 @@ class Report:
     """Likewise, how many waited less than INTERRUPTED_S."""
     wrong: list[str] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Take over what another one saw."""
+        self.counts.update(other.counts)
+        self.unaware.update(other.unaware)
+        for name, waits in other.back_s.items():
+            self.back_s[name] += waits
+        self.wrong += other.wrong
+
     def lines(self) -> list[str]:
         """Return it for people."""
         shown = [f"{count:>10,} {name}" for name, count in sorted(self.counts.items())]
@@ -105,9 +113,11 @@ def percentile(values: list[float], part: float) -> float:
 class ClusterStorm:
     """A cluster that lives through one history after the other."""
 
-    def __init__(self, scratch: Path, plan: Plan, report: Report) -> None:
+    def __init__(self, scratch: Path, plan: Plan, total: Report) -> None:
+        """`total` is told of each history once it has been judged."""
         self.rng = random.Random(plan.seed)
-        self.plan, self.report = plan, report
+        self.plan, self._total = plan, total
+        self.report = Report()
         self._scratch = scratch
         self.cluster = Cluster(scratch, plan.nodes, *FLAGS)
         self._plays: list[Play] = []
@@ -127,11 +137,14 @@ class ClusterStorm:
                 for node in cluster.nodes
             ]
             self._front = await stack.enter_async_context(balanced(self._scratch, cluster.nodes))
-            for blows in self.plan.histories():
+            histories = self.plan.histories()
+            for number, blows in enumerate(histories, 1):
+                self.report = Report(Counter(histories=1))
                 await self._history(blows)
-                self.report.counts["histories"] += 1
-                if self.report.wrong:
+                self._total.add(self.report)
+                if self._total.wrong:
                     return
+                print(f"{number} of {len(histories)} histories", file=sys.stderr, flush=True)
             for node in cluster.nodes:
                 await node.stop()
 
@@ -361,6 +374,8 @@ def live_through(plan: Plan) -> Report:
         storm = ClusterStorm(Path(scratch), plan, report)
         try:
             asyncio.run(storm.run())
+        except KeyboardInterrupt:
+            print("stopped; what was not judged is not counted")
         except Exception as error:
             report.wrong.append(f"{type(error).__name__}: {error}")
             raise AssertionError(f"seed {plan.seed} failed: {error!r}") from error
