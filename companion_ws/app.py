@@ -142,7 +142,7 @@ async def create_app(
     traces = _call_traces(spans)
     passes = Passes(lambda: keys.all, clock.now_ms, new_id)
     verbs = Verbs(places, passes, metrics.passed_on)
-    splices = Splices(lambda: {node.name for node in places.others()})
+    splices = Splices(places.others)
     passing = Passing(places, passes, splices)
     store = Store(database, places)
     calls: Calls = (
@@ -217,13 +217,12 @@ async def create_app(
                 await spans.close()
 
     async def close_all(app: web.Application) -> None:
-        table.gateway.is_stopping = True
+        table.gateway.is_stopping = passing.is_stopping = verbs.is_stopping = True
         sessions.waiting.stop()
+        parting = asyncio.create_task(splices.part_all())
         await sessions.ownership.hand_over()
-        await asyncio.gather(
-            sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S),
-            splices.part_all(),
-        )
+        await sessions.connections.close_all(1012, "The server is restarting; reconnect.", STOP_S)
+        await parting
 
     async def welcome_verbs(app: web.Application) -> AsyncIterator[None]:
         door = Guard(config, addresses, tokens, metrics.refused, is_verbs_door=True)

@@ -97,12 +97,19 @@ class Passes:
         at_ms = self._now_ms()
         if (found.method, found.path) != (method, path) or abs(at_ms - found.at_ms) > LIFE_MS:
             return None
-        for nonce in [nonce for nonce, until_ms in self._used.items() if until_ms < at_ms]:
-            del self._used[nonce]
+        self._forget_before(at_ms)
         if found.nonce in self._used:
             return None
-        self._used[found.nonce] = found.at_ms + LIFE_MS
+        self._used[found.nonce] = at_ms + 2 * LIFE_MS
         return found
+
+    def _forget_before(self, at_ms: int) -> None:
+        """Forget nonces of passes that are too old by now; the oldest stand first."""
+        while self._used:
+            nonce = next(iter(self._used))
+            if self._used[nonce] >= at_ms:
+                return
+            del self._used[nonce]
 
     def _signer(self) -> Signer:
         return Signer(list(self._keys()), salt=_SALT, key_derivation="hmac", digest_method=sha256)

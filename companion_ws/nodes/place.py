@@ -13,6 +13,10 @@ R = TypeVar("R")
 T = TypeVar("T", covariant=True)
 
 
+UNSEEN_S: Final = 2.5
+"""How long a server may have a lease before all others know: they look each second."""
+
+
 class Node(Struct, frozen=True):
     """A server; `url` is where the other servers reach it, without a slash at its end."""
 
@@ -144,3 +148,24 @@ class Alone:
 
     async def give_away(self) -> None:
         """There is nobody to give it to."""
+
+
+class Vigil:
+    """Watches whether a server that something is awaited of is still alive.
+
+    `others` lags a moment behind, so one that has just begun gets the time to be seen.
+    """
+
+    __slots__ = ("_began_s", "_name", "_was_seen")
+
+    def __init__(self, node: Node, now_s: float) -> None:
+        self._name = node.name
+        self._began_s = now_s
+        self._was_seen = False
+
+    def is_dead(self, others: list[Node], now_s: float) -> bool:
+        """Whether its lease has run out."""
+        if any(node.name == self._name for node in others):
+            self._was_seen = True
+            return False
+        return self._was_seen or now_s - self._began_s > UNSEEN_S

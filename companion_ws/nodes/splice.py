@@ -22,10 +22,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final, cast
+from urllib.parse import urlsplit
 
 import structlog
+
+from companion_ws.nodes.place import Node, Vigil
 
 HELD_BYTES: Final = 64 * 1024
 """The most that waits here for one reader: what its transport takes, and one piece more."""
@@ -40,6 +43,9 @@ CLOSE_S: Final = 1.5
 """How long a client has to answer our close frame."""
 REPLY_S: Final = 0.25
 """How long its answer may take before we hang up; some clients wait for that to be gone."""
+CONNECT_S: Final = 1.0
+ANSWER_S: Final = 5.0
+"""How long an owner has to answer a request's head."""
 LOOK_S: Final = 0.5
 
 log = structlog.get_logger(__name__)
@@ -176,7 +182,7 @@ class _End(asyncio.BufferedProtocol):
 class Link:
     """A connection to an owner that was sent a request's head, and has answered it."""
 
-    def __init__(self, node: str, end: _End, head: bytes, rest: bytes) -> None:
+    def __init__(self, node: Node, end: _End, head: bytes, rest: bytes) -> None:
         self.node = node
         self.end = end
         self.rest = rest
@@ -196,14 +202,15 @@ class Link:
         self.end.abort()
 
 
-async def connect(
-    node: str, host: str, port: int, *, tls: bool, head: bytes, patience_s: float
-) -> Link:
+async def connect(node: Node, head: bytes) -> Link:
     """Open a connection, write a request's head and return once its answer's head is there.
 
     Raises:
-        OSError: nobody could be reached, or answered, within `patience_s`.
+        OSError: it could not be reached, or did not answer in time.
     """
+    place = urlsplit(node.url)
+    tls = place.scheme == "https" or None
+    port = place.port or (443 if tls else 80)
     loop, end = asyncio.get_running_loop(), _End()
     answered: asyncio.Future[tuple[bytes, bytes]] = loop.create_future()
     read = bytearray()
@@ -225,8 +232,9 @@ async def connect(
 
     end.take, end.tell_lost = take, lost
     try:
-        async with asyncio.timeout(patience_s):
-            await loop.create_connection(lambda: end, host, port, ssl=tls or None)
+        async with asyncio.timeout(CONNECT_S):
+            await loop.create_connection(lambda: end, place.hostname or "", port, ssl=tls)
+        async with asyncio.timeout(ANSWER_S):
             assert end.transport is not None
             sock = end.transport.get_extra_info("socket")
             if sock is not None:
@@ -247,7 +255,7 @@ class Splice:
     """A client and the owner of its session, joined."""
 
     def __init__(self, link: Link, early: bytes, forget: Callable[[Splice], None]) -> None:
-        self.node = link.node
+        self._vigil = Vigil(link.node, asyncio.get_running_loop().time())
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the client's connection is lost."""
         self._client, self._owner = _End(), link.end
@@ -291,11 +299,11 @@ class Splice:
         """What waits for the client here."""
         return self._client.held_bytes
 
-    def look(self, alive: Collection[str], passed_s: float) -> None:
+    def look(self, others: list[Node], passed_s: float) -> None:
         """Notice an owner that is dead, and a client that takes nothing."""
         if self._is_over:
             return
-        if self.node not in alive:
+        if self._vigil.is_dead(others, asyncio.get_running_loop().time()):
             self.part()
             return
         held = self._client.held_bytes
@@ -387,9 +395,9 @@ class Splice:
 class Splices:
     """All that this server carries for others."""
 
-    def __init__(self, alive: Callable[[], Collection[str]]) -> None:
-        """`alive` returns the names of the servers whose lease is good."""
-        self._alive = alive
+    def __init__(self, others: Callable[[], list[Node]]) -> None:
+        """`others` returns the servers whose lease is good."""
+        self._others = others
         self._all: set[Splice] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -423,9 +431,9 @@ class Splices:
 
     def _look(self) -> None:
         self._timer = None
-        alive = self._alive()
+        others = self._others()
         for splice in list(self._all):
-            splice.look(alive, LOOK_S)
+            splice.look(others, LOOK_S)
         if self._all:
             self._look_later()
 

@@ -41,7 +41,7 @@ from msgspec import Struct
 from companion_ws.core import protocol
 from companion_ws.core.errors import ERRORS, CompanionError, Unavailable
 from companion_ws.nodes.passes import HEADER, Passes
-from companion_ws.nodes.place import Elsewhere, Node, Places
+from companion_ws.nodes.place import Elsewhere, Node, Places, Vigil
 from companion_ws.traces import in_trace
 
 PATH: Final = "/nodes/verbs/"
@@ -57,6 +57,7 @@ TOLD_S: Final = 2.0
 IDLE_S: Final = 5.0
 """How long a connection waits for the next request: the other server would close it after ten."""
 
+_ELSEWHERE: Final = b'{"is_elsewhere":true}'
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _passed_on: ContextVar[weakref.ref[Any] | None] = ContextVar("_passed_on", default=None)
@@ -150,7 +151,7 @@ def verb(
 ]:
     """Let a method run where the session it is about lives.
 
-    `changes` says whether anything may be otherwise after it; then it is not asked for twice.
+    `changes` says whether it must not be asked for twice, because something is otherwise after it.
     """
 
     def marked(
@@ -191,6 +192,7 @@ class Verbs:
         self._counted = counted
         self._rooms: dict[str, tuple[Verb, Callable[..., Awaitable[Any]]]] = {}
         self._http: aiohttp.ClientSession | None = None
+        self.is_stopping = False
 
     @property
     def is_alone(self) -> bool:
@@ -239,7 +241,7 @@ class Verbs:
                     raise Unavailable(
                         "Not known to be stored; send the same requestId again."
                     ) from None
-            if loop.time() >= until_s or is_gone():
+            if loop.time() >= until_s or self.is_stopping or is_gone():
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)
             try:
@@ -280,6 +282,8 @@ class Verbs:
             _Lost: it may have.
         """
         self._counted(made.name)
+        loop = asyncio.get_running_loop()
+        vigil = Vigil(node, loop.time())
         sending = asyncio.ensure_future(self._sent(made, node, body))
         try:
             while True:
@@ -288,7 +292,7 @@ class Verbs:
                     return sending.result()
                 if is_gone():
                     raise Unavailable("Who asked has gone.")
-                if node.name not in {each.name for each in self.places.others()}:
+                if vigil.is_dead(self.places.others(), loop.time()):
                     raise _Lost
         finally:
             sending.cancel()
@@ -324,6 +328,11 @@ class Verbs:
     # Being asked.
 
     @property
+    def _is_owner(self) -> bool:
+        """Whether this server can have a session at all."""
+        return self.places.is_good and not self.is_stopping
+
+    @property
     def names(self) -> Collection[str]:
         """Return what others may ask for."""
         return self._rooms.keys()
@@ -336,16 +345,22 @@ class Verbs:
         """
         made, method = self._rooms[name]
         given = made.unpack(body)
+        if not self._is_owner:
+            return _ELSEWHERE
         if made.hears_who_goes:
             given["is_gone"] = is_gone
         task = asyncio.current_task()
         token = _passed_on.set(None if task is None else weakref.ref(task))
         try:
             result = await method(**given)
+            if not (self._is_owner or made.changes):
+                return _ELSEWHERE  # Nobody's time is up: another server goes on with it.
             return b'{"result":' + protocol.encode(result) + b"}"
         except Elsewhere:
-            return protocol.encode({"is_elsewhere": True})
+            return _ELSEWHERE
         except CompanionError as error:
+            if isinstance(error, Unavailable) and not (self._is_owner or made.changes):
+                return _ELSEWHERE
             refusal = {"code": error.code, "message": error.message, "details": error.details}
             return protocol.encode(refusal)
         finally:

@@ -237,7 +237,7 @@ class PollingAgent:
                 await self._store.tell(session_id, seq, also_stored)
             return events
 
-    @verb()
+    @verb(changes=False)  # What was told and lost is lost either way; who waits goes on waiting.
     async def wait(
         self, session_id: str, timeout_s: float, is_gone: Callable[[], bool]
     ) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class Entrance:
     def __init__(self, owner: Running, node: Node) -> None:
         keys = Keys.load(owner.config.data, owner.config.secret_key)
         self.places = Elsewheres(node)
-        self.splices = Splices(lambda: {each.name for each in self.places.others()})
+        self.splices = Splices(self.places.others)
         passes = Passes(lambda: keys.all, Clock().now_ms, lambda: f"entrance-{next(_number)}")
         self._passing = Passing(self.places, passes, self.splices)
         self.caller = ("203.0.113.9", "https")

@@ -25,7 +25,7 @@ from companion_ws.config import Config
 from companion_ws.core.errors import RevisionConflict, ToolClosed, Unavailable
 from companion_ws.core.session import Sender, TokenRef
 from companion_ws.nodes.passes import Passes
-from companion_ws.nodes.place import Node
+from companion_ws.nodes.place import Node, Vigil
 from companion_ws.nodes.splice import Splices
 from companion_ws.nodes.verbs import Verbs, verb
 from companion_ws.traces import asked_in, in_trace
@@ -51,7 +51,7 @@ class Shop:
         self.verbs = verbs
         self.places = places
         self.done: list[Any] = []
-        self.waiting = asyncio.Event()
+        self.waiting, self.let_go = asyncio.Event(), asyncio.Event()
         verbs.serve(self)
 
     @verb()
@@ -82,6 +82,14 @@ class Shop:
         self.done.append("looked")
         return "seen"
 
+    @verb(changes=False)
+    async def look_long(self, session_id: str) -> str:
+        await self.places.open()
+        self.waiting.set()
+        await self.let_go.wait()
+        self.done.append("late")
+        return "seen"
+
     @verb()
     async def trace(self, session_id: str) -> dict[str, Any]:
         await self.places.open()
@@ -107,7 +115,7 @@ class Server:
         config = Config(data=folder)
         guard = Guard(
             config, Addresses(config), Tokens(Keys(KEYS)),
-            passing=Passing(self.places, passes, Splices(lambda: ())),
+            passing=Passing(self.places, passes, Splices(list)),
         )  # fmt: skip
         self.runner = Runner(guard.application(VerbRoute(self.verbs).routes()), shutdown_timeout=0.1)
         self.node = Node("?", "")
@@ -189,6 +197,34 @@ async def test_who_was_asked_and_is_not_the_one_asks_nobody_and_is_asked_again(t
         assert there.asked == []
         there.places.node = None
         assert (await selling).text == "1 for s"
+
+
+@pytest.mark.parametrize("is_stopping", [True, False])
+async def test_a_server_that_stops_or_has_no_lease_does_nothing_any_more(
+    tmp_path: Path, is_stopping: bool
+) -> None:
+    async with two(tmp_path) as (here, there):
+        there.verbs.is_stopping = is_stopping
+        there.places.is_good = is_stopping
+        selling = asyncio.create_task(here.shop.sell("s", SENDER))
+        async with asyncio.timeout(WAIT_S):
+            while len(here.asked) < 2:
+                await asyncio.sleep(0.01)
+        here.places.node = None
+        assert (await selling).text == "1 for s"
+        assert (len(here.shop.done), there.shop.done) == (1, [])
+
+
+async def test_who_waits_at_a_server_that_stops_goes_on_waiting_elsewhere(tmp_path: Path) -> None:
+    async with two(tmp_path) as (here, there):
+        waiting = asyncio.create_task(here.shop.look_long("s"))
+        await asyncio.wait_for(there.shop.waiting.wait(), WAIT_S)
+        here.places.node, there.verbs.is_stopping = None, True
+        there.shop.let_go.set()
+        await asyncio.wait_for(here.shop.waiting.wait(), WAIT_S)
+        here.shop.let_go.set()
+        assert await waiting == "seen"
+        assert (there.shop.done, here.shop.done) == (["late"], ["late"])
 
 
 async def test_an_owner_nobody_can_reach_is_waited_for_until_the_session_is_here(tmp_path: Path) -> None:
@@ -273,3 +309,14 @@ async def test_every_verb_there_is_can_travel(server: Any) -> None:
         arguments, result = made._types
         msgspec.json.Decoder(arguments)
         msgspec.json.Decoder(result)
+
+
+def test_a_server_that_has_just_begun_is_not_taken_for_dead() -> None:
+    node, other = Node("new", "http://new"), Node("old", "http://old")
+    vigil = Vigil(node, 100.0)
+    assert not vigil.is_dead([other], 101.0)
+    assert not vigil.is_dead([other, node], 102.0)
+    assert vigil.is_dead([other], 102.5), "it was seen, and is seen no more"
+    never = Vigil(node, 100.0)
+    assert not never.is_dead([], 102.5)
+    assert never.is_dead([], 102.6)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import hdrs, web
@@ -21,7 +20,7 @@ from aiohttp import hdrs, web
 from companion_ws.core.errors import NotFound, Unavailable
 from companion_ws.nodes import splice
 from companion_ws.nodes.passes import HEADER, Caller, Pass, Passes
-from companion_ws.nodes.place import Elsewhere, Node, Places
+from companion_ws.nodes.place import Elsewhere, Places
 from companion_ws.nodes.splice import Link, Splices
 from companion_ws.nodes.verbs import HOLD_S, LOOK_S
 from companion_ws.sessions.outbox import bound_send_buffer
@@ -30,8 +29,6 @@ from companion_ws.web.guard.upgrade import early_bytes
 PASS: Final = web.RequestKey("PASS", Pass)
 """What another server says of a request that it passed on."""
 LOOK_AGAIN: Final = "X-Companion-Look-Again"
-ANSWER_S: Final = 5.0
-"""How long an owner has to answer a request's head."""
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 """What the owner need not be told again: the pass says it."""
 
@@ -45,6 +42,12 @@ class Passing:
         self._places = places
         self._passes = passes
         self._splices = splices
+        self.is_stopping = False
+
+    @property
+    def _is_owner(self) -> bool:
+        """Whether this server can have a session at all."""
+        return self._places.is_good and not self.is_stopping
 
     def recognised(self, request: web.Request) -> Pass | None:
         """Return the pass that came with a request, None without one.
@@ -63,7 +66,7 @@ class Passing:
 
     def is_needed(self, request: web.Request) -> bool:
         """Whether the session of a request may live elsewhere at all."""
-        return PASS in request or bool(self._places.others())
+        return PASS in request or (not self.is_stopping and bool(self._places.others()))
 
     async def serve(
         self,
@@ -86,14 +89,18 @@ class Passing:
         until_s = loop.time() + HOLD_S
         while True:
             try:
+                if PASS in request and not self._is_owner:
+                    return _look_again()
                 await open_session()
                 return None
             except Elsewhere as where:
                 node = where.node
             if PASS in request:
-                return web.Response(status=503, headers={LOOK_AGAIN: "1"})
+                return _look_again()
+            if self.is_stopping:
+                raise Unavailable("The server is stopping; try again.")
             try:
-                link = await self._connected(node, request, caller, token)
+                link = await splice.connect(node, self._head(request, caller, token))
             except OSError as error:
                 log.info("owner_not_reached", node=node.url, reason=type(error).__name__)
             else:
@@ -103,16 +110,6 @@ class Passing:
             if loop.time() >= until_s:
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)
-
-    async def _connected(
-        self, node: Node, request: web.Request, caller: tuple[str, str], token: str | None
-    ) -> Link:
-        place = urlsplit(node.url)
-        is_tls = place.scheme == "https"
-        return await splice.connect(
-            node.name, place.hostname or "", place.port or (443 if is_tls else 80), tls=is_tls,
-            head=self._head(request, caller, token), patience_s=ANSWER_S,
-        )  # fmt: skip
 
     def _head(self, request: web.Request, caller: tuple[str, str], token: str | None) -> bytes:
         """Return a request's head as it came, with a pass."""
@@ -160,6 +157,10 @@ class _Carried(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         return None
+
+
+def _look_again() -> web.Response:
+    return web.Response(status=503, headers={LOOK_AGAIN: "1"})
 
 
 def _without_ticket(path: str) -> str:

@@ -73,7 +73,7 @@ class Gateway:
         check_once(request)
         token = carried_token(request)
         unfound: CompanionError | None = None
-        if token is not None and not self.is_stopping and self._passing.is_needed(request):
+        if token is not None and self._passing.is_needed(request):
             try:
                 carried = await self._passing.serve(
                     request, lambda: self._open_own(request, token),
