@@ -128,7 +128,7 @@ async def create_app(
     )
     devices = Devices(database, tokens, credentials, now_ms=clock.earliest_ms)
     guesses = (
-        SharedGuesses(database, clock.running_ms) if news.is_shared else GuessesHere(CodeGuesses())
+        SharedGuesses(database, keys, clock.running_ms) if news.is_shared else GuessesHere(CodeGuesses())
     )
     pairing = Pairing(
         database, keys, tokens, guesses, lambda: addresses.public_url, mode=config.pairing,

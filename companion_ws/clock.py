@@ -10,6 +10,7 @@ translates.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,11 @@ LOOKS_KEPT: Final = 60
 """Of a clock that is followed: half a minute, in which two clocks hardly drift apart."""
 STEP_MS: Final = 1000
 """A clock that is followed and moved so much at once was set; what runs goes on as it did."""
+
+DRIFT: Final = 5e-4
+"""How fast two clocks drift apart at most: so fast NTP moves one that is wrong."""
+AHEAD_MS: Final = 10
+"""How far a clock that follows may be ahead: what it drifts in ten times the time between two looks."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +102,9 @@ class Clock:
 class SharedClock(Clock):
     """A clock that keeps to another one, the database's, and so agrees with all who do.
 
-    It is never ahead of that one, behind it by `lag_ms` at most, and never goes back.
+    Each look at the other clock says between which two differences to ours it is: it showed its
+    time after it was asked and before we heard. The clock goes by the least that all looks allow,
+    so it is never ahead, but for what the two drift apart until the next look; and never goes back.
     """
 
     def __init__(
@@ -105,11 +113,10 @@ class SharedClock(Clock):
         since_boot_ms: Callable[[], int] = _running_ms,
     ) -> None:
         super().__init__(time_of_day_ms, since_boot_ms)
-        self._looks: deque[tuple[int, int]] = deque(maxlen=LOOKS_KEPT)
-        """Between which differences to ours the other clock was."""
+        self._looks: deque[tuple[int, int, int]] = deque(maxlen=LOOKS_KEPT)
+        """When, and between which differences to ours the other clock was."""
         self._told_ms = 0
         self._is_apart = False
-        self.lag_ms = 0
 
     def since_boot_ms(self) -> int:
         """Return what `follow` is told of when the other clock was asked."""
@@ -117,7 +124,8 @@ class SharedClock(Clock):
 
     def follow(self, there_ms: int, asked_ms: int) -> None:
         """Keep to a clock that showed `there_ms` between `asked_ms` of ours and now."""
-        least, most = there_ms - self._since_boot_ms(), there_ms - asked_ms
+        heard_ms = self._since_boot_ms()
+        least, most = there_ms - heard_ms, there_ms - asked_ms
         if not self._looks:
             self._told_ms = 0  # Until now it was our own time, which may be ahead.
         elif abs(least - self._began_ms) > STEP_MS + most - least:
@@ -126,11 +134,22 @@ class SharedClock(Clock):
             self._is_apart = True
             return
         self._is_apart = False
-        self._looks.append((least, most))
-        if max(low for low, _ in self._looks) > min(high for _, high in self._looks):
-            self._looks = deque([(least, most)], LOOKS_KEPT)  # They have drifted apart since.
-        self._began_ms = max(low for low, _ in self._looks)
-        self.lag_ms = min(high for _, high in self._looks) - self._began_ms
+        self._looks.append((heard_ms, least, most))
+        least, most = self._bounds()
+        if least > most:
+            self._looks = deque([self._looks[-1]], LOOKS_KEPT)  # It was set, by very little.
+            least, _ = self._bounds()
+        self._began_ms = least
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return between which differences to ours the other clock is, by all looks that are kept."""
+        now_ms = self._since_boot_ms()
+        aged = [
+            (least - drift, most + drift)
+            for at_ms, least, most in self._looks
+            for drift in [math.ceil((now_ms - at_ms) * DRIFT)]
+        ]
+        return max(least for least, _ in aged), min(most for _, most in aged)
 
     def running_ms(self) -> int:
         """Return the time by which deadlines are made and measured; it never steps."""
@@ -145,7 +164,8 @@ class SharedClock(Clock):
 
     def latest_ms(self) -> int:
         """Return what is not before the time that anybody who keeps to the same clock tells now."""
-        return max(super().latest_ms(), self.running_ms() + self.lag_ms + 1)
+        there_ms = self._since_boot_ms() + self._bounds()[1] if self._looks else 0
+        return max(super().latest_ms(), there_ms + AHEAD_MS)
 
 
 class Alarm:

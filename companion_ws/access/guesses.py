@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import secrets
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final, Protocol
 
+from companion_ws.access.keys import Keys
 from companion_ws.access.limits import (
     DAY_S,
     GUESSES_OVERALL,
@@ -69,16 +72,17 @@ class SharedGuesses:
     """The attempts at every server of a database, in it: the bounds of `CodeGuesses` over all.
 
     Counting is one transaction at a time, whichever server it is of, so two attempts can never
-    both be the last one that is allowed.
+    both be the last one that is allowed. Addresses are stored as keyed hashes.
     """
 
-    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+    def __init__(self, database: Database, keys: Keys, now_ms: Callable[[], int]) -> None:
         self._database = database
+        self._keys = keys
         self._now_ms = now_ms
 
     async def begin(self, source: str) -> str:
         """Count an attempt, durable on return."""
-        guess_id, name, now = secrets.token_hex(8), source_of(source), self._now_ms()
+        guess_id, name, now = secrets.token_hex(8), self._named(source), self._now_ms()
         guess = {
             "guess_id": guess_id, "source": name, "now_ms": now,
             "window_ms": _before(now, GUESSES_PER_SOURCE_S), "most": GUESSES_PER_SOURCE,
@@ -105,6 +109,10 @@ class SharedGuesses:
         """Take an attempt back; where that cannot be stored it stays counted."""
         with contextlib.suppress(Unavailable):
             await self._database.transact([Statement(_FORGIVE, (guess,))])
+
+    def _named(self, source: str) -> str:
+        key = self._keys.derive("guesses")
+        return hmac.digest(key, source_of(source).encode("utf-8", "surrogatepass"), sha256).hex()
 
     async def _wait_s(self, name: str, now: int) -> float:
         """Return in how many seconds this source may try again."""

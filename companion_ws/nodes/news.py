@@ -9,8 +9,8 @@ far it is. `tell` returns when every server with a valid lease has noted so.
 A server that stands still, or has lost the database, notes nothing: its lease runs out, and without
 one it answers nothing. It is extended at most until HEARD_S after the oldest news that the server has
 not acted on, so nobody waits longer than that. A server that has a lease again, under another name,
-is not current before it has asked once more. Where news it has not heard was deleted meanwhile, it
-reads everything again (`on_missed`).
+is not current before it has asked once more. Where news it has not heard was deleted meanwhile, or was
+lost with the primary, it reads everything again (`on_missed`).
 
 A server alone needs none of it (`NoNews`): what it is told it knows.
 """
@@ -56,7 +56,8 @@ _WAKE: Final = f"SELECT pg_notify('{CHANNEL}', '')"
 _NEWEST: Final = "SELECT number FROM news_count"
 _NEWER: Final = "SELECT number, kind, ref, body FROM news WHERE number > ? ORDER BY number"
 _NOTE: Final = "UPDATE nodes SET heard = ? WHERE node = ? AND heard <= ? RETURNING 1"
-_NOW_MS: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+_NOW: Final = """
+    SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint), number FROM news_count"""
 _UNHEARD: Final = """
     SELECT node FROM nodes WHERE node <> ? AND heard < ? AND until > clock_timestamp()"""
 _TRIM: Final = f"""
@@ -231,6 +232,7 @@ class SharedNews:
         """
         line = await self._connect()
         try:
+            await self._follow(line)
             await self._catch_up_with(line)
             await self._look(line)
         finally:
@@ -260,7 +262,9 @@ class SharedNews:
     async def _look(self, line: Line) -> None:
         """Ask once, act on what is new, and note it."""
         name, is_good = self._places.me.name, self._places.is_good
-        await self._follow_clock(line)
+        if await self._follow(line) < self._heard:
+            log.warning("news_lost", heard=self._heard)  # The database is an older one than it was.
+            await self._catch_up_with(line)
         for number, kind, ref, body in await line.rows(_NEWER, (self._heard,)):
             if number != self._heard + 1:
                 log.warning("news_missed", heard=self._heard, number=number)
@@ -289,7 +293,9 @@ class SharedNews:
             await read()
         self._heard = newest
 
-    async def _follow_clock(self, line: Line) -> None:
+    async def _follow(self, line: Line) -> int:
+        """Keep to the database's clock; return the number of the newest news."""
         asked_ms = self._clock.since_boot_ms()
-        [(there_ms,)] = await line.rows(_NOW_MS)
+        [(there_ms, newest)] = await line.rows(_NOW)
         self._clock.follow(there_ms, asked_ms)
+        return int(newest)

@@ -25,6 +25,7 @@ _TELL: Final = """
     INSERT INTO connection_counts (node, owner, count) VALUES (?, ?, ?)
     ON CONFLICT (owner, node) DO UPDATE SET count = excluded.count"""
 _FORGET: Final = "DELETE FROM connection_counts WHERE node = ? AND owner = ?"
+FORGET_CROWD: Final = "DELETE FROM connection_counts WHERE owner = ?"
 _TIDY: Final = """
     DELETE FROM connection_counts WHERE NOT EXISTS (SELECT 1 FROM nodes
         WHERE nodes.node = connection_counts.node AND until > clock_timestamp())"""

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from companion_ws.database import Statement
+from companion_ws.sessions.crowds import FORGET_CROWD
 from companion_ws.sessions.live import LiveSession
 from companion_ws.sessions.parts import SessionParts
 from companion_ws.sessions.store import ABANDON, deletion
@@ -54,7 +55,8 @@ class People:
         # What the user did a moment ago may still wait for the disk.
         await self._database.transact(())
         rows = await self._store.listed(user=user, limit=2**31)
-        over = [*extra_statements, *(Statement(sql, (user,)) for sql in ABANDON)]
+        forgets = (*ABANDON, FORGET_CROWD) if self._news.is_shared else ABANDON
+        over = [*extra_statements, *(Statement(sql, (user,)) for sql in forgets)]
         self._let_go(row.session_id for row in rows)
         for row in rows:
             over += self._access.forget_session(row.session_id)

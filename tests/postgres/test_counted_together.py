@@ -11,6 +11,7 @@ import pytest
 from postgres_server import PostgresServer
 
 from companion_ws.access.guesses import SharedGuesses
+from companion_ws.access.keys import Keys
 from companion_ws.core.errors import TooManyRequests
 from companion_ws.database import Conflict, Database
 from companion_ws.files import folder
@@ -92,7 +93,8 @@ async def counted(tries: list[Callable[[], Awaitable[object]]]) -> int:
 async def test_guesses_of_one_source_and_of_all_are_bounded_over_all_servers(
     cluster: Cluster,
 ) -> None:
-    guesses = [SharedGuesses(each, cluster.clock) for each in cluster.databases]
+    keys = Keys([b"k" * 32])
+    guesses = [SharedGuesses(each, keys, cluster.clock) for each in cluster.databases]
 
     def tries(sources: list[str]) -> list[Callable[[], Awaitable[object]]]:
         return [
@@ -118,6 +120,7 @@ async def test_guesses_of_one_source_and_of_all_are_bounded_over_all_servers(
     cluster.clock.at_ms += 86_400_000
     assert await counted(tries(["10.0.0.1"] * 6)) == 5
     assert cluster.query("SELECT count(*) FROM guesses") == [(5,)]
+    assert "10.0.0.1" not in str(cluster.query("SELECT source FROM guesses"))
 
 
 async def test_as_many_telephone_calls_are_under_way_as_the_limit_allows_on_all_servers_together(
