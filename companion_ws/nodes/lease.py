@@ -46,7 +46,7 @@ LOOK_S: Final = 0.1
 LOOP_S: Final = 10.0
 """An event loop that stands still for so long serves nobody: others should."""
 START_S: Final = 20.0
-END_S: Final = 2.0
+END_S: Final = 1.0
 """How long a stop waits for the database."""
 
 _LEFT: Final = "CAST(extract(epoch FROM until - clock_timestamp()) AS double precision)"
@@ -78,12 +78,14 @@ class Transacts(Protocol):
 class Tenure:
     """A lease from its beginning to its end, and what this server is called that long."""
 
-    __slots__ = ("good_until_s", "is_lost", "is_over", "node")
+    __slots__ = ("good_until_s", "has_lapsed", "is_lost", "is_over", "node")
 
     def __init__(self, node: Node, good_until_s: float) -> None:
         self.node = node
         self.good_until_s = good_until_s
         """By `since_boot_s`."""
+        self.has_lapsed = False
+        """Whether anybody has found it not to be good: then it never is again."""
         self.is_lost = False
         self.is_over = False
         """Whether everything that rested on it is gone, too."""
@@ -128,7 +130,11 @@ class Lease:
     def is_good(self) -> bool:
         """Whether no other server can have what this one has."""
         tenure = self._tenure
-        return not tenure.is_lost and self._since_boot_s() < tenure.good_until_s
+        if tenure.is_lost or tenure.has_lapsed:
+            return False
+        # What was held back in between nobody would send on.
+        tenure.has_lapsed = self._since_boot_s() >= tenure.good_until_s
+        return not tenure.has_lapsed
 
     def on_lost(self, act: Callable[[], None]) -> None:
         """Call `act` on the event loop when the lease is lost; it drops what rested on it."""
@@ -173,10 +179,9 @@ class Lease:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            self._looked_s = now_s = self._since_boot_s()
-            tenure = self._tenure
-            if not tenure.is_lost and now_s >= tenure.good_until_s:
-                self._lose(tenure)
+            self._looked_s = self._since_boot_s()
+            if not self.is_good:
+                self._lose(self._tenure)
 
     def _lose(self, tenure: Tenure) -> None:
         """Drop everything, once, before the next lease begins."""

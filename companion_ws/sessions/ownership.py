@@ -27,9 +27,9 @@ from companion_ws.sessions.waiting import Waiting
 
 ADOPT_S: Final = 1.0
 """How often it is seen what a server that is no more has left undone."""
-DRAIN_S: Final = 2.0
+DRAIN_S: Final = 1.5
 """How long a stop waits for what was accepted to be stored."""
-GIVE_S: Final = 2.0
+GIVE_S: Final = 1.0
 """How long it then waits until its sessions are given away; else its lease runs out."""
 
 

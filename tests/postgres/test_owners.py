@@ -251,6 +251,55 @@ async def test_what_was_read_counts_for_nothing_where_the_lease_was_lost_meanwhi
         await taking
 
 
+async def test_a_lease_that_was_not_good_for_a_moment_is_lost(pair: Pair) -> None:
+    one = pair.one
+    one.ahead_s = 4.2
+    assert not one.owners.is_good
+    one.ahead_s = 0.0  # As if a renewal had come in after all.
+    assert not one.owners.is_good
+    await until(lambda: one.lost)
+    await until(lambda: one.owners.is_good)
+
+
+async def test_a_commit_that_did_not_wait_for_its_standby_is_not_acknowledged_and_found_by_taking(
+    tmp_path: Path,
+) -> None:
+    server = PostgresServer("wal_level=replica", "max_wal_senders=4")
+    url = server.url(tmp_path)
+
+    def wait_for(standby: str) -> None:
+        server.query("postgres", f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
+        server.query("postgres", "SELECT pg_reload_conf()")
+
+    one = Member(url, "one", tmp_path)
+    try:
+        await one.start()
+        stored = await one.made()
+        await asyncio.to_thread(wait_for, "away")
+        await asyncio.sleep(0.2)  # Every process has read it by then.
+        fate = one.write(stored)
+        assert await is_waiting(fate)
+        # The lease waits as well, and so does everything: this is cut short, not that.
+        server.query(
+            "postgres",
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+            " WHERE wait_event = 'SyncRep' AND query = 'COMMIT' AND datname = %s",
+            (server.name(tmp_path),),
+        )
+        assert isinstance(await fate, Unavailable)
+        await asyncio.to_thread(wait_for, "")
+        await until(lambda: one.database.is_writable)
+        async with asyncio.timeout(PATIENCE_S):
+            while not one.owners.is_good:
+                await asyncio.sleep(0.1)
+        taken = await one.loaded()
+        assert taken.session.seq == 1
+        assert taken.generation > stored.generation
+    finally:
+        await one.stop()
+        server.stop()
+
+
 async def test_a_session_that_is_released_or_given_away_is_anybodys(pair: Pair) -> None:
     one, two = pair.one, pair.two
     stored = await one.made()

@@ -77,7 +77,9 @@ def _adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -
 
 def is_cut_short(notice: psycopg.errors.Diagnostic) -> bool:
     """Whether PostgreSQL gave up waiting for a standby, and called that a success."""
-    return notice.severity_nonlocalized == "WARNING" and notice.sqlstate in ("57014", "57P01")
+    # Cancelled it is a warning like any other (01000), and its words are translated; a warning that
+    # says something else costs a commit its acknowledgement, not more.
+    return notice.severity_nonlocalized == "WARNING" and notice.sqlstate in ("01000", "57P01")
 
 
 class _FlagDumper(Int8Dumper):
