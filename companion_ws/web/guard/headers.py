@@ -21,8 +21,10 @@ HSTS: Final = "max-age=31536000"
 EXPOSED: Final = "ETag, Retry-After, WWW-Authenticate, Idempotency-Replayed, Mcp-Session-Id"
 ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, "
-    "X-Companion-Session, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id"
+    "X-Companion-Session, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, "
+    "traceparent, tracestate, baggage"
 )
+"""The last are added by pages that are traced; without them the browser would send nothing."""
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_S: Final = 600
 
