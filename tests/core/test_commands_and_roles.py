@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from session_without_server import START_MS, SessionWithoutServer
 
 from companion_ws.core.commands import (
@@ -175,7 +176,8 @@ def test_a_state_key_has_the_revision_of_its_record() -> None:
     assert talk.say({"type": "state_get"}, "observer") == Reply(
         "state_snapshot", {"state": talk.session.snapshot()}
     )
-    assert talk.session.snapshot()["k"]["revision"] == 2
+    assert talk.session.snapshot()["k"] == {"value": Raw(b'{"a":[1,null]}'), "revision": 2}
+    assert talk.say({"type": "state_get", "key": "other"}) == Reply("state_snapshot", {"state": {}})
     assert talk.session.snapshot("k") == talk.session.snapshot()
     assert talk.session.snapshot("other") == {}
 

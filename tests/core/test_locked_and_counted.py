@@ -11,6 +11,7 @@ from session_without_server import SessionWithoutServer
 from companion_ws.core.errors import Forbidden, InvalidMessage
 from companion_ws.core.session import (
     MAX_LOCKED_KEYS,
+    REQUEST_BYTES,
     AnswerCall,
     Limits,
     forget_calls,
@@ -165,6 +166,55 @@ def test_as_many_closed_calls_are_remembered_as_fit_and_all_where_there_is_no_li
     assert forget_calls(talk.session, limits) == []
 
 
+def test_what_others_know_of_a_forgotten_call_goes_with_it() -> None:
+    talk = SessionWithoutServer()
+    for number in range(8):
+        first, second = f"a{number}", f"b{number}"
+        talk.call(first, expects_response=True, parameters={"number": number})
+        assert talk.call(second, parameters={"number": number})["joins"] == first
+        talk.answer(first, '{"status":"chosen","id":"air"}')
+        change = {"type": "user_message", "text": "Sea", "result": '{"status":"chosen","id":"sea"}'}
+        talk.record({**change, "in_reply_to": first}, "ui")
+    session = talk.session
+    assert set(session.joined) == {f"a{number}" for number in range(8)}
+    assert set(session.changed) == set(session.calls), "both of each question"
+
+    forgotten = forget_calls(session, Limits(log_bytes=2 * session.closed_bytes))
+    gone = {call.tool_call_id for call in forgotten}
+    assert {"a0", "b0"} <= gone
+    assert not gone & set(session.joined)
+    assert not gone & set(session.changed)
+    assert set(session.changed) == set(session.calls)
+    assert set(session.joined) == {name for name in session.calls if name[0] == "a"}
+
+
+def test_a_question_is_released_once_every_agent_that_asked_has_gone_on() -> None:
+    talk = SessionWithoutServer()
+    for call_id in ("t1", "t2", "t3"):
+        talk.call(call_id)
+    question = talk.session.calls["t1"]
+    for call_id in ("t1", "t2"):
+        no_answer(talk, call_id)
+        assert not talk.session.is_released(question)
+    no_answer(talk, "t3")
+    assert talk.session.is_released(question)
+    talk.record({"type": "client_tool_cancel", "tool_call_id": "t1"})
+    assert [talk.session.calls[name].status for name in ("t1", "t2", "t3")] == [
+        "withdrawn", "released", "released"
+    ]  # fmt: skip
+
+
+def test_a_closed_choice_is_refused_by_its_name() -> None:
+    talk = SessionWithoutServer()
+    talk.call("t1")
+    talk.answer("t1")
+    talk.say(card(context_id="t1", locked=True))
+    change = {"type": "user_message", "text": "x", "in_reply_to": "t1", "result": '{"status":"chosen"}'}
+    with pytest.raises(Forbidden) as refused:
+        talk.say(change, "ui")
+    assert refused.value.details == {"tool_call_id": "t1"}
+
+
 def test_who_has_shown_a_record_is_counted_once_and_goes_with_it() -> None:
     talk = SessionWithoutServer(Limits(records=1))
     session = talk.session
@@ -172,6 +222,7 @@ def test_who_has_shown_a_record_is_counted_once_and_goes_with_it() -> None:
     assert note_rendered(session, 1, "phone", None)
     assert not note_rendered(session, 1, "phone", "too late to say this")
     one = session.rendered_bytes
+    assert one == len("phone") + REQUEST_BYTES
     assert note_rendered(session, 1, "tablet", "the picture")
     assert session.rendered_bytes > 2 * one
 

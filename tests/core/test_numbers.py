@@ -32,6 +32,7 @@ def test_what_was_taken_from_the_front_gives_its_place_back() -> None:
         if number >= 10:
             assert numbers.popleft() == number - 10
     assert numbers[0] == 99_990
+    assert [numbers[place] for place in range(len(numbers))] == [*numbers]
     numbers[9] = 7
     assert [*numbers][-1] == 7
     assert len(numbers._array) <= 2 * SLACK + 20

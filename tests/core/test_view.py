@@ -129,8 +129,11 @@ def test_the_oldest_call_is_forgotten_first() -> None:
 
 def test_a_copy_does_not_go_on_and_the_first_join_is_kept() -> None:
     view = View()
-    view.join(joined(created=True))
+    view.join(joined(created=True, open_calls=[called(0), {**called(0)["client_tool_call"], "tool_call_id": "t9"}]))
     copied = view.copy()
+    view.take(called(1))
+    assert (list(copied.calls), list(view.calls)) == (["t0", "t9"], ["t0", "t9", "t1"])
+    view = copied.copy()
     view.take(updated(6))
     view.meet({"type": "presence", "event": "joined", "connection_id": "c2", "role": "ui"})
     view.join(joined(created=False, seq=7))

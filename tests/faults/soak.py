@@ -106,7 +106,7 @@ class Load:
     async def _say(self, agent: Screen, path: str, number: int) -> None:
         """Say something by one of the doors, and hear that it is stored."""
         rng = self._rng
-        text = "word " * rng.randrange(1, 200)
+        text = "word " * rng.randrange(1, 1200)
         match rng.randrange(4):
             case 0:
                 command = {"type": "state_update", "key": rng.choice("abc"), "value": text}
