@@ -115,7 +115,7 @@ class _End(asyncio.BufferedProtocol):
         self.take: Callable[[bytes], None] = _drop
         self.tell_lost: Callable[[bool, bool], None] = _ignore
         """Called with whether only the writing end is over, and whether it was cut."""
-        self._buffer = bytearray(PIECE_BYTES)
+        self._buffer: bytearray | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Those of uvloop are of no class of asyncio's.
@@ -123,10 +123,13 @@ class _End(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=HELD_BYTES - PIECE_BYTES)
 
     def get_buffer(self, sizehint: int) -> bytearray:
+        self._buffer = bytearray(PIECE_BYTES)
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.take(bytes(self._buffer[:nbytes]))
+        buffer, self._buffer = self._buffer, None  # Who is quiet holds none.
+        if buffer is not None:
+            self.take(bytes(memoryview(buffer)[:nbytes]))
 
     def pause_writing(self) -> None:
         if self.other is not None:
@@ -364,8 +367,10 @@ class Splice:
             self._soon(self._client.abort)
 
     def _client_lost(self, is_half: bool, is_cut: bool) -> None:
-        if not is_half and not self.lost.done():
-            self.lost.set_result(None)
+        if not is_half:
+            self._client.tell_lost = _ignore
+            if not self.lost.done():
+                self.lost.set_result(None)
         if self._is_over:
             if is_half:
                 self._client.close()

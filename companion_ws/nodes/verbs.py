@@ -49,6 +49,7 @@ HOLD_S: Final = 6.0
 """How long an owner that cannot be reached is waited for: a little longer than a lease."""
 LOOK_S: Final = 0.25
 """How often it is looked for meanwhile."""
+HINT: Final = "each server must reach the others where --node-url says, and have the same key"
 CONNECT_S: Final = 1.0
 ALIVE_S: Final = 0.5
 """How often it is seen whether the other server still lives, and who asked is still there."""
@@ -241,6 +242,8 @@ class Verbs:
                     raise Unavailable(
                         "Not known to be stored; send the same requestId again."
                     ) from None
+            if loop.time() >= until_s:
+                log.warning("owner_does_not_answer", verb=made.name, node=node.url, hint=HINT)
             if loop.time() >= until_s or self.is_stopping or is_gone():
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)

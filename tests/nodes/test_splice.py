@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from entrance import Entrance, before, fake_owner
 from running import WAIT_S, Running, Socket, free_port
 
 from companion_ws.nodes.place import Node
-from companion_ws.nodes.splice import HELD_BYTES, Edges
+from companion_ws.nodes.splice import CLOSE_S, HELD_BYTES, Edges
 from companion_ws.sessions.outbox import close_frame, frame
 from companion_ws.web.guard.passing import LOOK_AGAIN
 
@@ -22,6 +23,8 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+NOTHING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+"""What a pass is answered whose key is not known there yet."""
 LOOK = f"HTTP/1.1 503 Service Unavailable\r\n{LOOK_AGAIN}: 1\r\nContent-Length: 0\r\n\r\n".encode()
 
 
@@ -264,8 +267,11 @@ async def test_a_close_frame_of_the_owner_is_the_last_word(server: Running) -> N
         writer.close()
 
 
-async def test_where_the_owner_is_none_any_more_the_entrance_looks_again(server: Running) -> None:
-    async with fake_owner(LOOK) as node, before(server, node) as entrance:
+@pytest.mark.parametrize("said", [LOOK, NOTHING])
+async def test_where_the_owner_is_none_any_more_the_entrance_looks_again(
+    server: Running, said: bytes
+) -> None:
+    async with fake_owner(said) as node, before(server, node) as entrance:
         joining = asyncio.create_task(joined_by(entrance, server))
         async with asyncio.timeout(WAIT_S):
             while entrance.places.looks < 2:
@@ -298,6 +304,40 @@ async def test_a_client_that_goes_while_it_is_carried_is_gone_at_the_owner(serve
         async with asyncio.timeout(WAIT_S):
             while len(server.sessions.connections) or len(entrance.splices):
                 await asyncio.sleep(0.01)
+
+
+async def test_carried_connections_leave_nothing_for_the_collector(server: Running) -> None:
+    async with before(server) as entrance:
+        session_id = await server.new_session()
+        path = f"/ws?token={server.token()}&session_id={session_id}"
+
+        async def come_and_go() -> None:
+            reader, writer = await raw(entrance, path)
+            await reader.readuntil(b"session_joined")
+            writer.write(masked((1000).to_bytes(2), 0x8))
+            await rest_of(reader)
+            writer.close()
+            await writer.wait_closed()
+
+        await come_and_go()
+        await asyncio.sleep(0.1)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(10):
+                await come_and_go()
+            async with asyncio.timeout(WAIT_S):
+                while len(entrance.splices) or len(server.sessions.connections):
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * CLOSE_S)  # Timers that would have cut them off have run.
+            gc.collect()
+            found = [type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("companion_ws.nodes")]
+            assert found == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])

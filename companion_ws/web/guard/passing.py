@@ -22,7 +22,7 @@ from companion_ws.nodes import splice
 from companion_ws.nodes.passes import HEADER, Caller, Pass, Passes
 from companion_ws.nodes.place import Elsewhere, Places
 from companion_ws.nodes.splice import Link, Splices
-from companion_ws.nodes.verbs import HOLD_S, LOOK_S
+from companion_ws.nodes.verbs import HINT, HOLD_S, LOOK_S
 from companion_ws.sessions.outbox import bound_send_buffer
 from companion_ws.web.guard.upgrade import early_bytes
 
@@ -104,10 +104,12 @@ class Passing:
             except OSError as error:
                 log.info("owner_not_reached", node=node.url, reason=type(error).__name__)
             else:
-                if not link.says(LOOK_AGAIN):
+                # An owner whose keys are newer than ours for a moment knows of no such request.
+                if not link.says(LOOK_AGAIN) and link.status != 404:
                     return await self._joined(link, request)
                 link.abort()
             if loop.time() >= until_s:
+                log.warning("owner_does_not_answer", node=node.url, hint=HINT)
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)
 
