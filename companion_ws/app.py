@@ -38,7 +38,7 @@ from companion_ws.nodes.news import CHANNEL, News, NoNews, SharedNews
 from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Alone, Places
 from companion_ws.nodes.splice import Splices
-from companion_ws.nodes.turns import SharedTurns, TurnsHere
+from companion_ws.nodes.turns import SharedTurns, Turns, TurnsHere
 from companion_ws.nodes.verbs import Verbs
 from companion_ws.sessions.connections import Connections
 from companion_ws.sessions.crowds import Crowds
@@ -160,12 +160,14 @@ async def create_app(
         )
     )
     places.on_lost(tokens.end_all)
+    turns: Turns = SharedTurns(database, places) if news.is_shared else TurnsHere()
+    news.on_named(turns.tidy)
     table = RouteTable(
         Foundations(
             config=config, addresses=addresses, metrics=metrics, database=database, keys=keys, ring=ring,
             tokens=tokens, credentials=credentials, devices=devices, pairing=pairing,
             sessions=sessions, passing=passing, instance=instance, new_id=new_id,
-            turns=SharedTurns(database, places) if news.is_shared else TurnsHere(),
+            turns=turns,
         )
     )
     guard = Guard(

@@ -21,6 +21,8 @@ from companion_ws.nodes.place import Places
 FIRST_WAIT_S: Final = 0.01
 LAST_WAIT_S: Final = 0.2
 """Between two attempts to take a turn that another server has."""
+MOST_WAIT_S: Final = 150.0
+"""Longer than anything is done under a turn; a tool call is waited for 120 s at most."""
 
 _TAKE: Final = """
     INSERT INTO turns (name_hash, node)
@@ -29,6 +31,9 @@ _TAKE: Final = """
     WHERE turns.node = excluded.node OR NOT EXISTS (
         SELECT 1 FROM nodes WHERE nodes.node = turns.node AND nodes.until > clock_timestamp())"""
 _END: Final = "DELETE FROM turns WHERE name_hash = ? AND node = ?"
+_TIDY: Final = """
+    DELETE FROM turns WHERE NOT EXISTS (
+        SELECT 1 FROM nodes WHERE nodes.node = turns.node AND nodes.until > clock_timestamp())"""
 
 
 class Turn:
@@ -52,8 +57,11 @@ class Turns(Protocol):
         """Hold the turns of all these names while the block runs.
 
         Raises:
-            Unavailable: the database does not let us take them.
+            Unavailable: the database does not let us take them, or others have them for too long.
         """
+
+    async def tidy(self, name: str) -> None:
+        """Forget the turns of servers that are no more; this one is called `name` from now on."""
 
 
 class TurnsHere:
@@ -69,6 +77,9 @@ class TurnsHere:
             for name in sorted(set(names)):
                 await stack.enter_async_context(self._locked(name))
             yield Turn()
+
+    async def tidy(self, name: str) -> None:
+        """There is only one server."""
 
     @asynccontextmanager
     async def _locked(self, name: str) -> AsyncIterator[None]:
@@ -90,35 +101,57 @@ class SharedTurns:
         self._database = database
         self._places = places
         self._here = TurnsHere()
+        self._left: set[tuple[bytes, str]] = set()
+        """Turns that are over, and whose end could not be stored."""
 
     @asynccontextmanager
     async def taken(self, *names: str) -> AsyncIterator[Turn]:
         """Hold the turns of all these names while the block runs."""
         async with self._here.taken(*names):
-            hashes = [sha256(name.encode("utf-8", "surrogatepass")).digest() for name in sorted(set(names))]
-            node = await self._take(hashes)
-            turn = Turn(Statement(_END, (each, node), expect=1) for each in hashes)
+            hashes = [_hash(name) for name in sorted(set(names))]
+            if not hashes:
+                yield Turn()
+                return
+            node = self._places.me.name
             has_failed = True
+            turn = Turn(Statement(_END, (each, node), expect=1) for each in hashes)
             try:
+                await self._take(hashes, node)
                 yield turn
                 has_failed = False
             finally:
                 if has_failed or not turn.is_ended:
-                    # What is left where this fails is ours to take the next time, or goes with
-                    # our lease.
+                    # Taken or not: who was cancelled on the way here does not know.
+                    self._left |= {(each, node) for each in hashes}
                     with suppress(Unavailable):
-                        await self._database.transact(Statement(_END, (each, node)) for each in hashes)
+                        await self._end_what_is_left()
 
-    async def _take(self, hashes: list[bytes]) -> str:
-        wait_s = FIRST_WAIT_S
+    async def _take(self, hashes: list[bytes], node: str) -> None:
+        wait_s, until_s = FIRST_WAIT_S, asyncio.get_running_loop().time() + MOST_WAIT_S
+        await self._end_what_is_left()
         while True:
-            node = self._places.me.name
             try:
                 await self._database.transact(
                     Statement(_TAKE, (each, node), expect=1) for each in hashes
                 )
             except Conflict:
+                if self._places.me.name != node or asyncio.get_running_loop().time() > until_s:
+                    raise Unavailable("Another server does this now; send it again.") from None
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, LAST_WAIT_S)
             else:
-                return node
+                return
+
+    async def _end_what_is_left(self) -> None:
+        left = set(self._left)
+        if left:
+            await self._database.transact(Statement(_END, each) for each in left)
+            self._left -= left
+
+    async def tidy(self, name: str) -> None:
+        """Forget the turns of servers that are no more; this one is called `name` from now on."""
+        await self._database.transact([Statement(_TIDY)])
+
+
+def _hash(name: str) -> bytes:
+    return sha256(name.encode("utf-8", "surrogatepass")).digest()

@@ -202,3 +202,28 @@ async def test_a_turn_is_one_servers_at_a_time_and_goes_on_to_others_when_its_le
         await cluster.databases[1].transact(theirs.ends())
         await other.__aexit__(None, None, None)
     assert cluster.query("SELECT count(*) FROM turns") == [(0,)]
+
+
+async def test_a_turn_whose_holder_was_cancelled_or_is_gone_keeps_nobody_waiting(
+    cluster: Cluster,
+) -> None:
+    one, two = [
+        SharedTurns(database, cluster.lease(str(number)))
+        for number, database in enumerate(cluster.databases[:2])
+    ]
+
+    async def hold(turns: SharedTurns) -> None:
+        async with turns.taken("three"):
+            await asyncio.sleep(3600)
+
+    for _ in range(20):  # on the way in, inside, and while it waits for the other server
+        holders = [asyncio.create_task(hold(each)) for each in (one, two)]
+        await asyncio.sleep(0.003)
+        for holder in holders:
+            holder.cancel()
+        await asyncio.gather(*holders, return_exceptions=True)
+        async with asyncio.timeout(20), two.taken("three"):
+            pass
+    cluster.query("INSERT INTO turns (name_hash, node) VALUES ('left', 'dead')")
+    await one.tidy("0")
+    assert cluster.query("SELECT count(*) FROM turns") == [(0,)]
