@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from together import Server, Servers
+from together import LEASE, Server, Servers
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.sealing import unseal
@@ -101,6 +101,23 @@ async def test_a_compromised_key_is_good_for_nothing_on_any_server_and_opens_no_
         await until(lambda: len(one.keys.all) == 2 and one.keys.all == two.keys.all)
     with pytest.raises(StartRefused, match="DELETE FROM key_steps"):
         await servers.silent("away").news.start()
+
+
+async def test_a_server_that_stood_still_while_a_compromised_key_was_replaced_has_the_new_one_when_it_wakes(
+    servers: Servers,
+) -> None:
+    async with servers.server("1") as one:
+        async with servers.server("2") as two:
+            await until(lambda: len(servers.query("SELECT 1 FROM key_boxes")) == 2)
+            old, _ = await two.issued()
+        servers.query(LEASE, "2", 0.0)  # it stands still, and its lease has run out
+        await one.ring.rotate(compromise=True)
+        assert two.keys.all != one.keys.all
+        waking = asyncio.create_task(two.news.run())
+        await until(lambda: two.keys.all == one.keys.all)
+        waking.cancel()
+        assert two.refusal(old) is Unauthenticated
+        assert two.refusal((await one.issued())[0]) is None
 
 
 async def test_a_server_that_cannot_open_the_new_key_believes_none_until_it_has_it(

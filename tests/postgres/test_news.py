@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import AsyncExitStack
 
 from together import LEASE, Servers
@@ -38,6 +39,33 @@ async def test_what_one_server_revokes_all_refuse_once_it_has_said_so(servers: S
         async with asyncio.TaskGroup() as group:  # in another task, as a request would be
             group.create_task(one.credentials.revoke_token(token_id))
         assert [type(reason) for reason in ended] == [Unauthenticated]
+
+
+async def test_whoever_signs_out_while_all_servers_issue_tokens_keeps_none_of_before_and_all_of_after(
+    servers: Servers,
+) -> None:
+    async with AsyncExitStack() as stack:
+        all_of_them = [
+            await stack.enter_async_context(servers.server(name)) for name in ("1", "2", "3")
+        ]
+        rng, issued, is_over = random.Random(7), list[str](), False
+
+        async def issue() -> None:
+            while not is_over:
+                issued.append((await rng.choice(all_of_them).issued("bob"))[0])
+
+        issuing = [asyncio.create_task(issue()) for _ in range(3)]
+        for _ in range(12):
+            await asyncio.sleep(rng.uniform(0, 0.02))
+            before = list(issued)
+            await rng.choice(all_of_them).credentials.revoke_user("bob")
+            after = [each.tokens.issue("user", "bob", 60.0)[0] for each in all_of_them]
+            for each in all_of_them:
+                assert {each.refusal(token) for token in before} <= {Unauthenticated}
+                assert {each.refusal(token) for token in after} == {None}
+        is_over = True
+        await asyncio.gather(*issuing)
+        assert len(issued) > 30
 
 
 async def test_a_server_that_stands_still_delays_a_revocation_until_its_lease_has_run_out(
