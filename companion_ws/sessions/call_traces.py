@@ -44,6 +44,8 @@ Refuse = Callable[[CompanionError], None]
 class _Open:
     span: Span
     began_ns: int
+    has_result: bool = True
+    """Whether a result will come, which ends it."""
     told_ns: int = 0
 
 
@@ -131,6 +133,8 @@ class CallTraces:
             "companion.tool_run", set_span_in_context(call.span), record_exception=False
         ) as span:
             yield lambda: span.set_status(StatusCode.ERROR)
+        if not call.has_result:
+            self._end(self._calls, (session_id, tool_call_id))
 
     def end(self) -> None:
         """End what is open: this process ends."""
@@ -144,10 +148,11 @@ class CallTraces:
         if call is None:
             return
         within, call.told_ns = set_span_in_context(call.span), self._now_ns()
+        call.has_result = event.fields["deadline_at"] is not None
         self._tell("companion.stored", within, call.began_ns, self._durable_ns)
         self._tell("companion.delivered", within, self._durable_ns, call.told_ns, screens=screens)
-        if event.fields["deadline_at"] is None:
-            self._end(self._calls, key)  # Nobody waits.
+        if event.fields["deadline_at"] is None and event.fields["handled_by"] == "screens":
+            self._end(self._calls, key)  # Nobody waits; what a server tool does ends with its run.
 
     def _begin(
         self,

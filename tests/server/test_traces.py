@@ -97,6 +97,25 @@ async def test_a_call_that_nobody_waits_for_and_one_whose_session_ends_are_told_
             await asyncio.sleep(0.02)
 
 
+async def test_a_server_tool_that_nobody_waits_for_is_told_with_its_run_and_its_failure(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    server = await start(traces_to=collector.url, tools="tests.traced_tools")
+    agent = await server.join()
+    for weight in (2, "no number"):
+        call = {"tool_name": "measure", "tool_call_id": f"{weight}", "parameters": {"weight": weight}}
+        await agent.say("client_tool_call", client_tool_call={**call, "expects_response": False})
+    async with asyncio.timeout(WAIT_S):
+        while len([span for span in collector.spans if span.name == "companion.tool_call"]) < 2:
+            await asyncio.sleep(0.02)
+    calls = {span.id: span for span in collector.spans if span.name == "companion.tool_call"}
+    runs = [span for span in collector.spans if span.name == "companion.tool_run"]
+    failed = {calls[run.parent].attributes["gen_ai.tool.call.id"]: run.is_error for run in runs}
+    assert failed == {"2": False, "no number": True}
+    assert all(run.ended_ns <= calls[run.parent].ended_ns for run in runs)
+
+
 @pytest.mark.sqlite
 async def test_a_call_that_could_not_be_stored_is_told_as_a_failure(
     start: Start, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
