@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from access_fixture import SESSION, Access
 
+from companion_ws.access import credentials
 from companion_ws.access.pairing import Paired
 from companion_ws.access.tokens import Claims, Kind, Tokens
 from companion_ws.core.errors import NotFound, TokenExpired, Unauthenticated, Unavailable
@@ -179,9 +180,57 @@ async def test_an_erased_user_leaves_nothing_but_a_hash_that_keeps_old_tokens_de
 
 async def test_a_person_can_take_what_is_stored_about_their_access(access: Access) -> None:
     await fill(access, SESSION, "alice")
+    await fill(access, "other", "bob")
     export = await access.credentials.export_user("alice")
-    assert [device["device_id"] for device in export["devices"]] == ["d-alice"]
+    [device] = export["devices"]
+    assert (device["device_id"], device["session_id"]) == ("d-alice", SESSION)
+    assert set(device) == {"device_id", "session_id", "device", "created_at", "last_active_at"}
     assert [token["session_id"] for token in export["tokens"]] == [SESSION]
+
+
+async def test_tokens_are_listed_of_a_user_or_of_a_session_and_all_of_them_however_many(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "LISTED_AT_ONCE", 3)
+    ids: dict[str, list[str]] = {"alice": [], "bob": []}
+    for number in range(8):
+        user = "bob" if number % 4 == 0 else "alice"
+        _, claims = access.tokens.issue(
+            "session", user, 3600, session_id=f"of {user}", role="ui"
+        )
+        await access.credentials.record(claims)
+        ids[user].insert(0, claims.id)
+        access.clock.pass_s(number % 2)  # Some are issued in the same moment.
+
+    async def listed(**of: str) -> list[str]:
+        return [token["id"] for token in await access.credentials.tokens(**of)]
+
+    assert sorted(await listed()) == sorted(ids["alice"] + ids["bob"])
+    for user in ids:
+        assert sorted(await listed(user=user)) == sorted(ids[user])
+        assert sorted(await listed(session_id=f"of {user}")) == sorted(ids[user])
+    assert await listed(user="alice", session_id="of bob") == []
+    issued = [token["issued_at"] for token in await access.credentials.tokens()]
+    assert issued == sorted(issued, reverse=True)
+
+
+async def test_a_session_has_a_device_while_one_may_still_come(access: Access) -> None:
+    assert not await access.credentials.has_device(SESSION)
+    opened = await access.pairing().open(SESSION, by=access.tokens.issue("user", "alice", 60)[1])
+    phone = await access.pairing().redeem(code=opened.code, source="10.0.0.1", device="My phone")
+    assert isinstance(phone, Paired)
+    device_id = str(phone.claims.device_id)
+    assert await access.credentials.has_device(SESSION)
+    assert not await access.credentials.has_device("other")
+    assert await access.devices.label(device_id) == "My phone"
+    assert await access.devices.label("unknown") == ""
+
+    at_ms = access.clock()
+    access.clock.at_ms = phone.claims.expires_at_ms
+    assert not await access.credentials.has_device(SESSION), "its token is over"
+    access.clock.at_ms = at_ms
+    await access.credentials.revoke_device(SESSION, device_id)
+    assert not await access.credentials.has_device(SESSION)
 
 
 async def test_what_has_expired_is_purged(access: Access) -> None:
@@ -230,6 +279,37 @@ async def test_what_a_token_made_dies_with_it(access: Access, how: str) -> None:
         with pytest.raises(NotFound):
             await again.pairing().redeem(ticket=waiting.url.partition("#")[2])
         assert await again.devices.of_user("alice") == []
+    await again.close()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_what_was_made_by_what_a_token_made_dies_with_it_too(
+    access: Access, keep: bool
+) -> None:
+    _, shop = access.tokens.issue("service", "shop", 3600)
+    child, made = access.tokens.issue(
+        "session", "alice", 3600, session_id=SESSION, role="agent", parent=shop.id, by="shop"
+    )
+    grandchild, made_of_it = access.tokens.issue(
+        "session", "alice", 7200, session_id=SESSION, role="ui", parent=made.id, by="shop"
+    )
+    for claims in (shop, made, made_of_it):
+        await access.credentials.record(claims)
+    await access.credentials.revoke_token(shop.id, keep_sessions=keep)
+    assert is_accepted(access.tokens, grandchild) is keep
+
+    again = await access.restarted()
+    assert is_accepted(again.tokens, child) is keep
+    assert is_accepted(again.tokens, grandchild) is keep
+    left = [token["id"] for token in await again.credentials.tokens()]
+    assert sorted(left) == (sorted([made.id, made_of_it.id]) if keep else [])
+    # As long as it would have lived, and no longer.
+    again.clock.at_ms = made_of_it.expires_at_ms
+    await again.credentials.purge()
+    assert is_accepted(again.tokens, grandchild) is keep
+    again.clock.pass_s(3 * 86_400)
+    await again.credentials.purge()
+    assert await again.count("revocations") == 0
     await again.close()
 
 

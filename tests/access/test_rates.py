@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from companion_ws.access.limits import CodeGuesses, Rate, source_of
+from companion_ws.access import limits
+from companion_ws.access.limits import CodeGuesses, Rate, Rates, source_of
 from companion_ws.core.errors import TooManyRequests
 
 
@@ -55,6 +56,35 @@ def test_refusals_spread_over_more_than_ten_seconds_close_nothing(seconds: Secon
 def test_no_rate_means_no_limit_and_no_burst_either(seconds: Seconds) -> None:
     rate = Rate(0, 1, clock=seconds)
     assert refusals(rate, 10_000) == 0
+
+
+def test_each_who_asks_over_http_has_a_rate_of_their_own(seconds: Seconds) -> None:
+    rates = Rates(50, 3, clock=seconds)
+    for who in (("alice", "s1"), ("alice", "s2"), ("bob", "s1")):
+        for _ in range(3):
+            rates.check(*who)
+        with pytest.raises(TooManyRequests) as refusal:
+            rates.check(*who)
+        assert refusal.value.details["retry_after_ms"] == 20
+    seconds.now_s += 0.020
+    rates.check("bob", "s1")
+
+
+def test_those_who_ask_over_http_do_not_fill_the_memory(
+    seconds: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SOURCES", 3)
+    rates = Rates(50, 1, clock=seconds)
+    for who in ("first", "second", "third"):
+        rates.check(who)
+    with pytest.raises(TooManyRequests):
+        rates.check("first")
+    rates.check("fourth")
+    with pytest.raises(TooManyRequests):
+        rates.check("first")
+    rates.check("second")  # It asked longest ago, and made room.
+    Rates(0, 1, clock=seconds).check("nobody is limited")
+    Rates(0, 1, clock=seconds).check("nobody is limited")
 
 
 def guess(guesses: CodeGuesses, source: str) -> int:
