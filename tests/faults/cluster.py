@@ -61,22 +61,30 @@ class Node:
 class Cluster:
     """`count` nodes on one database; inside the block all of them run."""
 
-    def __init__(self, scratch: Path, count: int, *flags: str) -> None:
-        self._scratch, self._count, self._flags = scratch, count, flags
+    def __init__(self, scratch: Path, count: int, *flags: str, waits: bool = True) -> None:
+        """Without `waits` no commit waits for the standby, and acknowledged records are lost."""
+        self._scratch, self._count, self._flags, self._waits = scratch, count, flags, waits
         self.nodes: list[Node] = []
 
     async def __aenter__(self) -> Self:
-        self.database = await asyncio.to_thread(Replicated)
         self._stack = contextlib.AsyncExitStack()
+        self._wire = await self._stack.enter_async_context(RoughProxy())
+        self.database = await asyncio.to_thread(Replicated, self._wire, waits=self._waits)
         self._stack.push_async_callback(asyncio.to_thread, self.database.close)
-        ports = free_ports(self._count)
-        for number, port in enumerate(ports):
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        for number, port in enumerate(free_ports(self._count)):
             self.nodes.append(await self._node(f"n{number}", port))
         self._point_roads()
         for node in self.nodes:
-            await node.start()
             self._stack.push_async_callback(node.kill)
-        return self
+            await node.start()
 
     async def __aexit__(
         self,
@@ -114,9 +122,18 @@ class Cluster:
             for road in (node.door, *node.roads):
                 road.heal()
 
-    async def fail_over(self, after_s: float) -> None:
-        """Kill the primary; after a while its standby is promoted, and gets a standby of its own."""
+    async def fail_over(self, behind_s: float, after_s: float) -> None:
+        """Kill the primary, and promote its standby after a while.
+
+        For `behind_s` before that the standby hears nothing: nothing is acknowledged then, but the
+        lost primary has it on its disk.
+        """
+        if behind_s:
+            self._wire.silence()
+            await asyncio.sleep(behind_s)
         await asyncio.to_thread(self.database.lose_primary)
+        self._wire.cut_all()
+        self._wire.heal()
         await asyncio.sleep(after_s)
         await asyncio.to_thread(self.database.promote)
 

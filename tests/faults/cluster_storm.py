@@ -65,6 +65,8 @@ class Plan:
     nodes: int = 2
     sessions: int = 2
     still_s: float = STILL_S
+    waits: bool = True
+    """Whether commits wait for the standby; without it a lost primary takes records with it."""
 
     def histories(self) -> list[list[str]]:
         """Return the blows of each history."""
@@ -119,7 +121,7 @@ class ClusterStorm:
         self.plan, self._total = plan, total
         self.report = Report()
         self._scratch = scratch
-        self.cluster = Cluster(scratch, plan.nodes, *FLAGS)
+        self.cluster = Cluster(scratch, plan.nodes, *FLAGS, waits=plan.waits)
         self._plays: list[Play] = []
         self._people: list[Person] = []
 
@@ -268,7 +270,8 @@ class ClusterStorm:
 
     async def lose_primary(self) -> None:
         """Kill the primary and promote its standby."""
-        await self.cluster.fail_over(self.rng.uniform(0, 1))
+        behind_s = self.rng.choice((0.0, self.rng.uniform(0.1, 0.8)))
+        await self.cluster.fail_over(behind_s, after_s=self.rng.uniform(0, 1))
         await self._everybody_back("a primary lost")
         await self.cluster.restore_standby()
 
@@ -280,11 +283,21 @@ class ClusterStorm:
         node.go_on()
 
     async def restart(self) -> None:
-        """Stop and start one node after the other."""
+        """Stop and start one node after the other, each once HAProxy sends people to the last."""
         for node in self.cluster.nodes:
             await node.stop()
             await node.start()
-            await self.cluster.until_ready(self._http)
+            await self._until_chosen(node)
+
+    async def _until_chosen(self, node: Node) -> None:
+        """Wait until HAProxy sends requests to a node: it prefers who has fewest connections."""
+        async with asyncio.timeout(BACK_S):
+            while True:
+                with contextlib.suppress(OSError, aiohttp.ClientError):
+                    async with self._http.get(f"{self._front}/readyz") as answer:
+                        if answer.headers.get("X-Served-By") == node.name:
+                            return
+                await asyncio.sleep(0.2)
 
     async def cut_database(self) -> None:
         await self._without(self._somebody().roads, RoughProxy.cut)
@@ -397,9 +410,11 @@ def main() -> None:
     }  # fmt: skip
     for option, name in options.items():
         parser.add_argument(option, type=int, default=0, dest=name, metavar="N", help=name)
+    parser.add_argument("--asynchronous", action="store_true", help="the control: no commit waits"
+                        " for the standby, so that losses of the primary must be found")  # fmt: skip
     given = vars(parser.parse_args())
     blows = {name: given[name] for name in options.values()}
-    plan = Plan(given["seed"], blows, given["nodes"], given["sessions"])
+    plan = Plan(given["seed"], blows, given["nodes"], given["sessions"], waits=not given["asynchronous"])
     began_s = time.monotonic()
     report = live_through(plan)
     print("\n".join(report.lines()))

@@ -30,8 +30,8 @@ Key = tuple[str, str]
 State = dict[str, tuple[Any, int]]
 """Value and revision of each key."""
 
-INDEFINITE: Final = frozenset({"unavailable", "request_timeout"})
-"""Errors that leave open whether it was done, or that it never arrived; so does silence."""
+INDEFINITE: Final = frozenset({"unavailable", "request_timeout", "overloaded"})
+"""Errors that leave open whether it was done, or ask for another try; so does silence."""
 RELEASED: Final = frozenset({"no_screen", "no_answer"})
 """Results after which the question is still open."""
 
