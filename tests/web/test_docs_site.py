@@ -93,6 +93,11 @@ async def test_a_page_that_is_not_in_the_docs_is_not_found(server: Running) -> N
                 assert answer.status == 404, path
 
 
+async def test_the_api_page_is_found_by_the_name_of_its_file_too(server: Running) -> None:
+    async with ClientSession() as http, http.get(f"{server.url}/docs/api") as answer:
+        assert (answer.status, answer.url.path) == (200, "/docs")
+
+
 async def test_the_search_knows_each_page_message_and_error(server: Running) -> None:
     async with ClientSession() as http, http.get(f"{server.url}/docs/search.json") as answer:
         found = await answer.json()

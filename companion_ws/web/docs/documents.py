@@ -97,6 +97,8 @@ class Documents:
         return respond(request, await self._api.get(), "no-cache")
 
     async def below(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["page"] == API:
+            raise web.HTTPPermanentRedirect("../docs")
         made = self._below.get(request.match_info["page"])
         if made is None:
             raise NotFound("There is no such page in the docs.")

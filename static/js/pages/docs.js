@@ -27,6 +27,10 @@ for (const block of document.querySelectorAll("main > pre, main > :is(ul, ol) pr
   around.append(block, copyButton(block.textContent.replace(/\n$/, ""), "Copy"))
 }
 
+// In a column that scrolls by itself the page one reads is in sight.
+const current = contents.querySelector("[aria-current]")
+if (current) contents.scrollTop = Math.max(0, current.offsetTop - contents.clientHeight / 3)
+
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest?.("input, textarea, select")
   if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
