@@ -73,3 +73,17 @@ def test_each_python_that_is_declared_is_one_the_package_installs_on() -> None:
 def test_the_mark_of_types_is_shipped() -> None:
     assert (ROOT / "companion_ws/py.typed").exists()
     assert "py.typed" in settings()["options.package_data"]["companion_ws"]
+
+
+def test_every_file_that_pages_and_migrations_need_is_in_the_wheel() -> None:
+    options, found = settings()["options"], settings()["options.package_data"]
+    folders = dict(line.split(" = ") for line in options["package_dir"].strip().splitlines())
+    for package in ("companion_ws.static", "companion_ws.migrations", "companion_ws.docs.images"):
+        folder = ROOT / folders[package]
+        globs = [pattern.strip() for pattern in found[package].split(",")]
+        taken = {path for pattern in globs for path in folder.glob(pattern)}
+        assert [
+            str(path.relative_to(ROOT))
+            for path in folder.rglob("*")
+            if path.is_file() and path not in taken and "__pycache__" not in path.parts
+        ] == []
