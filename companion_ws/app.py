@@ -198,7 +198,7 @@ async def create_app(
         try:
             await places.start()
             await news.start()
-            await places.check_key(keys.marks)
+            await places.check(keys.marks)
             await credentials.load()
             await sessions.start()
             working = [

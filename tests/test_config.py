@@ -15,6 +15,7 @@ from companion_ws.config import Config, duration_s
     [
         ({"public_url": "ftp://x.example"}, "not a valid public URL"),
         ({"public_url": "x.example"}, "not a valid public URL"),
+        ({"node_url": "x.example:8000"}, "not a valid URL of a server"),
         ({"public_url": ""}, "not a valid public URL"),
         ({"public_url": "https://"}, "not a valid public URL"),
         ({"public_url": "https://x.example/?q=1"}, "not a valid public URL"),

@@ -23,11 +23,15 @@ from companion_ws.core.errors import Unavailable
 from companion_ws.data_folder import StartRefused
 from companion_ws.database import Database, Read, Unit
 from companion_ws.database.threads import Worker
-from companion_ws.nodes.lease import END, END_S, Lease, Transacts
+from companion_ws.nodes.lease import END, END_S, LEASE_S, Lease, Transacts
 from companion_ws.nodes.place import Elsewhere, Load, Node
 
 TAKERS: Final = 4
 """Sessions that are taken at once; each has a connection, made when it is needed."""
+
+SLACK_S: Final = 1.0
+"""How much longer than a lease may last another server at the same address is waited for."""
+CHECK_S: Final = 0.25
 
 _WHERE: Final = """
     SELECT tips.number, tips.is_open, tips.node, nodes.url
@@ -41,7 +45,7 @@ _TAKE: Final = """
     UPDATE tips SET node = ?, generation = generation + 1 WHERE number = ?
     AND EXISTS (SELECT 1 FROM nodes WHERE node = ? AND until > clock_timestamp())
     RETURNING generation"""
-_OTHER_KEYS: Final = """
+_BEFORE: Final = """
     SELECT other.url, other.key_mark FROM nodes AS other JOIN nodes AS me ON me.node = ?
     WHERE other.until > clock_timestamp() AND other.began_at < me.began_at"""
 _RELEASE: Final = "UPDATE tips SET node = NULL WHERE number = ? AND node = ? AND generation = ?"
@@ -87,9 +91,21 @@ class Owners:
         """Begin to be one of the servers."""
         await self._lease.start()
 
-    async def check_key(self, marks: Collection[str]) -> None:
-        """Raise StartRefused where a server that was there before signs with none of these keys."""
-        for url, mark in await self._database.read(_OTHER_KEYS, (self.me.name,)):
+    async def check(self, marks: Collection[str]) -> None:
+        """Raise StartRefused unless this server goes together with those that were there before."""
+        until_s = asyncio.get_running_loop().time() + LEASE_S + SLACK_S
+        while True:
+            others = await self._database.read(_BEFORE, (self.me.name,))
+            is_taken = any(url == self.me.url for url, _ in others)
+            if not is_taken or asyncio.get_running_loop().time() >= until_s:
+                break
+            await asyncio.sleep(CHECK_S)  # It may be what is left of the last one here.
+        if is_taken:
+            raise StartRefused(
+                f"Another server of the same database says that it is reached at {self.me.url}."
+                " Say with --node-url where others reach this one."
+            )
+        for url, mark in others:
             if mark not in marks:
                 raise StartRefused(
                     f"The server at {url} works on the same database and signs with another key."

@@ -71,11 +71,11 @@ class Places(Protocol):
             CannotOpen: it cannot be one of them.
         """
 
-    async def check_key(self, marks: Collection[str]) -> None:
-        """See that the other servers sign with a key that this one has, by its mark.
+    async def check(self, marks: Collection[str]) -> None:
+        """See that this server goes together with the others; `marks` are those of its keys.
 
         Raises:
-            StartRefused: one of them does not.
+            StartRefused: one of them signs with another key, or says it is where this one is.
         """
 
     async def stop(self) -> None:
@@ -129,8 +129,8 @@ class Alone:
     async def start(self) -> None:
         """There is nobody to tell."""
 
-    async def check_key(self, marks: Collection[str]) -> None:
-        """There is no other key."""
+    async def check(self, marks: Collection[str]) -> None:
+        """There are no others."""
 
     async def stop(self) -> None:
         """There is nobody to tell."""

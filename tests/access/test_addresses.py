@@ -41,6 +41,14 @@ def test_on_the_lan_links_carry_the_default_route_s_address_and_list_the_others(
     assert found.is_reachable_by_phone
 
 
+def test_other_servers_are_told_where_this_one_listens_whatever_phones_are_told() -> None:
+    public = {"public_url": "https://shop.example", "port": 8123}
+    assert addresses(**public).node_url == "http://127.0.0.1:8123"
+    assert addresses(host="10.8.0.3", **public).node_url == "http://10.8.0.3:8123"
+    assert addresses(host="0.0.0.0", **public).node_url == "http://192.168.1.20:8123"
+    assert addresses(None, host="::", **public).node_url == "http://127.0.0.1:8123"
+
+
 def test_without_a_route_links_fall_back_to_this_machine() -> None:
     assert addresses(None, lan=True).public_url == "http://127.0.0.1:8000"
 

@@ -355,8 +355,24 @@ async def test_a_server_with_another_key_is_refused_in_words(
     stranger = Member(postgres.url(tmp_path), "three", tmp_path / "three", key_mark="another")
     await stranger.start()
     with pytest.raises(StartRefused, match="signs with another key"):
-        await stranger.owners.check_key(["another", "and an older one"])
+        await stranger.owners.check(["another", "and an older one"])
     # Who was there before goes on, also where the key is replaced on one after the other.
-    await pair.one.owners.check_key(["key"])
-    await stranger.owners.check_key(["another", "key"])
+    await pair.one.owners.check(["key"])
+    await stranger.owners.check(["another", "key"])
     await stranger.stop()
+
+
+async def test_a_server_at_the_address_of_another_one_is_refused_in_words(
+    pair: Pair, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    (tmp_path / "three").mkdir()
+    double = Member(postgres.url(tmp_path), "one", tmp_path / "three")
+    await double.start()
+    with pytest.raises(StartRefused, match="--node-url"):
+        await double.owners.check(["key"])
+    # The other one goes away in time: it was what is left of the last server here.
+    checking = asyncio.create_task(double.owners.check(["key"]))
+    assert await is_waiting(checking)
+    await pair.one.owners.give_away()
+    await checking
+    await double.stop()
