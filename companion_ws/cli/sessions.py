@@ -289,6 +289,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
     at = datetime.fromtimestamp(found["last_active_at"] / 1000, UTC)
     here = ["ended"] if found["ended_at"] else []
     here += [f"{count} {role}" for role, count in found["connections"].items() if count]
+    here += [f"on {found['node']}"] if found.get("node") else []
     wrong = [f"{count} {kind.replace('_', ' ')}" for kind, count in found["troubles"].items() if count]
     return [
         found["session_id"], f"{at:%Y-%m-%d %H:%M} UTC", visible(found["title"]) or "(untitled)",

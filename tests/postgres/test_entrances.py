@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -233,6 +235,14 @@ async def test_an_admin_sees_which_server_has_a_session_and_figures_say_what_is_
         assert found[other.session_id]["node"] == both.two.sessions.places.me.name
         own = (await server.http("GET", f"/sessions/{agent.session_id}")).body
         assert "node" not in own
+    listed = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "companion_ws", "session", "list", f"--data={both.two.config.data}",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "COMPANION_SECRET_KEY": SECRETS["secret_key"]},
+    )  # fmt: skip
+    lines, _ = await listed.communicate()
+    [line] = [line for line in lines.decode().splitlines() if agent.session_id in line]
+    assert f"1 agent 1 ui on {both.one.sessions.places.me.name}" in line
     async with both.two.http_session.get(f"{both.two.url}/metrics") as answer:
         figures = await answer.text()
     assert "companion_carried_connections 1.0" in figures

@@ -20,3 +20,11 @@ export function sorted(sessions, order) {
   const { compare } = lookUp(ORDERS, order) ?? ORDERS.active
   return [...sessions].sort((a, b) => standing(a) - standing(b) || compare(a, b) || b.created_at - a.created_at)
 }
+
+/** What a list says of a session beside its name; `count` writes a number with its word, `id` is shown beside a title. */
+export function facts(session, id, count) {
+  const { agent = 0, ui = 0 } = session.connections ?? {}
+  const here = [agent > 0 ? count(agent, "agent") : "", ui > 0 ? count(ui, "screen") : ""].filter(Boolean).join(", ")
+  const words = [session.user, session.title ? id : "", count(session.seq, "record"), here, session.node ? `on ${session.node}` : ""]
+  return words.filter(Boolean).join(" · ")
+}

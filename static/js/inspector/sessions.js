@@ -1,6 +1,7 @@
 // All sessions: one search, what went wrong in how many, and the list, newest first.
 
 import { lookUp } from "../core/protocol.js"
+import { facts } from "../core/session-list.js"
 import { TROUBLES } from "../core/trace.js"
 import { arrange, fillIn, h, icon } from "../elements/dom.js"
 import { count } from "../elements/owner.js"
@@ -98,7 +99,7 @@ export class SessionList {
   #row(session, isChosen) {
     const id = session.session_id
     const { agent = 0, ui = 0 } = session.connections ?? {}
-    const state = JSON.stringify([session.title, session.user, session.seq, agent, ui, session.troubles, since(session.ended_at ?? session.last_active_at), session.ended_at, isChosen])
+    const state = JSON.stringify([session.title, session.user, session.seq, agent, ui, session.node, session.troubles, since(session.ended_at ?? session.last_active_at), session.ended_at, isChosen])
     const known = this.#rows.get(id)
     if (known?.state === state) return known.node
     const node = known?.node ?? h("li", {}, h("button", { type: "button", class: "session-row", on: { click: () => this.onChoose(id) } }))
@@ -112,10 +113,7 @@ export class SessionList {
         h("span", { class: "session-name" }, h("i", { class: "dot", "aria-hidden": "true" }), h("span", {}, session.title || id.slice(0, 8))),
         h("span", { class: "session-wrong" }, TROUBLES.filter((kind) => lookUp(session.troubles, kind) > 0).map((kind) => mark(kind, lookUp(session.troubles, kind))))),
       h("span", {},
-        h("span", { class: "session-facts" }, [
-          session.user, session.title ? id.slice(0, 8) : "", count(session.seq, "record"),
-          agent + ui > 0 ? [agent ? count(agent, "agent") : "", ui ? count(ui, "screen") : ""].filter(Boolean).join(", ") : "",
-        ].filter(Boolean).join(" · ")),
+        h("span", { class: "session-facts" }, facts(session, id.slice(0, 8), count)),
         h("span", { class: "session-when" }, session.ended_at ? `ended ${since(session.ended_at)}` : since(session.last_active_at))))
     node.classList.toggle("is-on", agent + ui > 0)
     node.classList.toggle("is-ended", Boolean(session.ended_at))
