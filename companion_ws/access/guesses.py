@@ -17,6 +17,7 @@ from companion_ws.access.limits import (
     GUESSES_PER_DAY,
     GUESSES_PER_SOURCE,
     GUESSES_PER_SOURCE_S,
+    MAX_SOURCES,
     PAUSE_S,
     CodeGuesses,
     source_of,
@@ -24,6 +25,9 @@ from companion_ws.access.limits import (
 )
 from companion_ws.core.errors import Unavailable
 from companion_ws.database import Conflict, Database, Statement, one_at_a_time
+
+LOOK_AGAIN_MS: Final = 2_000
+"""A guess that was right, at another server, may have made room since."""
 
 _FORGET: Final = "DELETE FROM guesses WHERE at_ms <= ?"
 _GUESS: Final = """
@@ -79,10 +83,13 @@ class SharedGuesses:
         self._database = database
         self._keys = keys
         self._now_ms = now_ms
+        self._refused: dict[str, tuple[int, int]] = {}
+        """Sources, and "" for all, that were refused a moment ago: until when, and when to look again."""
 
     async def begin(self, source: str) -> str:
         """Count an attempt, durable on return."""
         guess_id, name, now = secrets.token_hex(8), self._named(source), self._now_ms()
+        self._check_lately(name, now)
         guess = {
             "guess_id": guess_id, "source": name, "now_ms": now,
             "window_ms": _before(now, GUESSES_PER_SOURCE_S), "most": GUESSES_PER_SOURCE,
@@ -105,6 +112,19 @@ class SharedGuesses:
             raise too_many_codes(await self._wait_s(name, now)) from None
         return guess_id
 
+    def _check_lately(self, name: str, now: int) -> None:
+        """Refuse those that keep trying without asking the database, which others wait for."""
+        for key in ("", name):
+            until_ms, look_ms = self._refused.get(key, (0, 0))
+            if now < min(until_ms, look_ms):
+                raise too_many_codes((until_ms - now) / 1000)
+
+    def _note_refused(self, key: str, until_ms: int, now: int) -> None:
+        self._refused.pop(key, None)
+        self._refused[key] = until_ms, now + LOOK_AGAIN_MS
+        while len(self._refused) > MAX_SOURCES:
+            del self._refused[next(iter(self._refused))]
+
     async def forgive(self, guess: str) -> None:
         """Take an attempt back; where that cannot be stored it stays counted."""
         with contextlib.suppress(Unavailable):
@@ -117,11 +137,15 @@ class SharedGuesses:
     async def _wait_s(self, name: str, now: int) -> float:
         """Return in how many seconds this source may try again."""
         [(until_ms,)] = await self._database.read("SELECT until_ms FROM guess_pause")
+        if until_ms > now:
+            self._note_refused("", until_ms, now)
+            return float(until_ms - now) / 1000
         newest = [at_ms for (at_ms,) in await self._database.read(_NEWEST, (name, GUESSES_PER_DAY))]
-        free_ms = [until_ms]
+        free_ms = [now]
         for most, window_s in ((GUESSES_PER_SOURCE, GUESSES_PER_SOURCE_S), (GUESSES_PER_DAY, DAY_S)):
             if len(newest) >= most:
                 free_ms.append(newest[most - 1] + int(window_s * 1000))
+        self._note_refused(name, max(free_ms), now)
         return float(max(free_ms) - now) / 1000
 
 

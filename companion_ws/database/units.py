@@ -92,11 +92,13 @@ def one_at_a_time(name: str) -> Statement:
 class Transaction(Unit):
     """Statements in their own order, as `Database.transact` takes them."""
 
-    __slots__ = ("statements",)
+    __slots__ = ("gate", "statements")
 
     def __init__(self, hear: Settle, statements: tuple[Statement, ...]) -> None:
         super().__init__(hear)
         self.statements = statements
+        self.gate = next((str(each.params[0]) for each in statements if each.sql is _GATE), "")  # type: ignore[index]
+        """What `one_at_a_time` was given; gates are passed in one order, so that no circle waits."""
 
 
 def outlive(future: asyncio.Future[Any]) -> None:

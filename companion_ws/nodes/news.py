@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from companion_ws.core.errors import CompanionError, Unavailable
-from companion_ws.database import Database, Statement
+from companion_ws.database import Database, Statement, one_at_a_time
 from companion_ws.nodes.place import Places
 
 CHANNEL: Final = "companion_news"
@@ -53,6 +53,8 @@ _TELL: Final = """
     WITH next AS (UPDATE news_count SET number = number + 1 RETURNING number)
     INSERT INTO news (number, kind, ref, body) SELECT number, ?, ?, ? FROM next"""
 _WAKE: Final = f"SELECT pg_notify('{CHANNEL}', '')"
+_LAST_GATE: Final = "~ news"
+"""Behind all others: whoever has the count's row waits for nothing more. See postgres/engine.py."""
 _NEWEST: Final = "SELECT number FROM news_count"
 _NEWER: Final = "SELECT number, kind, ref, body FROM news WHERE number > ? ORDER BY number"
 _NOTE: Final = "UPDATE nodes SET heard = ? WHERE node = ? AND heard <= ? RETURNING 1"
@@ -208,7 +210,7 @@ class SharedNews:
     ) -> None:
         """Store the statements and tell it, in one transaction; return when all have acted on it."""
         told = Statement(_TELL, (kind, ref, body), expect=1)
-        await self._database.transact([*statements, told, Statement(_WAKE)])
+        await self._database.transact([*statements, one_at_a_time(_LAST_GATE), told, Statement(_WAKE)])
         [(number,)] = await self._database.read(_NEWEST)
         await self._until_heard(number)
 

@@ -13,7 +13,7 @@ from postgres_server import PostgresServer
 from companion_ws.access.guesses import SharedGuesses
 from companion_ws.access.keys import Keys
 from companion_ws.core.errors import TooManyRequests
-from companion_ws.database import Conflict, Database
+from companion_ws.database import Conflict, Database, Statement, one_at_a_time
 from companion_ws.files import folder
 from companion_ws.nodes.place import Node
 from companion_ws.nodes.turns import SharedTurns
@@ -227,3 +227,24 @@ async def test_a_turn_whose_holder_was_cancelled_or_is_gone_keeps_nobody_waiting
     cluster.query("INSERT INTO turns (name_hash, node) VALUES ('left', 'dead')")
     await one.tidy("0")
     assert cluster.query("SELECT count(*) FROM turns") == [(0,)]
+
+
+async def test_servers_that_pass_the_same_gates_in_any_order_never_wait_for_each_other_in_a_circle(
+    cluster: Cluster, postgres: PostgresServer
+) -> None:
+    log = postgres.folder / "log"
+    already = log.read_text().count("deadlock detected")
+
+    async def pass_gates(database: Database, names: list[str]) -> None:
+        for _ in range(40):
+            await asyncio.gather(
+                *(database.transact([one_at_a_time(name), Statement("SELECT 1")]) for name in names)
+            )
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            *(pass_gates(database, names) for database, names in zip(
+                cluster.databases, (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]), strict=True
+            ))
+        )  # fmt: skip
+    assert log.read_text().count("deadlock detected") == already

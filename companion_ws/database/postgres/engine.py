@@ -9,7 +9,7 @@ committed or not; what PostgreSQL still has of it is ended, so that nobody waits
 A commit is: BEGIN; the guards of all units in one round trip; the units that are stale are left
 out and all others stored, statement by statement in the order of their first appearance; then
 the transactions, each behind a savepoint; COMMIT. Guards lock rows in the order of their units'
-`rank`, so that servers do not wait for each other in a circle; where they do all the same, it is
+`rank`, and gates are passed in the order of their names, so that servers do not wait for each other in a circle; where they do all the same, it is
 tried once more. A unit that PostgreSQL refuses spoils that,
 and each is committed by itself. A commit whose answer never came may be stored or not: all its
 units are refused as not known to be stored.
@@ -216,9 +216,11 @@ class Postgres:
                 connection.execute("BEGIN")
                 self._guard(connection, batch, fates)
                 self._store(connection, batch, fates)
-                for place, unit in enumerate(batch):
-                    if isinstance(unit, Transaction):
-                        fates[place] = _run(unit, connection)
+                transactions = [
+                    (place, unit) for place, unit in enumerate(batch) if isinstance(unit, Transaction)
+                ]
+                for place, unit in sorted(transactions, key=lambda each: each[1].gate):
+                    fates[place] = _run(unit, connection)
                 connection.execute("COMMIT")
         except BaseException:
             if not connection.closed and _is_in_transaction(connection):
