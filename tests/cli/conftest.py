@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from programs import Program, Running, Served
+
+
+@pytest.fixture
+def really_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of the test are started by an interpreter of their own, as everybody starts them."""
+    monkeypatch.setattr(forked, "is_off", True)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
+import forked
+
 from companion_ws.testing.server import CompanionServer
 
 RUN = Path(__file__).parents[2] / "run.py"
@@ -22,6 +24,27 @@ def clean_environment(**extra: str) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COMPANION_")}
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def run_to_its_end(
+    *arguments: str, stdin: str | None = None, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program with these arguments, in `folder`, and say what it printed."""
+    variables = clean_environment(**environment)
+    if forked.fits(variables):
+        program = forked.Forked(arguments, variables, has_stdin=stdin is not None, folder=folder)
+        return program.run(stdin, PATIENCE_S)
+    return subprocess.run(
+        [sys.executable, str(RUN), *arguments],
+        env=variables,
+        cwd=folder,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 class Program:
@@ -35,16 +58,7 @@ class Program:
     ) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         environment.setdefault("COMPANION_DATA", str(self.data))
-        return subprocess.run(
-            [sys.executable, str(RUN), *arguments],
-            env=clean_environment(**environment),
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        return run_to_its_end(*arguments, stdin=stdin, **environment)
 
     def lines(self, *arguments: str, stdin: str | None = None) -> list[str]:
         """Run a verb that has to succeed; return what it printed."""
@@ -60,14 +74,19 @@ class Running:
 
     def __init__(self, *arguments: str, data: Path, **environment: str) -> None:
         environment.setdefault("COMPANION_DATA", str(data))
-        self.process = subprocess.Popen(
-            [*self.command, *arguments],
-            env=clean_environment(**environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        variables = clean_environment(**environment)
+        self.process: subprocess.Popen[str] | forked.Forked
+        if self.command is Running.command and forked.fits(variables):
+            self.process = forked.Forked(arguments, variables, has_stdin=True)
+        else:
+            self.process = subprocess.Popen(
+                [*self.command, *arguments],
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         self.seen: list[str] = []
         self.errors: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()

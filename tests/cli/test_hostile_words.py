@@ -128,6 +128,7 @@ def test_every_verb_shows_what_members_wrote_and_obeys_none_of_it(scene: Scene) 
         "db copy": [["--to", EVIL], ["--to", "postgresql://127.0.0.1:1/x" + EVIL, "--data", EVIL_USER]],
         "db backup": [[backup], [backup], ["--data", EVIL_USER, backup]],
         "doctor": [["--data", str(scene.folder / EVIL_USER)]],
+        "docs": [[str(scene.folder / f"docs{EVIL_USER}")], [backup]],
         "openapi": [[EVIL]],
         "asyncapi": [[EVIL]],
         "config show": [["--public-url", EVIL], ["--public-url", EVIL, "--json"], [EVIL]],

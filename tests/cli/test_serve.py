@@ -27,6 +27,8 @@ from programs import Program, Running, Served
 from companion_ws.client import CompanionClient
 from companion_ws.config import Config
 
+pytestmark = pytest.mark.usefixtures("really_started")
+
 Start = Callable[..., Served]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import PATIENCE_S, RUN, Served, clean_environment
+from programs import Served, run_to_its_end
 
 GOOD = '''
 from companion_ws import tool
@@ -48,16 +47,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(RUN), *arguments],
-        cwd=home,
-        env=clean_environment(**environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return run_to_its_end(*arguments, folder=home, **environment)
 
 
 @pytest.mark.parametrize(
