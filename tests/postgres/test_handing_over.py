@@ -30,7 +30,11 @@ def noted(call, name):
 @tool
 async def once(call: ToolCall) -> dict:
     noted(call, "once")
-    await asyncio.sleep(60)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        noted(call, "stopped")
+        raise
     return {}
 
 @tool(idempotent=True)
@@ -75,6 +79,9 @@ async def pair(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Two]:
             yield Two(one, two, http)
 
 
+ONCE = {"tool_name": "once", "tool_call_id": "once", "parameters": {}}
+
+
 def set_to(value: int) -> Message:
     return {"type": "state_update", "key": "k", "value": value}
 
@@ -86,13 +93,17 @@ async def test_a_server_that_stood_still_answers_nothing_old_when_it_wakes(
         session_id = old.joined["session_id"]
         await old.send(set_to(1))
         await old.until(type="state_updated")
+        await old.send({"type": "client_tool_call", "client_tool_call": ONCE})
+        await old.until(type="client_tool_call")
+        await noted(tmp_path, "once")
         os.kill(pair.one.pid, signal.SIGSTOP)
         began_s = time.monotonic()
         try:
             other = await pair.back(pair.two, session_id)
             back_s = time.monotonic() - began_s
             await other.send(set_to(2))
-            assert (await other.until(type="state_updated", value=2))["seq"] == 2
+            await other.until(type="client_tool_result", result='{"status":"interrupted"}')
+            await other.until(type="state_updated", value=2)
             # What it finds when it wakes, over the socket and by HTTP.
             told = len(old.messages)
             await old.send({"type": "state_get", "key": "k"})
@@ -108,12 +119,14 @@ async def test_a_server_that_stood_still_answers_nothing_old_when_it_wakes(
         assert all(m["code"] == "unavailable" for m in old.messages[told:])
         assert old.ws.close_code == 1013
         assert await asked in (2, None)
+        await noted(tmp_path, "stopped")
         # It is one of the servers again, and lets the other one have the session.
         again = await pair.back(pair.one, session_id)
         assert again.joined["state"]["k"]["value"] == 2
         await again.send(set_to(4))
         await other.until(type="state_updated", value=4)
-    assert seqs(postgres, tmp_path, session_id) == [1, 2, 3]
+    # Three changes of the state, a call and its one result.
+    assert seqs(postgres, tmp_path, session_id) == [1, 2, 3, 4, 5]
 
 
 async def state_of(pair: Two, session_id: str) -> object:
@@ -167,15 +180,11 @@ async def test_calls_of_a_server_that_was_killed_are_answered_by_the_other_one(
         for name in ("once", "again"):
             call = {"tool_name": name, "tool_call_id": name, "parameters": {}}
             await agent.send({"type": "client_tool_call", "client_tool_call": call})
-        async with asyncio.timeout(PATIENCE_S):
-            while not (tmp_path / "runs").exists() or len(runs(tmp_path)) < 2:
-                await asyncio.sleep(0.05)
+        await noted(tmp_path, "once", "again")
         began_s = time.monotonic()
         await pair.one.kill()
     # Nobody joins anywhere: it is seen by itself that they wait.
-    async with asyncio.timeout(PATIENCE_S):
-        while len(runs(tmp_path)) < 3:
-            await asyncio.sleep(0.05)
+    await noted(tmp_path, "once", "again", "again")
     print(f"taken up after {time.monotonic() - began_s:.1f} s")
     other = await pair.back(pair.two, session_id)
     once = await other.until(type="client_tool_result", tool_call_id="once")
@@ -185,5 +194,36 @@ async def test_calls_of_a_server_that_was_killed_are_answered_by_the_other_one(
     assert runs(tmp_path) == ["once", "again", "again"]
 
 
+async def test_a_server_that_finds_its_session_taken_sends_everybody_away_and_leads_them_on(
+    pair: Two, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    name = postgres.name(tmp_path)
+    async with joined(pair.http, pair.one) as screen:
+        session_id = screen.joined["session_id"]
+        await screen.send(set_to(1))
+        await screen.until(type="state_updated")
+        # As if it had been without a lease, and not noticed.
+        postgres.query(
+            name, "UPDATE tips SET generation = generation + 1, node = ("
+            "SELECT node FROM nodes ORDER BY began_at DESC LIMIT 1) WHERE is_open = 1",
+        )  # fmt: skip
+        request_id = await screen.send(set_to(2))
+        await screen.to_the_end()
+        assert screen.ws.close_code == 1012
+        assert [m["code"] for m in screen.messages if m["type"] == "error"] == ["unavailable"]
+    again = await pair.back(pair.one, session_id)
+    assert again.joined["seq"] == 1
+    await again.send({**set_to(2), "requestId": request_id})
+    assert (await again.until(type="state_updated", value=2))["seq"] == 2
+
+
 def runs(path: Path) -> list[str]:
-    return (path / "runs").read_text().split()
+    file = path / "runs"
+    return file.read_text().split() if file.exists() else []
+
+
+async def noted(path: Path, *names: str) -> None:
+    """Wait until tools have noted this much of these names."""
+    async with asyncio.timeout(PATIENCE_S):
+        while any(runs(path).count(name) < names.count(name) for name in names):
+            await asyncio.sleep(0.05)
