@@ -142,7 +142,7 @@ async def create_app(
     traces = _call_traces(spans)
     passes = Passes(lambda: keys.all, clock.now_ms, new_id)
     verbs = Verbs(places, passes, metrics.passed_on)
-    splices = Splices(places.others)
+    splices = Splices(places.others, verbs.is_deaf)
     passing = Passing(places, passes, splices)
     store = Store(database, places)
     calls: Calls = (

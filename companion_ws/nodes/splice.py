@@ -258,6 +258,7 @@ class Splice:
     """A client and the owner of its session, joined."""
 
     def __init__(self, link: Link, early: bytes, forget: Callable[[Splice], None]) -> None:
+        self._node = link.node
         self._vigil = Vigil(link.node, asyncio.get_running_loop().time())
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the client's connection is lost."""
@@ -302,11 +303,14 @@ class Splice:
         """What waits for the client here."""
         return self._client.held_bytes
 
-    def look(self, others: list[Node], passed_s: float) -> None:
-        """Notice an owner that is dead, and a client that takes nothing."""
+    def look(
+        self, others: list[Node], is_deaf: Callable[[Node], bool], passed_s: float
+    ) -> None:
+        """Notice an owner that is dead or cut off from here, and a client that takes nothing."""
         if self._is_over:
             return
-        if self._vigil.is_dead(others, asyncio.get_running_loop().time()):
+        now_s = asyncio.get_running_loop().time()
+        if self._vigil.is_dead(others, now_s) or is_deaf(self._node):
             self.part()
             return
         held = self._client.held_bytes
@@ -400,9 +404,12 @@ class Splice:
 class Splices:
     """All that this server carries for others."""
 
-    def __init__(self, others: Callable[[], list[Node]]) -> None:
-        """`others` returns the servers whose lease is good."""
+    def __init__(
+        self, others: Callable[[], list[Node]], is_deaf: Callable[[Node], bool]
+    ) -> None:
+        """`others` returns the servers whose lease is good; `is_deaf` whether one cannot be reached."""
         self._others = others
+        self._is_deaf = is_deaf
         self._all: set[Splice] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -438,7 +445,7 @@ class Splices:
         self._timer = None
         others = self._others()
         for splice in list(self._all):
-            splice.look(others, LOOK_S)
+            splice.look(others, self._is_deaf, LOOK_S)
         if self._all:
             self._look_later()
 

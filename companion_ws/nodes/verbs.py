@@ -53,6 +53,10 @@ HINT: Final = "each server must reach the others where --node-url says, and have
 CONNECT_S: Final = 1.0
 ALIVE_S: Final = 0.5
 """How often it is seen whether the other server still lives, and who asked is still there."""
+PROBE_S: Final = 3.0
+"""How often a server that something is awaited of is asked whether it answers, and how long it may take."""
+UNHEARD: Final = 2
+"""After so many that it did not answer in a row, nothing is awaited of it any more."""
 TOLD_S: Final = 2.0
 """How long other servers have for what is asked of all of them."""
 IDLE_S: Final = 5.0
@@ -183,6 +187,17 @@ def verb(
     return marked
 
 
+class _Ear:
+    """Whether one server answers; `unheard` counts what it did not answer in a row."""
+
+    __slots__ = ("asked_s", "asking", "unheard")
+
+    def __init__(self) -> None:
+        self.asked_s = -PROBE_S
+        self.asking: asyncio.Task[None] | None = None
+        self.unheard = 0
+
+
 class Verbs:
     """Asks other servers, and does what they ask."""
 
@@ -194,6 +209,8 @@ class Verbs:
         self._rooms: dict[str, tuple[Verb, Callable[..., Awaitable[Any]]]] = {}
         self._http: aiohttp.ClientSession | None = None
         self.is_stopping = False
+        self._ears: dict[str, _Ear] = {}
+        self.serve(self)
 
     @property
     def is_alone(self) -> bool:
@@ -207,8 +224,16 @@ class Verbs:
             if isinstance(made, Verb):
                 self._rooms[made.name] = made, getattr(room, name)
 
+    @property
+    def verbs(self) -> Verbs:
+        """Return itself: it has verbs, too."""
+        return self
+
     async def close(self) -> None:
         """Let go of the connections to other servers."""
+        for ear in self._ears.values():
+            if ear.asking is not None:
+                ear.asking.cancel()
         if self._http is not None:
             await self._http.close()
             self._http = None
@@ -275,6 +300,38 @@ class Verbs:
         found = await asyncio.gather(*map(one, others))
         return [each for each in found if each is not None]
 
+    def is_deaf(self, node: Node) -> bool:
+        """Whether a server does not answer, although it lives: the network between is cut.
+
+        Whoever awaits something of it asks again and again; that is what makes it be looked at.
+        """
+        now_s = asyncio.get_running_loop().time()
+        ear = self._ears.setdefault(node.name, _Ear())
+        if ear.asking is None and now_s - ear.asked_s >= PROBE_S:
+            if now_s - ear.asked_s >= 3 * PROBE_S:
+                ear.unheard = 0  # That was another time.
+            ear.asked_s = now_s
+            ear.asking = asyncio.create_task(self._listen(node, ear))
+        return ear.unheard >= UNHEARD
+
+    async def _listen(self, node: Node, ear: _Ear) -> None:
+        made: Verb = Verbs.hello.verb  # type: ignore[attr-defined]
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await self._sent(made, node, b"{}")
+            ear.unheard = 0
+        except (_NotDone, _Lost, TimeoutError):
+            ear.unheard += 1
+        finally:
+            ear.asking = None
+            known = {node.name, *(each.name for each in self.places.others())}
+            self._ears = {name: each for name, each in self._ears.items() if name in known}
+
+    @verb(changes=False)
+    async def hello(self) -> bool:
+        """Answer."""
+        return True
+
     async def _post(
         self, made: Verb, node: Node, body: bytes, is_gone: Callable[[], bool]
     ) -> _Reply:
@@ -295,7 +352,7 @@ class Verbs:
                     return sending.result()
                 if is_gone():
                     raise Unavailable("Who asked has gone.")
-                if vigil.is_dead(self.places.others(), loop.time()):
+                if vigil.is_dead(self.places.others(), loop.time()) or self.is_deaf(node):
                     raise _Lost
         finally:
             sending.cancel()

@@ -16,6 +16,7 @@ from companion_ws.clock import Clock
 from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Elsewhere, Node
 from companion_ws.nodes.splice import Splices
+from companion_ws.nodes.verbs import Verbs
 from companion_ws.web.guard.passing import Passing
 from companion_ws.web.runner import Runner
 
@@ -29,6 +30,8 @@ class Elsewheres:
         self.me = Node("entrance", "http://127.0.0.1:1")
         self.is_good = True
         self.node = node
+        self.is_gone = False
+        """Whether what is looked for from now on is here, though the other server lives."""
         self.looks = 0
 
     async def find(self, session_id: str) -> Node | None:
@@ -39,7 +42,7 @@ class Elsewheres:
 
     async def open(self) -> None:
         self.looks += 1
-        if self.node is not None:
+        if self.node is not None and not self.is_gone:
             raise Elsewhere(self.node)
 
 
@@ -49,8 +52,9 @@ class Entrance:
     def __init__(self, owner: Running, node: Node) -> None:
         keys = Keys.load(owner.config.data, owner.config.secret_key)
         self.places = Elsewheres(node)
-        self.splices = Splices(self.places.others)
         passes = Passes(lambda: keys.all, Clock().now_ms, lambda: f"entrance-{next(_number)}")
+        self.verbs = Verbs(self.places, passes, lambda name: None)
+        self.splices = Splices(self.places.others, self.verbs.is_deaf)
         self._passing = Passing(self.places, passes, self.splices)
         self.caller = ("203.0.113.9", "https")
         self.url = ""
@@ -74,20 +78,31 @@ async def before(owner: Running, node: Node | None = None) -> AsyncIterator[Entr
         yield entrance
     finally:
         await entrance.splices.part_all()
+        await entrance.verbs.close()
         await runner.cleanup()
 
 
 @asynccontextmanager
-async def fake_owner(*says: bytes) -> AsyncIterator[Node]:
-    """An owner that reads a head, says this, a piece at a time, and hangs up."""
+async def fake_owner(*says: bytes, hangs: bool = False) -> AsyncIterator[Node]:
+    """An owner that reads a head, says this, a piece at a time, and hangs up.
+
+    With `hangs` it says that once, and nothing more to anybody, as over a network that is cut.
+    """
+    said = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
+            if said.is_set():
+                await reader.read()
+            if hangs:
+                said.set()
             for piece in says:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0.01)
+            if hangs:
+                await reader.read()
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

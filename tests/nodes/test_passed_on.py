@@ -115,7 +115,7 @@ class Server:
         config = Config(data=folder)
         guard = Guard(
             config, Addresses(config), Tokens(Keys(KEYS)),
-            passing=Passing(self.places, passes, Splices(list)),
+            passing=Passing(self.places, passes, Splices(list, self.verbs.is_deaf)),
         )  # fmt: skip
         self.runner = Runner(guard.application(VerbRoute(self.verbs).routes()), shutdown_timeout=0.1)
         self.node = Node("?", "")
@@ -273,6 +273,33 @@ async def test_a_connection_lost_after_the_request_leaves_open_what_became_of_a_
             here.places.node = None
             assert await looking == "seen"
             assert here.shop.done == ["looked"]
+
+
+async def test_where_the_network_between_is_cut_nobody_waits_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion_ws.nodes.verbs.PROBE_S", 0.2)
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with two(tmp_path) as (here, there):
+        waiting = asyncio.create_task(here.shop.look_long("s"))
+        await asyncio.wait_for(there.shop.waiting.wait(), WAIT_S)
+        await asyncio.sleep(0.8)
+        assert not waiting.done(), "who takes long and can be reached is waited for"
+        async with await asyncio.start_server(swallow, "127.0.0.1", 0) as deaf:
+            there.shop.let_go.set()
+            await waiting
+            here.places.node = Node("deaf", f"http://127.0.0.1:{deaf.sockets[0].getsockname()[1]}")
+            with pytest.raises(Unavailable):
+                await here.shop.sell("s", SENDER)
+            looking = asyncio.create_task(here.shop.look("s"))
+            await asyncio.sleep(0.1)
+            here.places.is_gone = True
+            async with asyncio.timeout(WAIT_S):
+                assert await looking == "seen"
 
 
 async def test_who_waits_there_hears_that_the_caller_here_has_gone(tmp_path: Path) -> None:

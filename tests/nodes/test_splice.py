@@ -230,6 +230,18 @@ async def test_an_owner_that_is_not_alive_any_more_is_lost_though_its_connection
         assert (await screen.end()).code == 1012
 
 
+async def test_an_owner_that_cannot_be_reached_any_more_is_lost_though_it_lives(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion_ws.nodes.verbs.PROBE_S", 0.2)
+    async with fake_owner(UPGRADED, frame(b"x"), hangs=True) as node, before(server, node) as entrance:
+        reader, writer = await raw(entrance, "/ws")
+        answer = await rest_of(reader)
+        assert answer.endswith(b"reconnect.")
+        assert (1012).to_bytes(2) in answer
+        writer.close()
+
+
 async def test_a_server_that_stops_closes_what_it_carries_1012(server: Running) -> None:
     async with before(server) as entrance:
         screen = await joined_by(entrance, server)

@@ -1,15 +1,17 @@
-"""The server that has a session is killed: everybody in it goes on by another one."""
+"""The server that has a session is killed, stopped or cut off: everybody in it goes on by another one."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 from postgres_server import PostgresServer
-from real_server import Screen, joined, running
+from real_server import PATIENCE_S, Screen, joined, running
+from running import free_port
 
 from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
@@ -23,6 +25,74 @@ def token() -> str:
     """Return what both servers accept: they have the same key."""
     keys = Keys([KEY["COMPANION_SECRET_KEY"].encode()])
     return Tokens(keys).issue("user", "alice", 3600.0)[0]
+
+
+class Between:
+    """The network between two servers, which can be cut: connections stand, and nothing arrives."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.is_whole = asyncio.Event()
+        self.is_whole.set()
+        self._carrying: set[asyncio.Task[None]] = set()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        for source, target in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._carry(source, target))
+            self._carrying.add(task)
+            task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while piece := await source.read(65536):
+                await self.is_whole.wait()
+                target.write(piece)
+        target.close()
+
+
+async def test_owner_cut_off_from_an_entrance_is_told_and_reached_again_once_it_can_be(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    flag, port = f"--database={postgres.url(tmp_path)}", free_port()
+    between = Between(port)
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(await asyncio.start_server(between.take, "127.0.0.1", 0))
+        node_url = f"--node-url=http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        one = await stack.enter_async_context(
+            running(tmp_path / "one", flag, f"--port={port}", node_url, environment=KEY)
+        )
+        two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        await asyncio.sleep(1.5)  # Leases are renewed, and others looked for, each second.
+        headers = {"Authorization": f"Bearer {token()}"}
+        agent = await stack.enter_async_context(joined(http, one, token=token()))
+        session_id = agent.joined["session_id"]
+        screen = await stack.enter_async_context(
+            joined(http, two, token=token(), session_id=session_id, role="ui")
+        )
+        between.is_whole.clear()
+        cut_s = time.monotonic()
+        async with asyncio.timeout(PATIENCE_S):
+            while (told := await screen.ws.receive()).type is not aiohttp.WSMsgType.CLOSE:
+                assert told.type is aiohttp.WSMsgType.TEXT
+        assert told.data == 1012
+        print(f"told after {time.monotonic() - cut_s:.2f} s")
+
+        async def say() -> tuple[int, dict[str, object]]:
+            async with http.post(
+                f"{two.url}/sessions/{session_id}/messages", headers=headers,
+                json={"type": "user_message", "text": "hello"},
+            ) as answer:  # fmt: skip
+                return answer.status, await answer.json()
+
+        status, body = await say()
+        assert (status, body["code"]) == (503, "unavailable")
+        between.is_whole.set()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await say())[0] != 200:
+                await asyncio.sleep(0.1)
+        assert (await agent.until(type="user_message"))["text"] == "hello"
 
 
 async def test_owner_killed_everybody_is_back_by_another_server_with_everything(
