@@ -28,8 +28,10 @@ def changed_docs() -> set[str]:
     """Return the pages of the docs that have changed since, that are new, or that are gone."""
     made = {}
     for path in (DIST / "docs").rglob("*.html"):
-        _, source, known, _ = path.read_text(encoding="utf-8").partition("\n")[0].split()
-        made[source] = known
+        head = path.read_text(encoding="utf-8").partition("\n")[0]
+        if head.startswith("<!-- "):  # all but the list of decisions, which has no source of its own
+            _, source, known, _ = head.split()
+            made[source] = known
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
     changed = (there - made.keys()) - {"docs/api.md"}
     for source, known in made.items():

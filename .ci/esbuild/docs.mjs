@@ -17,6 +17,8 @@ const MADE = join(ROOT, "static/dist/docs")
 const HOME = "docs/index.md"
 /** Made from the types by the server itself; its file in docs/ is for readers of the repository. */
 const API = "docs/api.md"
+/** The decisions, whose list is made of their titles. */
+const DECISIONS = "docs/decisions"
 /** Pages that do not stand in docs/. */
 const BESIDE = { "README.md": "readme", "SECURITY.md": "security", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing", "examples/README.md": "examples/readme", "benchmarks/README.md": "benchmarks" }
 const LONGEST = 60_000
@@ -48,6 +50,7 @@ function target(from, href) {
   if (!path) return `page:${names.get(from)}#${part}`
   let file = posix.join(dirname(from), path).replace(/\/$/, "")
   if (!existsSync(join(ROOT, file))) faults.push(`${from}: ${href} leads nowhere`)
+  else if (file === DECISIONS) return "page:decisions"
   else if (statSync(join(ROOT, file)).isDirectory()) file += "/README.md"
   if (/^docs\/images\/[\w-]+\.png$/.test(file)) return `page:images/${file.slice("docs/images/".length)}`
   if (!names.has(file)) {
@@ -143,6 +146,9 @@ function make(path) {
 }
 
 for (const path of names.keys()) if (path !== API) make(path)
+const decided = below(DECISIONS).map((path) => `- [${titleOf(names.get(path))}](${posix.relative("docs", path)})`)
+const list = `# Decisions\n\nWhy a library or a form was chosen, and what was weighed against it.\n\n${decided.join("\n")}\n`
+pages.set("decisions", { title: "Decisions", body: markdown.render(list, { file: HOME, ids: new Set(), links: [] }), ids: new Set(), links: [] })
 for (const file of [...files].sort()) {
   const code = read(file)
   if (code.length > LONGEST) faults.push(`${file} is too long for a page`)
@@ -163,7 +169,7 @@ for (const [name, { links }] of pages) {
 const named = new Set(groups.flatMap((group) => group.pages.map(([name]) => name)))
 const others = [...pages].filter(([name]) => !named.has(name)).map(([name, { title }]) => [name, title])
 for (const path of below("docs")) {
-  if (!path.startsWith("docs/decisions/") && path !== HOME && !named.has(names.get(path))) faults.push(`docs/index.md does not name ${path}`)
+  if (!path.startsWith(`${DECISIONS}/`) && path !== HOME && !named.has(names.get(path))) faults.push(`docs/index.md does not name ${path}`)
 }
 if (faults.length) {
   console.error(faults.join("\n"))
@@ -171,7 +177,7 @@ if (faults.length) {
 }
 
 /** Each page begins with the hash of its source, by which tests see that one has changed. */
-const hashed = (path) => `<!-- ${path} ${createHash("sha256").update(read(path)).digest("hex").slice(0, 16)} -->\n`
+const hashed = (path) => !existsSync(join(ROOT, path)) ? "" : `<!-- ${path} ${createHash("sha256").update(read(path)).digest("hex").slice(0, 16)} -->\n`
 const made = new Map([...pages].map(([name, { body }]) => [`${name}.html`, hashed(pathOf(name)) + body]))
 const line = (list) => list.map((each) => `  ${JSON.stringify(each)}`).join(",\n")
 made.set("docs.json", `{"groups": [\n${line(groups)}\n], "others": [\n${line(others)}\n]}\n`)
