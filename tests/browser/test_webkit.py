@@ -336,6 +336,36 @@ async def test_webkit_finds_a_server_that_restarts_a_pause_with_nothing_lost(
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+@pytest.mark.parametrize("meanwhile", ["the server goes on", "the server restarts"])
+async def test_webkit_takes_a_page_from_its_cache_to_all_it_missed(
+    world: World, phone: WebKit, meanwhile: str
+) -> None:
+    agent = await world.agent()
+    await agent.update("before", {"a": 1})
+    await scan(world, phone, agent)
+    await phone.until("document.querySelectorAll('article').length === 1")
+    await phone.run("addEventListener('pageshow', (event) => { window.isPersisted = event.persisted })")
+
+    await phone.run("location.href = '/c'")
+    await phone.until("location.pathname === '/c' && document.readyState === 'complete'")
+    if meanwhile == "the server restarts":
+        session_id = agent.session_id
+        await world.server.stop()
+        await world.server.start()
+        agent = await world.agent(session_id)
+    await agent.update("while away", {"b": 2})
+    await phone.run("history.back()")
+
+    await phone.until("window.isPersisted")
+    await phone.until(f"{CONNECTED} && document.querySelectorAll('article').length === 2")
+    assert await phone.run(f"return {HEADINGS}") == ["while away", "Before"]
+    call = await agent.call("companion_choose", **SERVICES)
+    await phone.until("document.querySelectorAll('.choice').length === 2")
+    await phone.tap(".choice")
+    assert (await agent.result(call))["status"] == "chosen"
+    assert len(agent.heard("client_tool_result")) == 1
+
+
 @pytest.mark.parametrize("size", [(320, 568), (412, 480), (412, 839)], ids=str)
 async def test_webkit_keeps_still_leaves_room_and_asks_in_a_sheet(
     world: World, phone: WebKit, size: tuple[int, int]
