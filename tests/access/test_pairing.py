@@ -567,3 +567,37 @@ async def test_somebody_may_come_while_a_phone_waits(access: Access) -> None:
     for request in await pairing.requests(SESSION):
         await pairing.answer(SESSION, request["pairing_id"], False)
     assert not await pairing.can_anyone_join(SESSION, [])
+
+
+async def test_what_waits_beside_each_other_shows_different_digits_and_knows_its_maker(
+    access: Access,
+) -> None:
+    pairing = access.pairing("confirm", randbelow=lambda count: count - 1)
+    _, shop = access.tokens.issue("service", "shop", 3600)
+    await access.credentials.record(shop)
+    waits: list[Waiting] = []
+    for number in range(3):
+        other = await access.add_session(str(uuid.UUID(int=number, version=4)))
+        elsewhere = await pairing.open(other, by=shop)
+        assert isinstance(await pairing.redeem(ticket=ticket(elsewhere)), Waiting)
+        opened = await pairing.open(SESSION, by=shop)
+        given = await pairing.redeem(ticket=ticket(opened), device=f"Phone {number}")
+        assert isinstance(given, Waiting)
+        waits.append(given)
+    assert [each.verification for each in waits] == ["99", "98", "97"]
+    for each in waits:
+        assert await pairing.claim_of(each.pairing_id) == each.claim
+    assert len({each.claim for each in waits}) == 3
+
+    first = waits[0]
+    await pairing.answer(SESSION, first.pairing_id, True)
+    paired = await pairing.claim(first.claim)
+    assert isinstance(paired, Paired)
+    assert (paired.claims.parent, paired.claims.by) == (shop.id, "shop")
+    token = access.tokens.sign(paired.claims)
+    access.tokens.verify(token)
+    await access.credentials.revoke_token(shop.id)
+    with pytest.raises(Unauthenticated):
+        access.tokens.verify(token)
+    with pytest.raises(PairingExpired):
+        await pairing.claim(waits[1].claim)

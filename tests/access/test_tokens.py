@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from companion_ws.access.keys import Keys
+from companion_ws.access.keys import MAX_KEYS, Keys
 from companion_ws.access.tokens import MAX_LENGTH, Claims, Kind, Revocations, Tokens
 from companion_ws.core.errors import TokenExpired, Unauthenticated
 
@@ -248,3 +250,95 @@ def test_the_same_claims_sign_to_the_same_token(tokens: Tokens) -> None:
     token, claims = tokens.issue("session", "alice", 60, session_id="s", role="agent")
     assert tokens.sign(claims) == token
     assert isinstance(claims, Claims)
+
+
+# Tokens in use.
+
+
+async def shown(tokens: Tokens, token: str) -> list[Exception]:
+    """Show a token, in another task; return what it ends with, once it has."""
+    ended: list[Exception] = []
+
+    async def visit() -> None:
+        tokens.show(token).on_end = ended.append
+
+    await asyncio.create_task(visit())
+    return ended
+
+
+async def test_what_is_revoked_ends_in_use_and_nothing_else_does(keys: Keys, clock: Clock) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    alice, claims = tokens.issue("user", "alice", 36_000)
+    bob, _ = tokens.issue("user", "bob", 36_000)
+    of_alice, of_bob = await shown(tokens, alice), await shown(tokens, bob)
+
+    revocations.add("token", claims.id, 0, FOREVER)
+    assert [type(reason) for reason in of_alice] == [Unauthenticated]
+    with pytest.raises(Unauthenticated) as refused:
+        tokens.verify(alice)
+    assert str(of_alice[0]) == str(refused.value), "nobody learns why"
+    revocations.add("user", revocations.user_ref("bob"), clock(), FOREVER)
+    assert (len(of_alice), len(of_bob)) == (1, 1)
+    with pytest.raises(Unauthenticated):
+        tokens.show(bob)
+
+
+async def test_a_rotation_ends_in_use_what_the_dropped_key_signed(
+    tmp_path_factory: pytest.TempPathFactory, clock: Clock
+) -> None:
+    keys = Keys.load(tmp_path_factory.mktemp("keys"))
+    tokens = Tokens(keys, now_ms=clock)
+    ended: list[list[Exception]] = []
+    for _ in range(MAX_KEYS):
+        ended.append(await shown(tokens, tokens.issue("user", "alice", 36_000)[0]))
+        keys.rotate()
+        clock.at_ms += 1000
+    assert [len(each) for each in ended] == [1, 0, 0], "the fourth key dropped the first"
+    ended.append(await shown(tokens, tokens.issue("user", "alice", 36_000)[0]))
+
+    keys.rotate(compromise=True)
+    assert [len(each) for each in ended] == [1, 1, 1, 1]
+    assert {type(reason) for each in ended for reason in each} == {Unauthenticated}
+    assert {str(reason) for each in ended for reason in each} == {str(ended[0][0])}
+
+
+def test_what_is_refused_longer_stays_refused_longer(keys: Keys, clock: Clock) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    token, claims = tokens.issue("user", "alice", 36_000)
+    refs = [("token", claims.id), ("user", revocations.user_ref("alice"))]
+    for kind, ref in refs:
+        revocations.add(kind, ref, clock(), clock() + 5000)
+        revocations.add(kind, ref, 0, clock() + 1000)
+    revocations.forget_before(clock() + 2000)
+    assert revocations.cutoff_ms("alice") == clock()
+    assert not is_accepted(tokens, token)
+    revocations.forget_before(clock() + 6000)
+    assert is_accepted(tokens, token)
+
+
+def test_a_renewal_of_one_that_says_nothing_lives_as_long_as_asked_and_no_longer_than_it(
+    tokens: Tokens, clock: Clock
+) -> None:
+    begun = clock()
+    _, claims = tokens.issue("session", "alice", 3600, session_id="s", role="ui")
+    plain = msgspec.structs.replace(claims, ttl_ms=None, until_ms=None)
+    clock.at_ms += 60_000
+    _, renewed = tokens.renew(plain, 600)
+    assert (renewed.issued_at_ms, renewed.expires_at_ms) == (clock(), clock() + 600_000)
+    _, renewed = tokens.renew(plain, 36_000)
+    assert renewed.expires_at_ms == begun + 3_600_000
+
+
+@pytest.mark.parametrize("who", ["alice", "shop"])
+def test_a_renewal_after_signing_out_and_in_is_good_though_the_clock_was_set_back(
+    keys: Keys, clock: Clock, who: str
+) -> None:
+    revocations = Revocations(keys)
+    tokens = Tokens(keys, revocations, now_ms=clock)
+    revocations.add("user", revocations.user_ref(who), clock(), FOREVER)
+    clock.at_ms += 1000
+    _, claims = tokens.issue("session", "alice", 3600, session_id="s", role="ui", by="shop")
+    clock.at_ms -= 5000
+    assert is_accepted(tokens, tokens.renew(claims, 3600)[0])
