@@ -1,8 +1,9 @@
 """Passes: how one server vouches to another for a request that it passes on.
 
-A pass is one header. It says which server asks, and who asked it: address, scheme and host as
-that server saw them. It is signed with the keys that all servers of a database share, holds for
+A pass is one header. It says which server asks which, and who asked it: address, scheme and host
+as that server saw them. It is signed with the keys that all servers of a database share, holds for
 one request alone (method, path and, where there is one, body), lives for seconds and works once.
+Each server remembers those that it has seen, so a pass names the one that it is for.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Pass(Struct, frozen=True):
     """What a pass says; `body` is the SHA-256 of what it was made for, "" where nothing is bound."""
 
     node: str
+    to: str
     method: str
     path: str
     at_ms: int
@@ -70,22 +72,26 @@ class Passes:
     def sign(
         self,
         node: str,
+        to: str,
         method: str,
         path: str,
         *,
         body: bytes | None = None,
         caller: Caller = _NOBODY,
     ) -> str:
-        """Return a pass for one request."""
+        """Return a pass for one request of the server `node` to the server `to`."""
         made = Pass(
-            node, method, path, self._now_ms(), self._nonce(),
+            node, to, method, path, self._now_ms(), self._nonce(),
             "" if body is None else sha256(body).hexdigest(), caller,
         )  # fmt: skip
         text = urlsafe_b64encode(msgspec.json.encode(made))
         return self._signer().sign(text).decode()
 
-    def read(self, text: str, method: str, path: str) -> Pass | None:
-        """Return what a pass says; None where it is forged, for another request, old, or used."""
+    def read(self, text: str, to: str, method: str, path: str) -> Pass | None:
+        """Return what a pass to the server `to` says.
+
+        None where it is forged, for another server or request, old, or used.
+        """
         if len(text) > MAX_CHARS:
             return None
         try:
@@ -95,7 +101,9 @@ class Passes:
         except (BadData, ValueError, msgspec.MsgspecError):
             return None
         at_ms = self._now_ms()
-        if (found.method, found.path) != (method, path) or abs(at_ms - found.at_ms) > LIFE_MS:
+        if (found.to, found.method, found.path) != (to, method, path):
+            return None
+        if abs(at_ms - found.at_ms) > LIFE_MS:
             return None
         self._forget_before(at_ms)
         if found.nonce in self._used:

@@ -360,7 +360,7 @@ class Verbs:
     async def _sent(self, made: Verb, node: Node, body: bytes) -> _Reply:
         path = PATH + made.name
         given = in_trace(
-            {HEADER: self._passes.sign(self.places.me.name, "POST", path, body=body)}
+            {HEADER: self._passes.sign(self.places.me.name, node.name, "POST", path, body=body)}
         )
         try:
             async with self._client().post(node.url + path, data=body, headers=given) as answer:

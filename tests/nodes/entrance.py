@@ -26,8 +26,8 @@ _number = count()
 class Elsewheres:
     """Every session lives on `node`; where that is None it has come here."""
 
-    def __init__(self, node: Node | None) -> None:
-        self.me = Node("entrance", "http://127.0.0.1:1")
+    def __init__(self, node: Node | None, name: str = "entrance") -> None:
+        self.me = Node(name, "http://127.0.0.1:1")
         self.is_good = True
         self.node = node
         self.is_gone = False
@@ -64,10 +64,15 @@ class Entrance:
         return carried if carried is not None else web.Response(text="here")
 
 
+def place_of(owner: Running) -> Node:
+    """Return what other servers call this one, and where they reach it."""
+    return Node(owner.sessions.places.me.name, owner.url)
+
+
 @asynccontextmanager
 async def before(owner: Running, node: Node | None = None) -> AsyncIterator[Entrance]:
     """Put an entrance before a server; `node` is where it believes the sessions to be."""
-    entrance = Entrance(owner, node or Node("owner", owner.url))
+    entrance = Entrance(owner, node or place_of(owner))
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", entrance.answer)
     runner = Runner(app, shutdown_timeout=1.0)

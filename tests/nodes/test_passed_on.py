@@ -106,8 +106,8 @@ class Shop:
 class Server:
     """Just enough of one to ask and be asked."""
 
-    def __init__(self, folder: Path) -> None:
-        self.places = Elsewheres(None)
+    def __init__(self, folder: Path, name: str) -> None:
+        self.places = Elsewheres(None, name)
         passes = Passes(lambda: KEYS, Clock().now_ms, lambda: f"verbs-{next(_number)}")
         self.asked: list[str] = []
         self.verbs = Verbs(self.places, passes, self.asked.append)
@@ -129,7 +129,7 @@ class Server:
 @asynccontextmanager
 async def two(folder: Path, *, is_up: bool = True) -> AsyncIterator[tuple[Server, Server]]:
     """Two servers; the first one believes every session to be on the second."""
-    here, there = Server(folder), Server(folder)
+    here, there = Server(folder, "here"), Server(folder, "there")
     if is_up:
         await there.start()
     here.places.node = there.node if is_up else Node("there", f"http://127.0.0.1:{free_port()}")

@@ -29,7 +29,7 @@ class Two:
 def test_what_the_entrance_saw_arrives() -> None:
     two = Two(KEY, OTHER)  # The owner signs with a newer key already.
     seen = Caller("203.0.113.9", "https", "companion.example")
-    read = two.receiver.read(two.sender.sign("one", "GET", "/ws?a=1", caller=seen), "GET", "/ws?a=1")
+    read = two.receiver.read(two.sender.sign("one", "two", "GET", "/ws?a=1", caller=seen), "two", "GET", "/ws?a=1")
     assert read is not None
     assert (read.node, read.caller) == ("one", seen)
 
@@ -39,7 +39,7 @@ def test_what_the_entrance_saw_arrives() -> None:
 )
 def test_a_pass_for_another_request_is_none(method: str, path: str) -> None:
     two = Two()
-    assert two.receiver.read(two.sender.sign("one", "GET", "/ws?a=1"), method, path) is None
+    assert two.receiver.read(two.sender.sign("one", "two", "GET", "/ws?a=1"), "two", method, path) is None
 
 
 @pytest.mark.parametrize(
@@ -56,39 +56,46 @@ def test_a_pass_for_another_request_is_none(method: str, path: str) -> None:
 )
 def test_a_pass_that_was_changed_is_none(change: Callable[[str], str]) -> None:
     two = Two()
-    assert two.receiver.read(change(two.sender.sign("one", "GET", "/ws")), "GET", "/ws") is None
+    assert two.receiver.read(change(two.sender.sign("one", "two", "GET", "/ws")), "two", "GET", "/ws") is None
 
 
 def test_a_pass_of_another_key_is_none() -> None:
     two = Two(OTHER)
-    assert two.receiver.read(two.sender.sign("one", "GET", "/ws"), "GET", "/ws") is None
+    assert two.receiver.read(two.sender.sign("one", "two", "GET", "/ws"), "two", "GET", "/ws") is None
+
+
+def test_a_pass_for_another_server_is_none() -> None:
+    two = Two()
+    text = two.sender.sign("one", "two", "GET", "/ws")
+    assert two.receiver.read(text, "three", "GET", "/ws") is None
+    assert two.receiver.read(text, "two", "GET", "/ws") is not None
 
 
 def test_a_pass_works_once() -> None:
     two = Two()
-    text = two.sender.sign("one", "GET", "/ws")
-    assert two.receiver.read(text, "GET", "/ws") is not None
-    assert two.receiver.read(text, "GET", "/ws") is None
+    text = two.sender.sign("one", "two", "GET", "/ws")
+    assert two.receiver.read(text, "two", "GET", "/ws") is not None
+    assert two.receiver.read(text, "two", "GET", "/ws") is None
     two.now_ms += LIFE_MS  # As long as it would be good it is remembered.
-    assert two.receiver.read(text, "GET", "/ws") is None
+    assert two.receiver.read(text, "two", "GET", "/ws") is None
 
 
 @pytest.mark.parametrize("step_ms, is_good", [(LIFE_MS, True), (LIFE_MS + 1, False),
                                               (-LIFE_MS, True), (-LIFE_MS - 1, False)])
 def test_a_pass_ages_in_seconds_by_clocks_that_nearly_agree(step_ms: int, is_good: bool) -> None:
     two = Two()
-    text = two.sender.sign("one", "GET", "/ws")
+    text = two.sender.sign("one", "two", "GET", "/ws")
     two.now_ms += step_ms
-    assert (two.receiver.read(text, "GET", "/ws") is not None) is is_good
+    assert (two.receiver.read(text, "two", "GET", "/ws") is not None) is is_good
 
 
 def test_a_pass_is_bound_to_the_body_it_was_made_for() -> None:
     two = Two()
-    read = two.receiver.read(two.sender.sign("one", "POST", "/v", body=b"one"), "POST", "/v")
+    read = two.receiver.read(two.sender.sign("one", "two", "POST", "/v", body=b"one"), "two", "POST", "/v")
     assert read is not None
     assert read.is_of(b"one")
     assert not read.is_of(b"two")
-    bare = two.receiver.read(two.sender.sign("one", "POST", "/v"), "POST", "/v")
+    bare = two.receiver.read(two.sender.sign("one", "two", "POST", "/v"), "two", "POST", "/v")
     assert bare is not None
     assert not bare.is_of(b"")
 
@@ -104,6 +111,7 @@ VERB = "/nodes/verbs/Presence.here"
 
 async def test_without_a_good_pass_there_is_no_internal_route(server: Running) -> None:
     passes, body = passes_of(server), b'{"session_ids":[]}'
+    here = server.sessions.places.me.name
 
     async def status(given: list[str], *, data: bytes = body) -> int:
         headers = CIMultiDict([(HEADER, text) for text in given])
@@ -114,16 +122,17 @@ async def test_without_a_good_pass_there_is_no_internal_route(server: Running) -
             assert answer.status == 200 or told["code"] == "not_found"
             return answer.status
 
-    good = passes.sign("two", "POST", VERB, body=body)
+    good = passes.sign("two", here, "POST", VERB, body=body)
     assert await status([]) == 404
     assert await status(["forged"]) == 404
-    assert await status([passes.sign("two", "POST", VERB, body=b"other")]) == 404
-    assert await status([passes.sign("two", "POST", VERB)]) == 404
-    assert await status([passes.sign("two", "POST", "/nodes/verbs/Other", body=body)]) == 404
-    assert await status([passes.sign("two", "POST", VERB, body=body)] * 2) == 404
-    assert await status([passes.sign("two", "POST", VERB, body=b"{}")], data=b"{}") == 404
+    assert await status([passes.sign("two", here, "POST", VERB, body=b"other")]) == 404
+    assert await status([passes.sign("two", here, "POST", VERB)]) == 404
+    assert await status([passes.sign("two", here, "POST", "/nodes/verbs/Other", body=body)]) == 404
+    assert await status([passes.sign("two", here, "POST", VERB, body=body)] * 2) == 404
+    assert await status([passes.sign("two", here, "POST", VERB, body=b"{}")], data=b"{}") == 404
     assert await status([good]) == 200
     assert await status([good]) == 404
+    assert await status([passes.sign("two", "three", "POST", VERB, body=body)]) == 404
     documents = [await server.http("GET", f"/{name}.json") for name in ("openapi", "asyncapi")]
     assert "nodes" not in str([document.body for document in documents])
 
@@ -136,14 +145,17 @@ async def test_a_bad_pass_opens_no_other_route_either(server: Running) -> None:
 async def test_a_pass_makes_nobody_a_peer_of_this_machine(server: Running) -> None:
     admin = server.token("admin", "admin")
     assert (await server.http("GET", "/sessions", token=admin)).status == 200
-    passed = passes_of(server).sign("two", "GET", "/sessions", caller=Caller("127.0.0.1", "http"))
+    passed = passes_of(server).sign(
+        "two", server.sessions.places.me.name, "GET", "/sessions", caller=Caller("127.0.0.1", "http")
+    )
     assert (await server.http("GET", "/sessions", token=admin, headers={HEADER: passed})).status == 404
 
 
 async def test_a_connection_of_another_server_carries_one_request(server: Running) -> None:
     token = server.token()
     head = f"GET /me/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-    for given in ("forged", passes_of(server).sign("two", "GET", "/me/sessions")):
+    here = server.sessions.places.me.name
+    for given in ("forged", passes_of(server).sign("two", here, "GET", "/me/sessions")):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.config.port)
         writer.write(f"{head}{HEADER}: {given}\r\n\r\n{head}\r\n".encode())
         assert (await reader.read()).count(b"HTTP/1.1 ") == 1

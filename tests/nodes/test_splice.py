@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import time
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from entrance import Entrance, before, fake_owner
+from entrance import Entrance, before, fake_owner, place_of
 from running import WAIT_S, Running, Socket, free_port
 
 from companion_ws.nodes.place import Node
@@ -246,9 +245,7 @@ async def test_a_server_that_stops_closes_what_it_carries_1012(server: Running) 
     async with before(server) as entrance:
         screen = await joined_by(entrance, server)
         reading = asyncio.create_task(screen.end())
-        began_s = time.monotonic()
         await entrance.splices.part_all()
-        assert time.monotonic() - began_s < 10
         assert (await reading).code == 1012
 
 
@@ -288,7 +285,7 @@ async def test_where_the_owner_is_none_any_more_the_entrance_looks_again(
         async with asyncio.timeout(WAIT_S):
             while entrance.places.looks < 2:
                 await asyncio.sleep(0.01)
-        entrance.places.node = Node("owner", server.url)
+        entrance.places.node = place_of(server)
         screen = await joining
         assert screen.joined["type"] == "session_joined"
         await screen.leave()

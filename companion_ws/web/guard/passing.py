@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from companion_ws.core.errors import NotFound, Unavailable
 from companion_ws.nodes import splice
 from companion_ws.nodes.passes import HEADER, Caller, Pass, Passes
-from companion_ws.nodes.place import Elsewhere, Places
+from companion_ws.nodes.place import Elsewhere, Node, Places
 from companion_ws.nodes.splice import Link, Splices
 from companion_ws.nodes.verbs import HINT, HOLD_S, LOOK_S
 from companion_ws.sessions.outbox import bound_send_buffer
@@ -58,7 +58,7 @@ class Passing:
         given = request.headers.getall(HEADER, [])
         if not given:
             return None
-        found = self._passes.read(given[0], request.method, request.raw_path)
+        found = self._passes.read(given[0], self._places.me.name, request.method, request.raw_path)
         if len(given) != 1 or found is None:
             log.warning("pass_not_accepted", peer=request.remote)
             raise NotFound("There is nothing here.")
@@ -100,7 +100,7 @@ class Passing:
             if self.is_stopping:
                 raise Unavailable("The server is stopping; try again.")
             try:
-                link = await splice.connect(node, self._head(request, caller, token))
+                link = await splice.connect(node, self._head(node, request, caller, token))
             except OSError as error:
                 log.info("owner_not_reached", node=node.url, reason=type(error).__name__)
             else:
@@ -113,11 +113,15 @@ class Passing:
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)
 
-    def _head(self, request: web.Request, caller: tuple[str, str], token: str | None) -> bytes:
+    def _head(
+        self, node: Node, request: web.Request, caller: tuple[str, str], token: str | None
+    ) -> bytes:
         """Return a request's head as it came, with a pass."""
         path = request.raw_path if token is None else _without_ticket(request.raw_path)
         seen = Caller(*caller, request.headers.get(hdrs.HOST, ""))
-        signed = self._passes.sign(self._places.me.name, request.method, path, caller=seen)
+        signed = self._passes.sign(
+            self._places.me.name, node.name, request.method, path, caller=seen
+        )
         own = HEADER.lower().encode()
         kept = [
             (name, value) for name, value in request.raw_headers
