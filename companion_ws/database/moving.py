@@ -203,10 +203,6 @@ class _Progress:
 # Of the file.
 
 
-def _newest(migrations: Path) -> int:
-    return len(list(migrations.glob("[0-9]*.sql")))
-
-
 def _source(connection: sqlite3.Connection) -> Source:
     connection.execute("BEGIN")  # Ended with the connection: all of it is of one instant.
     tables = sorted(_tables(connection), key=lambda table: table.refers)

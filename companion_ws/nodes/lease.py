@@ -34,14 +34,13 @@ from companion_ws.clock import since_boot_s
 from companion_ws.core.errors import Unavailable
 from companion_ws.database import CannotOpen, Read
 from companion_ws.nodes.last import LastName
+from companion_ws.nodes.news import HEARD_S
 from companion_ws.nodes.place import Node
 
 LEASE_S: Final = 5.0
 EARLY_S: Final = 1.0
 RENEW_S: Final = 1.0
 RETRY_S: Final = 0.2
-HEARD_S: Final = 5.0
-"""News that was not acted on for so long costs the lease."""
 LOOK_S: Final = 0.1
 LOOP_S: Final = 10.0
 """An event loop that stands still for so long serves nobody: others should."""
