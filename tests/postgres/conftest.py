@@ -13,7 +13,7 @@ from together import Servers
 from companion_ws.database import Database
 from companion_ws.files import folder
 
-sys.path += [str(Path(__file__).parents[1] / name) for name in ("faults", "cli")]
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("faults", "cli", "voice")]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_clients import Tasks, client_at, tasks, until
 from node_program import NodeProgram
 from postgres_server import PostgresServer
 from running import WAIT_S, Running
@@ -163,6 +164,40 @@ async def test_an_agent_of_mcp_asks_at_the_other_server(both: Two) -> None:
     assert [event["text"] for event in waited["companion"]["events"]] == ["And hurry"]
     await call("set_state", key="k", value=[1])
     assert (await call("get_state", key="k"))["result"] == [1]
+
+
+async def test_a_task_of_mcp_is_begun_looked_at_and_withdrawn_at_any_server(both: Two) -> None:
+    screen = await both.one.join(role="ui")
+    session_id, token = screen.session_id, both.one.token()
+    async with (
+        client_at(both.two.url, token, session_id, extensions=[Tasks()]) as here,
+        client_at(both.one.url, token, session_id, extensions=[Tasks()]) as there,
+    ):
+        task = await here.session.call_tool("ask", CHOICE, allow_claimed=True)
+        asked = await screen.next_of("client_tool_call")
+        for client in (here, there):
+            told = await tasks(client.session, "get", task.task_id)
+            assert (told["status"], told["statusMessage"]) == (
+                "working", "The question is on the user's screen.",
+            )  # fmt: skip
+        await screen.say(
+            "client_tool_result", tool_call_id=asked["client_tool_call"]["tool_call_id"],
+            result='{"status":"chosen","id":"air","label":"Air"}',
+        )  # fmt: skip
+
+        async def over() -> Any:
+            told = await tasks(here.session, "get", task.task_id)
+            return told if told["status"] != "working" else None
+
+        first = await until(over)
+        assert first["result"]["structuredContent"]["result"]["id"] == "air"
+        assert (await tasks(there.session, "get", task.task_id))["result"] == first["result"]
+        again = {**CHOICE, "title": "And which?"}
+        other = await here.session.call_tool("ask", again, allow_claimed=True)
+        asked = await screen.next_of("client_tool_call")
+        await tasks(here.session, "cancel", other.task_id)
+        call_id = asked["client_tool_call"]["tool_call_id"]
+        assert (await screen.result(call_id))["said"]["status"] == "cancelled"
 
 
 async def test_a_webhook_tool_reaches_a_session_of_the_other_server(both: Two) -> None:

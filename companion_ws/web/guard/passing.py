@@ -60,7 +60,7 @@ class Passing:
             return None
         found = self._passes.read(given[0], self._places.me.name, request.method, request.raw_path)
         if len(given) != 1 or found is None:
-            log.warning("pass_not_accepted", peer=request.remote)
+            log.info("pass_not_accepted", peer=request.remote)
             raise NotFound("There is nothing here.")
         return found
 
