@@ -12,10 +12,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from companion_ws.core.errors import Unavailable
-from companion_ws.database import Conflict, Database, Statement
+from companion_ws.database import Conflict, Database, Statement, one_at_a_time
 from companion_ws.nodes.place import Places
 
 FIRST_WAIT_S: Final = 0.01
@@ -30,10 +30,16 @@ _TAKE: Final = """
     ON CONFLICT (name_hash) DO UPDATE SET node = excluded.node
     WHERE turns.node = excluded.node OR NOT EXISTS (
         SELECT 1 FROM nodes WHERE nodes.node = turns.node AND nodes.until > clock_timestamp())"""
+_OTHERS: Final = """
+    SELECT 1 FROM turns JOIN nodes USING (node)
+    WHERE name_hash = ? AND node <> ? AND until > clock_timestamp()"""
 _END: Final = "DELETE FROM turns WHERE name_hash = ? AND node = ?"
 _TIDY: Final = """
     DELETE FROM turns WHERE NOT EXISTS (
         SELECT 1 FROM nodes WHERE nodes.node = turns.node AND nodes.until > clock_timestamp())"""
+
+
+_Hashes: TypeAlias = tuple[bytes, ...]
 
 
 class Turn:
@@ -101,20 +107,21 @@ class SharedTurns:
         self._database = database
         self._places = places
         self._here = TurnsHere()
-        self._left: set[tuple[bytes, str]] = set()
+        self._left: set[tuple[_Hashes, str]] = set()
         """Turns that are over, and whose end could not be stored."""
 
     @asynccontextmanager
     async def taken(self, *names: str) -> AsyncIterator[Turn]:
         """Hold the turns of all these names while the block runs."""
         async with self._here.taken(*names):
-            hashes = [_hash(name) for name in sorted(set(names))]
+            hashes = tuple(sorted({_hash(name) for name in names}))
             if not hashes:
                 yield Turn()
                 return
             node = self._places.me.name
             has_failed = True
-            turn = Turn(Statement(_END, (each, node), expect=1) for each in hashes)
+            ends = [Statement(_END, (each, node), expect=1) for each in hashes]
+            turn = Turn([*_gates(hashes), *ends])
             try:
                 await self._take(hashes, node)
                 yield turn
@@ -122,31 +129,37 @@ class SharedTurns:
             finally:
                 if has_failed or not turn.is_ended:
                     # Taken or not: who was cancelled on the way here does not know.
-                    self._left |= {(each, node) for each in hashes}
+                    self._left.add((hashes, node))
                     with suppress(Unavailable):
                         await self._end_what_is_left()
 
-    async def _take(self, hashes: list[bytes], node: str) -> None:
+    async def _take(self, hashes: _Hashes, node: str) -> None:
         wait_s, until_s = FIRST_WAIT_S, asyncio.get_running_loop().time() + MOST_WAIT_S
         await self._end_what_is_left()
         while True:
-            try:
-                await self._database.transact(
-                    Statement(_TAKE, (each, node), expect=1) for each in hashes
-                )
-            except Conflict:
-                if self._places.me.name != node or asyncio.get_running_loop().time() > until_s:
-                    raise Unavailable("Another server does this now; send it again.") from None
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, LAST_WAIT_S)
-            else:
-                return
+            # Looked at first: a statement would wait for the other server's whole commit.
+            if not await self._are_anothers(hashes, node):
+                takes = [Statement(_TAKE, (each, node), expect=1) for each in hashes]
+                with suppress(Conflict):
+                    await self._database.transact([*_gates(hashes), *takes])
+                    return
+            if self._places.me.name != node or asyncio.get_running_loop().time() > until_s:
+                raise Unavailable("Another server does this now; send it again.")
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LAST_WAIT_S)
+
+    async def _are_anothers(self, hashes: _Hashes, node: str) -> bool:
+        for each in hashes:
+            if await self._database.read(_OTHERS, (each, node)):
+                return True
+        return False
 
     async def _end_what_is_left(self) -> None:
-        left = set(self._left)
-        if left:
-            await self._database.transact(Statement(_END, each) for each in left)
-            self._left -= left
+        for hashes, node in list(self._left):
+            ends = [Statement(_END, (each, node)) for each in hashes]
+            # Behind what takes them, where that is still under way: it has the same gates.
+            await self._database.transact([*_gates(hashes), *ends])
+            self._left.discard((hashes, node))
 
     async def tidy(self, name: str) -> None:
         """Forget the turns of servers that are no more; this one is called `name` from now on."""
@@ -155,3 +168,8 @@ class SharedTurns:
 
 def _hash(name: str) -> bytes:
     return sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _gates(hashes: _Hashes) -> list[Statement]:
+    """Return what lets servers take turns in one order, so that they never wait in a circle."""
+    return [one_at_a_time(f"turn {each.hex()}") for each in hashes]

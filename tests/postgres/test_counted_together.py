@@ -241,10 +241,25 @@ async def test_servers_that_pass_the_same_gates_in_any_order_never_wait_for_each
                 *(database.transact([one_at_a_time(name), Statement("SELECT 1")]) for name in names)
             )
 
+    turns = [
+        SharedTurns(database, cluster.lease(str(number)))
+        for number, database in enumerate(cluster.databases)
+    ]
+
+    async def take(each: SharedTurns, name: str) -> None:
+        async with each.taken(name) as turn:
+            if name != "a":
+                await cluster.databases[turns.index(each)].transact(turn.ends())
+
+    async def take_turns(each: SharedTurns, names: list[str]) -> None:
+        for _ in range(8):
+            await asyncio.gather(*(take(each, name) for name in names))
+
     async with asyncio.timeout(60):
+        await asyncio.gather(*map(take_turns, turns, (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"])))
         await asyncio.gather(
             *(pass_gates(database, names) for database, names in zip(
                 cluster.databases, (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]), strict=True
             ))
         )  # fmt: skip
-    assert log.read_text().count("deadlock detected") == already
+    assert log.read_text().count("deadlock detected") == already, log.read_text()[-3000:]
