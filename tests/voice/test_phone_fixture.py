@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -51,7 +52,9 @@ async def test_where_nothing_can_be_stored_the_fixtures_fail_within_seconds(tmp_
     mine = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path),
         "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "test_mine.py",
-        cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        "-p", "pytest_asyncio.plugin", "-p", "companion_ws.testing.plugin",
+        # Other plugins that happen to be installed take seconds to import.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(60):
         output, _ = await mine.communicate()
