@@ -150,16 +150,22 @@ def move(source: Source, url: str, migrations: Path, told: Told = lambda rows: N
     """
     parts = parts_of(url)
     place = place_of(parts)
+    moved, is_whole = Moved(place), False
     try:
         with closing(connected(parts)) as connection, connection.transaction():
-            return _moved(source, connection, migrations, told, Moved(place))
+            _move(source, connection, migrations, told, moved)
+            is_whole = True
     except psycopg.Error as error:
-        raise CannotOpen(f"{place}: {in_words(error)}; nothing was copied") from error
+        fate = "nothing was copied"
+        if is_whole:
+            fate = "whether it was copied is not known: copy again, which is refused if it was"
+        raise CannotOpen(f"{place}: {in_words(error)}; {fate}") from error
+    return moved
 
 
-def _moved(
+def _move(
     source: Source, connection: Connection, migrations: Path, told: Told, moved: Moved
-) -> Moved:
+) -> None:
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     _keep_for_us(connection, moved.place)
     migrate_postgres(connection, migrations / "postgres", moved.place)
@@ -181,7 +187,6 @@ def _moved(
         _go_on_behind(table, there[table.name], connection)
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
         moved.rows[table.name] = found.rows
-    return moved
 
 
 class _Progress:

@@ -21,7 +21,7 @@ from programs import Program
 from running import Running, Socket
 from test_bars import OnTerminal
 
-from companion_ws.database import moving
+from companion_ws.database import CannotOpen, moving
 from companion_ws.database.looking import read_only
 from companion_ws.files import folder
 
@@ -214,6 +214,24 @@ def test_a_row_that_postgresql_refuses_costs_the_whole_copy_and_leaves_nothing(
         connection.execute("DELETE FROM told WHERE session_id = 'no such session'")
         connection.commit()
     assert copy(data, "--to", url).returncode == 0
+
+
+def test_a_connection_that_is_lost_half_way_leaves_nothing(
+    tmp_path: Path, url: str, postgres: PostgresServer
+) -> None:
+    path = stored_by_0_1_0(tmp_path / "data")
+    name = postgres.name(tmp_path)
+
+    def lose(rows: int) -> None:
+        postgres.query(
+            "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+
+    with moving.opened(path, MIGRATIONS) as source:
+        with pytest.raises(CannotOpen, match="nothing was copied"):
+            moving.move(source, url, MIGRATIONS, lose)
+        assert postgres.query(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+        assert moving.move(source, url, MIGRATIONS).rows["sessions"] == 3
 
 
 async def test_neither_a_database_in_use_nor_one_that_holds_something_is_written_to(
