@@ -72,17 +72,15 @@ async def test_a_server_that_stands_still_delays_a_revocation_until_its_lease_ha
     servers: Servers,
 ) -> None:
     async with servers.server("1") as one:
-        servers.query(LEASE, "still", 1.5)  # it has a lease, and hears nothing
+        servers.query(LEASE, "still", 60.0)  # it has a lease, and hears nothing
         token, token_id = await one.issued()
         revoking = asyncio.create_task(one.credentials.revoke_token(token_id))
         await asyncio.sleep(0.5)
         assert one.refusal(token) is Unauthenticated
         assert not revoking.done(), "acknowledged while a server may still let the token in"
+        servers.query("UPDATE nodes SET until = clock_timestamp() WHERE node = 'still'")
         async with asyncio.timeout(20):
             await revoking
-        assert servers.query(
-            "SELECT until <= clock_timestamp() FROM nodes WHERE node = 'still'"
-        ) == [(True,)]
 
 
 async def test_a_server_back_under_another_name_lets_nobody_in_before_it_has_heard_the_news(

