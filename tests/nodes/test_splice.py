@@ -306,6 +306,20 @@ async def test_while_no_owner_answers_who_comes_is_held_until_the_session_is_her
             assert await answer.text() == "here"
 
 
+async def test_an_owner_that_takes_a_request_and_stands_still_is_awaited_no_longer_than_it_lives(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion_ws.nodes.splice.ANSWER_S", 100 * WAIT_S)
+    async with fake_owner(hangs=True) as node, before(server, node) as entrance:
+        asking = asyncio.create_task(server.http_session.get(f"{entrance.url}/sessions/1/records"))
+        async with asyncio.timeout(WAIT_S):
+            while not entrance.places.looks:
+                await asyncio.sleep(0.01)
+            entrance.places.node = None
+            async with await asking as answer:
+                assert await answer.text() == "here"
+
+
 async def test_a_client_that_goes_while_it_is_carried_is_gone_at_the_owner(server: Running) -> None:
     async with before(server) as entrance:
         screen = await joined_by(entrance, server)

@@ -20,9 +20,9 @@ from aiohttp import hdrs, web
 from companion_ws.core.errors import NotFound, Unavailable
 from companion_ws.nodes import splice
 from companion_ws.nodes.passes import HEADER, Caller, Pass, Passes
-from companion_ws.nodes.place import Elsewhere, Node, Places
+from companion_ws.nodes.place import Elsewhere, Node, Places, Vigil
 from companion_ws.nodes.splice import Link, Splices
-from companion_ws.nodes.verbs import HINT, HOLD_S, LOOK_S
+from companion_ws.nodes.verbs import ALIVE_S, HINT, HOLD_S, LOOK_S
 from companion_ws.sessions.outbox import bound_send_buffer
 from companion_ws.web.guard.upgrade import early_bytes
 
@@ -100,7 +100,7 @@ class Passing:
             if self.is_stopping:
                 raise Unavailable("The server is stopping; try again.")
             try:
-                link = await splice.connect(node, self._head(node, request, caller, token))
+                link = await self._connected(node, self._head(node, request, caller, token))
             except OSError as error:
                 log.info("owner_not_reached", node=node.url, reason=type(error).__name__)
             else:
@@ -112,6 +112,28 @@ class Passing:
                 log.warning("owner_does_not_answer", node=node.url, hint=HINT)
                 raise Unavailable("The server that has this session does not answer; try again.")
             await asyncio.sleep(LOOK_S)
+
+    async def _connected(self, node: Node, head: bytes) -> Link:
+        """Send a head to a server, and wait for its answer's head as long as that server lives.
+
+        One that stands still takes connections and answers none of them.
+
+        Raises:
+            OSError: it could not be reached, did not answer in time, or its lease has run out.
+        """
+        loop = asyncio.get_running_loop()
+        vigil = Vigil(node, loop.time())
+        connecting = asyncio.ensure_future(splice.connect(node, head))
+        try:
+            while not vigil.is_dead(self._places.others(), loop.time()):
+                done, _ = await asyncio.wait({connecting}, timeout=ALIVE_S)
+                if done:
+                    return connecting.result()
+            raise ConnectionAbortedError("its lease has run out")
+        except BaseException:
+            connecting.cancel()
+            connecting.add_done_callback(_let_go)
+            raise
 
     def _head(
         self, node: Node, request: web.Request, caller: tuple[str, str], token: str | None
@@ -163,6 +185,12 @@ class _Carried(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         return None
+
+
+def _let_go(connecting: asyncio.Future[Link]) -> None:
+    """Let go of a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().abort()
 
 
 def _look_again() -> web.Response:
