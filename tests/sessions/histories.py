@@ -366,6 +366,8 @@ class Client:
         self.state = {key: entry["value"] for key, entry in message["state"].items()}
         if message["recovery"] == "replay":
             self.expected = self._after + 1 if self._after else None
+            if self._after == message["seq"]:
+                self.position = message["seq"]  # There is nothing to replay.
         else:
             self.expected = message["seq"] + 1
             self.position = message["seq"]
