@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from running import Running
 
+from companion_ws import SESSIONS
 from companion_ws.access.tokens import Claims, Kind
-from companion_ws.core.errors import Forbidden, SessionForbidden
+from companion_ws.core.errors import Forbidden, SessionEnded, SessionForbidden, SessionNotFound
 from companion_ws.web.guard.permissions import (
     ROLES,
+    agents_session,
     check_renewable,
     is_owner,
     may_join,
@@ -92,3 +96,35 @@ def test_only_tokens_of_one_session_are_renewed_here(kind: Kind) -> None:
         return
     with pytest.raises(Forbidden, match="Only session tokens"):
         check_renewable(claims(kind, "alice"))
+
+
+async def test_an_agent_without_a_connection_acts_in_its_own_live_sessions_alone(
+    server: Running,
+) -> None:
+    assert server.app is not None
+    sessions = server.app[SESSIONS]
+    alices = (await sessions.create("alice")).session_id
+    bobs = (await sessions.create("bob")).session_id
+    over = (await sessions.create("alice")).session_id
+    await sessions.end(over, "over")
+    user = claims("user", "alice")
+
+    assert await agents_session(sessions, user, alices) == alices
+    for unknown in (bobs, over, "3f2b8c1e-6a4d-4e7b-9c5a-1d2e3f4a5b6c"):
+        with pytest.raises(SessionNotFound):
+            await agents_session(sessions, user, unknown)
+    with pytest.raises(SessionNotFound):
+        await agents_session(sessions, claims("admin", "root"), alices)
+
+    agent = replace(claims("session", "alice", "agent"), session_id=alices)
+    for named in (None, "", alices):
+        assert await agents_session(sessions, agent, named) == alices
+    for bearer, named, refusal in (
+        (agent, bobs, SessionNotFound), (replace(agent, session_id=None), None, SessionNotFound),
+        (replace(agent, session_id=over), None, SessionEnded),
+        (replace(agent, session_id="gone"), None, SessionEnded),
+        (replace(agent, role="ui"), alices, SessionForbidden),
+        (replace(agent, role=None), alices, SessionForbidden),
+    ):  # fmt: skip
+        with pytest.raises(refusal):
+            await agents_session(sessions, bearer, named)
