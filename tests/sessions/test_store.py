@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections import namedtuple
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import place
+from stored_before import filled
 
 from companion_ws.core.session import Event, Session, apply
 from companion_ws.database import CannotOpen, Conflict, Database, Statement
@@ -20,7 +20,6 @@ from companion_ws.sessions.checks import faults_of
 from companion_ws.sessions.store import ABANDON, PendingWrite, Row, Store, deletion
 
 MIGRATIONS = folder("migrations")
-OLD = Path(__file__).with_name("stored_by_0.1.0.sql")
 SESSION = "00000000-0000-4000-8000-000000000001"
 
 
@@ -144,15 +143,6 @@ async def test_a_refused_unit_costs_the_others_of_its_commit_nothing(
 
 
 # What 0.1.0 stored.
-
-
-def filled(path: Path) -> Path:
-    """What the server of version 0.1.0 had stored of three sessions, one trimmed and one ended."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD.read_text(encoding="utf-8"))
-        connection.execute("PRAGMA user_version = 3")
-    os.chmod(path, 0o600)
-    return path
 
 
 async def test_what_version_0_1_0_stored_is_there_after_the_update(tmp_path: Path) -> None:
