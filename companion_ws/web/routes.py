@@ -96,7 +96,7 @@ class RouteTable:
             TokenRoutes(on.ring, tokens, on.credentials, idempotency, on.addresses, sessions),
             PairingRoutes(on.pairing, tokens, on.credentials, idempotency, on.addresses, sessions),
             PeopleRoutes(sessions, on.credentials, on.devices),
-            RecordRoutes(sessions, config, on.new_id, tokens.left_s, on.passing),
+            RecordRoutes(sessions, config, on.new_id, tokens.left_s, on.passing, on.keys),
             MediaRoute(on.database),
             Health(on.database, sessions.places, on.metrics, on.instance),
             Webhooks(sessions, polling, tokens, on.credentials.record, on.pairing, calls, config),

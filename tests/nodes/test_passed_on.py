@@ -22,13 +22,14 @@ from companion_ws.access.tokens import Tokens
 from companion_ws.addresses import Addresses
 from companion_ws.clock import Clock
 from companion_ws.config import Config
-from companion_ws.core.errors import RevisionConflict, ToolClosed, Unavailable
+from companion_ws.core.errors import RevisionConflict, ToolClosed, Unauthenticated, Unavailable
 from companion_ws.core.session import Sender, TokenRef
 from companion_ws.nodes.passes import Passes
 from companion_ws.nodes.place import Node, Vigil
 from companion_ws.nodes.splice import Splices
 from companion_ws.nodes.verbs import Verbs, verb
 from companion_ws.traces import asked_in, in_trace
+from companion_ws.web.api.stream_tickets import StreamTickets
 from companion_ws.web.api.verbs import VerbRoute
 from companion_ws.web.guard.middleware import Guard
 from companion_ws.web.guard.passing import Passing
@@ -347,3 +348,20 @@ def test_a_server_that_has_just_begun_is_not_taken_for_dead() -> None:
     never = Vigil(node, 100.0)
     assert not never.is_dead([], 102.5)
     assert never.is_dead([], 102.6)
+
+
+async def test_what_a_stranger_says_is_a_ticket_makes_no_server_ask_the_others(tmp_path: Path) -> None:
+    async with two(tmp_path) as (here, there):
+        keys = Keys(KEYS)
+        made, asked = [StreamTickets(lambda: 0, each.verbs, keys) for each in (there, here)]
+        text, _ = made.make("s", "token")
+        for session_id, told in (
+            ("s", "x" * 54), ("s", "ü"), ("s", text[:-1] + "x"), ("s", text[:22]), ("other", text),
+        ):  # fmt: skip
+            with pytest.raises(Unauthenticated):
+                await asked.redeem(session_id, told)
+        assert here.asked == []
+        assert await asked.redeem("s", text) == "token"
+        assert here.asked == ["StreamTickets.taken"]
+        with pytest.raises(Unauthenticated):
+            await asked.redeem("s", text)

@@ -185,11 +185,12 @@ async def test_a_ticket_is_worth_what_the_token_it_was_made_with_is(server: Runn
 
 
 async def test_a_ticket_dies_after_a_minute_and_the_oldest_makes_room(server: Running) -> None:
+    from companion_ws.access.keys import Keys
     from companion_ws.core.errors import Unauthenticated
     from companion_ws.web.api.stream_tickets import MOST_PER_SESSION, StreamTickets
 
     now_ms = [0]
-    tickets = StreamTickets(lambda: now_ms[0], server.sessions.verbs)
+    tickets = StreamTickets(lambda: now_ms[0], server.sessions.verbs, Keys([b"k" * 32]))
     text, expires_ms = tickets.make("s", "token")
     assert expires_ms == 60_000
     now_ms[0] = 59_999

@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import UNSET
 from structlog.contextvars import bound_contextvars
 
+from companion_ws.access.keys import Keys
 from companion_ws.access.tokens import Claims
 from companion_ws.clock import Alarm
 from companion_ws.config import Config
@@ -56,13 +57,14 @@ class RecordRoutes:
         new_id: Callable[[], str],
         token_left_s: Callable[[Claims], float],
         passing: Passing,
+        keys: Keys,
     ) -> None:
         self._sessions = sessions
         self._passing = passing
         self._config = config
         self._new_id = new_id
         self._token_left_s = token_left_s
-        self._tickets = StreamTickets(sessions.clock.running_ms, sessions.verbs)
+        self._tickets = StreamTickets(sessions.clock.running_ms, sessions.verbs, keys)
 
     def routes(self) -> list[Route]:
         return [

@@ -3,20 +3,26 @@
 A ticket stands for the token it was made with, which is looked at again when the
 ticket is used and as long as the stream goes on. It is kept in memory alone, of the server that
 made it: it lives for a minute, and a client that finds it gone after a restart asks for another.
+It is signed as well, so that what a stranger invents makes no server ask the others.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from companion_ws.access.keys import Keys
 from companion_ws.core.errors import Unauthenticated
 from companion_ws.nodes.verbs import Verbs, verb
 
 TICKET_S: Final = 60.0
+PURPOSE: Final = "stream ticket"
+NAME_CHARS: Final = 22
+"""Of 16 random bytes."""
 MOST_PER_SESSION: Final = 100
 MOST: Final = 10_000
 """Tickets that may be unused; the oldest makes room."""
@@ -32,8 +38,9 @@ class _Ticket:
 class StreamTickets:
     """Unused tickets, by the hash of their text."""
 
-    def __init__(self, running_ms: Callable[[], int], verbs: Verbs) -> None:
+    def __init__(self, running_ms: Callable[[], int], verbs: Verbs, keys: Keys) -> None:
         self._running_ms = running_ms
+        self._keys = keys
         self.verbs = verbs
         verbs.serve(self)
         self._tickets: dict[bytes, _Ticket] = {}
@@ -48,7 +55,8 @@ class StreamTickets:
             del self._tickets[own[0]]
         elif len(self._tickets) >= MOST:
             del self._tickets[next(iter(self._tickets))]
-        text = secrets.token_urlsafe(16)
+        name = secrets.token_urlsafe(16)
+        text = name + _mark(self._keys.derive(PURPOSE), session_id, name)
         expires_ms = now_ms + int(TICKET_S * 1000)
         self._tickets[_key(text)] = _Ticket(session_id, token, expires_ms)
         return text, expires_ms
@@ -60,13 +68,21 @@ class StreamTickets:
             Unauthenticated: used, expired, of another session, or never made: nobody learns which.
         """
         token = await self.taken(session_id, text)
-        if token is None and not self.verbs.is_alone:
+        if token is None and not self.verbs.is_alone and self._is_ours(session_id, text):
             # Each server knows those that it made.
             found = await self.verbs.ask_others(StreamTickets.taken, session_id, text)
             token = next((token for _, token in found if token is not None), None)
         if token is None:
             raise Unauthenticated("This ticket is not valid; ask for another.")
         return token
+
+    def _is_ours(self, session_id: str, text: str) -> bool:
+        """Whether one of the servers with our key has made this text."""
+        name, mark = text[:NAME_CHARS], text[NAME_CHARS:]
+        return any(
+            hmac.compare_digest(_mark(key, session_id, name).encode(), mark.encode("utf-8", "replace"))
+            for key in self._keys.derive_all(PURPOSE)
+        )
 
     @verb()
     async def taken(self, session_id: str, text: str) -> str | None:
@@ -76,6 +92,10 @@ class StreamTickets:
             return None
         del self._tickets[_key(text)]
         return ticket.token if ticket.expires_ms > self._running_ms() else None
+
+
+def _mark(key: bytes, session_id: str, name: str) -> str:
+    return hmac.digest(key, f"{session_id} {name}".encode("utf-8", "replace"), sha256).hex()[:32]
 
 
 def _key(text: str) -> bytes:
