@@ -9,6 +9,7 @@ import aiohttp
 from companion_ws.cli.own_command import lan_command
 from companion_ws.cli.server import ReadyServer
 from companion_ws.cli.terminal import print_qr, say
+from companion_ws.config import Config
 from companion_ws.control import reach
 from companion_ws.core.errors import CompanionError, Unavailable
 from companion_ws.data_folder import DataInUse, RunningServer, StartRefused
@@ -17,7 +18,7 @@ from companion_ws.data_folder import DataInUse, RunningServer, StartRefused
 async def print_start(server: ReadyServer) -> None:
     """Print everything a person needs to go on."""
     say(f"Companion is ready at {server.addresses.local_url}")
-    say(f"Data is stored in {server.config.data.resolve()}")
+    say(f"Data is stored in {_stored_in(server.config)}")
     if server.config.durability == "process":
         say("Acknowledged messages survive the end of this process, not the loss of power.")
     if server.addresses.needs_admin_port:
@@ -25,6 +26,15 @@ async def print_start(server: ReadyServer) -> None:
     await _print_sign_in_link(server)
     print_way_for_phones(server)
     sys.stdout.flush()
+
+
+def _stored_in(config: Config) -> str:
+    folder = str(config.data.resolve())
+    if config.database is None:
+        return folder
+    from companion_ws.database.postgres.connect import parts_of, place_of
+
+    return f"{place_of(parts_of(config.database))}, the key in {folder}"
 
 
 async def _print_sign_in_link(server: ReadyServer) -> None:

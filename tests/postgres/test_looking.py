@@ -41,6 +41,11 @@ async def test_doctor_and_check_say_how_it_stands_with_postgresql(tmp_path: Path
         agent, _ = await server.pair_of()
         await agent.say("contextual_update", text="x")
         program = Program(data)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO nodes (node, url, until, key_mark)"
+                " VALUES ('n', 'http://10.0.0.9:8000', clock_timestamp() + '1 minute', 'k')"
+            )
         code, said = await asyncio.to_thread(doctor, data, url)
         check = await asyncio.to_thread(program.run, "db", "check", COMPANION_DATABASE=url)
         backup = await asyncio.to_thread(
@@ -50,6 +55,7 @@ async def test_doctor_and_check_say_how_it_stands_with_postgresql(tmp_path: Path
     for line in (
         "ok   its tables are those of this version",
         "ok   what is acknowledged there survives the loss of power of the machine PostgreSQL runs on",
+        "http://10.0.0.9:8000",
         "     no standby is connected",
         "ok   its clock is 0.",
         "ok   what is stored: ok",

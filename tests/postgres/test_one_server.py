@@ -172,8 +172,10 @@ async def test_the_start_says_what_an_acknowledgement_survives(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     flag = f"--database={postgres.url(tmp_path)}"
-    async with running(tmp_path / "data", flag) as server:
-        pass
+    async with running(tmp_path / "data", flag) as server, asyncio.timeout(PATIENCE_S):
+        while not any("Data is stored" in line for line in server.output):
+            await asyncio.sleep(0.02)
+    assert any(f"Data is stored in {postgres.name(tmp_path)} at " in line for line in server.output)
     assert any("loss of power of the machine PostgreSQL runs on" in line for line in server.output)
     async with running(tmp_path / "data", flag, "--durability=process") as server:
         pass

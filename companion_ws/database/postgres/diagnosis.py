@@ -53,6 +53,7 @@ def _seen(connection: Connection, place: str, newest: int) -> Iterator[Seen]:
     if _shown(connection, "server_encoding") != "UTF8":
         yield Seen(False, "its encoding is not UTF8: createdb --encoding=UTF8 makes one that is")
     yield _tables(connection, newest)
+    yield from _servers(connection)
     yield from _durability(connection)
     yield _clock(connection)
 
@@ -76,6 +77,17 @@ def _tables(connection: Connection, newest: int) -> Seen:
     if version:
         return Seen(None, f"its tables are of step {version}; the next start brings them to {newest}")
     return Seen(None, "its tables are not there yet; the first start makes them")
+
+
+def _servers(connection: Connection) -> Iterator[Seen]:
+    [(is_there,)] = connection.execute("SELECT to_regclass('nodes') IS NOT NULL").fetchall()
+    if not is_there:
+        return
+    urls = connection.execute(
+        "SELECT url FROM nodes WHERE until > clock_timestamp() ORDER BY began_at"
+    ).fetchall()
+    if urls:
+        yield Seen(None, f"servers that work on it: {', '.join(url for (url,) in urls)}")
 
 
 def _durability(connection: Connection) -> Iterator[Seen]:
