@@ -41,7 +41,7 @@ async def joined_by(entrance: Entrance, server: Running, **params: str) -> Socke
 
 
 async def raw(
-    entrance: Entrance, path: str, more: bytes = b""
+    entrance: Entrance, path: str, more: bytes = b"", headers: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection to the entrance and send a handshake, and what comes with it.
 
@@ -53,7 +53,7 @@ async def raw(
     one.connect((place.hostname, place.port))
     one.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=one)
-    writer.write(f"GET {path} HTTP/1.1\r\n{HANDSHAKE}".encode() + more)
+    writer.write(f"GET {path} HTTP/1.1\r\n{headers}{HANDSHAKE}".encode() + more)
     return reader, writer
 
 
@@ -104,6 +104,21 @@ async def test_pings_pass_both_ways_and_the_entrance_says_none_itself(server: Ru
             while frame(b"hello", 0xA) not in read:
                 read += await reader.read(4096)
         assert b"session_joined" in read
+        writer.close()
+
+
+async def test_a_client_that_announces_a_body_is_joined_all_the_same(server: Running) -> None:
+    async with before(server) as entrance:
+        session_id = await server.new_session()
+        reader, writer = await raw(
+            entrance, f"/ws?token={server.token()}&session_id={session_id}",
+            headers="Expect: 100-continue\r\nContent-Length: 0\r\n",
+        )  # fmt: skip
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        writer.write(masked(b"hello", 0x9))
+        async with asyncio.timeout(WAIT_S):
+            await reader.readuntil(frame(b"hello", 0xA))
         writer.close()
 
 

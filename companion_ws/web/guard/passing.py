@@ -29,8 +29,13 @@ from companion_ws.web.guard.upgrade import early_bytes
 PASS: Final = web.RequestKey("PASS", Pass)
 """What another server says of a request that it passed on."""
 LOOK_AGAIN: Final = "X-Companion-Look-Again"
-_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
-"""What the owner need not be told again: the pass says it."""
+_LEFT_OUT: Final = frozenset(
+    {
+        b"forwarded", b"x-forwarded-for", b"x-forwarded-proto",
+        b"expect", b"content-length", b"transfer-encoding",
+    }
+)  # fmt: skip
+"""What the pass says, what this server has answered, and what announces a body: none is passed on."""
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +152,7 @@ class Passing:
         own = HEADER.lower().encode()
         kept = [
             (name, value) for name, value in request.raw_headers
-            if name.lower() != own and name.lower() not in _FORWARDED
+            if name.lower() != own and name.lower() not in _LEFT_OUT
         ]  # fmt: skip
         kept.append((HEADER.encode(), signed.encode()))
         if token is not None:
