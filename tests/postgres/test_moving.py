@@ -19,13 +19,13 @@ from picture_site import PictureSite, picture
 from postgres_server import PostgresServer
 from programs import Program
 from running import Running, Socket
+from stored_before import filled
 from test_bars import OnTerminal
 
 from companion_ws.database import CannotOpen, moving
 from companion_ws.database.looking import read_only
 from companion_ws.files import folder
 
-OLD = Path(__file__).parents[1] / "sessions/stored_by_0.1.0.sql"
 MIGRATIONS = folder("migrations")
 ODD = "NUL \x00, its mark \x01-, a tab \t, a line\nand \\N"
 
@@ -48,12 +48,7 @@ async def copied(data: Path, url: str) -> tuple[int, str]:
 
 def stored_by_0_1_0(data: Path) -> Path:
     data.mkdir(mode=0o700)
-    path = data / "companion.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD.read_text(encoding="utf-8"))
-        connection.execute("PRAGMA user_version = 3")
-    path.chmod(0o600)
-    return path
+    return filled(data / "companion.db")
 
 
 def fill_what_is_empty(path: Path, session_id: str) -> dict[str, int]:
