@@ -44,6 +44,12 @@ async def ask(companion: CompanionClient, tool: str, **parameters: Any) -> dict[
             continue
 
 
+def shown(command: str) -> str:
+    """Return a command as code, whatever stands in it: what is allowed is what runs."""
+    ticks = "`" * (1 + command.count("`"))
+    return f"{ticks} {command} {ticks}"
+
+
 async def run(command: str) -> dict[str, Any]:
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
     process = await asyncio.create_subprocess_exec(*shlex.split(command), **pipes)
@@ -65,14 +71,14 @@ async def main(task: str) -> None:
         way_in = await companion.pair()
         print(f"Scan {way_in.url} or type {way_in.code} at {way_in.code_url}", flush=True)
         while (command := await think(heard)) is not None:
-            answer = await ask(companion, "companion_confirm", title="Run this?", text=f"`{command}`",
+            answer = await ask(companion, "companion_confirm", title="Run this?", text=shown(command),
                                confirm_label="Run it", cancel_label="Skip it")  # fmt: skip
             if answer["status"] != "confirmed":
                 heard.append(f"not {command}")
                 continue
             done = await run(command)
             heard += [f"ran {command}", done["output"]]
-            await companion.contextual_update(f"`{command}`", done)
+            await companion.contextual_update(shown(command), done)
         await companion.contextual_update("Done", {"task": task}, context_id="done")
 
 

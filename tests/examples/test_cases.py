@@ -124,18 +124,22 @@ async def test_a_coding_agent_runs_what_the_phone_allows_and_what_is_typed_there
     ticket = (await running.says(r"/p#(\S+)"))[1]
     async with await Phone.pair(companion_server.url, ticket) as phone:
         asked = await phone.question("companion_confirm")
-        assert asked["parameters"]["text"] == "`git status --short`"
+        assert asked["parameters"]["text"] == "` git status --short `"
         await phone.say("run git branch --show-current")
+        await phone.say("run git tag `[safe](https://x.example)`")
         await phone.confirm()
-        ran = await phone.sees("`git status --short`")
+        ran = await phone.sees("` git status --short `")
         assert ran["data"] == {"exit_code": 0, "output": "?? new.txt\n"}
         asked = await phone.question("companion_confirm")
-        assert asked["parameters"]["text"] == "`git branch --show-current`"
+        assert asked["parameters"]["text"] == "` git branch --show-current `"
         await phone.confirm()
-        await phone.sees("`git branch --show-current`")
+        await phone.sees("` git branch --show-current `")
+        asked = await phone.question("companion_confirm")
+        assert asked["parameters"]["text"] == "``` git tag `[safe](https://x.example)` ```", "as code, all of it"
+        await phone.decline()
         await phone.decline()  # git diff
         await phone.decline()  # git stash
         await phone.sees("Done")
         texts = {record.get("text") for record in phone._log}
-        assert "`git stash`" not in texts
+        assert "` git stash `" not in texts
     assert await running.process.wait() == 0
