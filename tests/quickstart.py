@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -74,7 +74,7 @@ class Shell:
         try:
             yield program.stdout
         finally:
-            if program.returncode is None:
+            with suppress(ProcessLookupError):  # It may have ended by itself.
                 os.killpg(program.pid, signal.SIGINT)
             await asyncio.wait_for(program.communicate(), PATIENCE_S)
 
