@@ -214,8 +214,8 @@ class Verbs:
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other server."""
-        return not self.places.others()
+        """Whether there can be no other server: one that has just begun is not known at once."""
+        return not self.places.is_shared
 
     def serve(self, room: Any) -> None:
         """Do what a room has verbs for when another server asks for it."""

@@ -28,7 +28,7 @@ class Elsewheres:
 
     def __init__(self, node: Node | None, name: str = "entrance") -> None:
         self.me = Node(name, "http://127.0.0.1:1")
-        self.is_good = True
+        self.is_good = self.is_shared = True
         self.node = node
         self.is_gone = False
         """Whether what is looked for from now on is here, though the other server lives."""

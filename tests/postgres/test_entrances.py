@@ -72,6 +72,22 @@ async def test_a_screen_and_an_agent_at_two_servers_see_everything_in_order(both
     assert told.body["connections"] == {"agent": 1, "ui": 2, "observer": 0}
 
 
+async def test_a_session_of_a_server_that_has_just_begun_can_be_joined_at_the_other_one(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.url(tmp_path)
+    async with Running(database=url, **SECRETS) as one, Running(database=url, **SECRETS) as two:
+        agent = await two.join()
+        # Within the second in which one server does not know of the other yet.
+        screen = await one.join(session_id=agent.session_id, role="ui")
+        assert screen.session_id == agent.session_id
+        told = await one.http(
+            "POST", f"/sessions/{agent.session_id}/messages", {"type": "user_message", "text": "hi"}
+        )
+        assert await agent.next_of("user_message") == told.body
+        assert await screen.next_of("user_message") == told.body
+
+
 async def test_what_is_asked_over_http_at_the_other_server_happens_in_the_session(both: Two) -> None:
     agent = await both.one.join()
     path = f"/sessions/{agent.session_id}"

@@ -49,9 +49,13 @@ def connected(parts: dict[str, Any]) -> psycopg.Connection[Any]:
     """Return a new connection, outside of any transaction."""
     # Nothing is prepared: what a pipeline prepares behind an error, psycopg believes to be there.
     connection = psycopg.connect(**parts, autocommit=True, prepare_threshold=None)
-    _adapt(connection)
-    for setting in _SETTINGS:
-        connection.execute(f"SET {setting}".encode())
+    try:
+        _adapt(connection)
+        for setting in _SETTINGS:
+            connection.execute(f"SET {setting}".encode())
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -60,9 +64,13 @@ async def connected_async(parts: dict[str, Any]) -> psycopg.AsyncConnection[Any]
     connection = await psycopg.AsyncConnection.connect(
         **parts, autocommit=True, prepare_threshold=None
     )
-    _adapt(connection)
-    for setting in _SETTINGS:
-        await connection.execute(f"SET {setting}".encode())
+    try:
+        _adapt(connection)
+        for setting in _SETTINGS:
+            await connection.execute(f"SET {setting}".encode())
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

@@ -24,7 +24,11 @@ class Listening:
     async def open(cls, url: str, channel: str) -> Listening:
         """Connect to the database of `url` and listen to `channel`, a plain name."""
         connection = await connected_async(parts_of(url))
-        await connection.execute(f"LISTEN {channel}".encode())
+        try:
+            await connection.execute(f"LISTEN {channel}".encode())
+        except BaseException:
+            await connection.close()
+            raise
         return cls(connection)
 
     async def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:

@@ -71,7 +71,7 @@ class Passing:
 
     def is_needed(self, request: web.Request) -> bool:
         """Whether the session of a request may live elsewhere at all."""
-        return PASS in request or (not self.is_stopping and bool(self._places.others()))
+        return PASS in request or (not self.is_stopping and self._places.is_shared)
 
     async def serve(
         self,
