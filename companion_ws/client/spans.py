@@ -55,6 +55,7 @@ class SpanOfCall:
         """Note the `client_tool_result` record; what it says is not part of the trace."""
         if self._span is None:
             return
-        self._span.set_attribute("companion.answered_by", result["answered_by"])
-        if result["is_error"]:
+        if "answered_by" in result:
+            self._span.set_attribute("companion.answered_by", result["answered_by"])
+        if result.get("is_error"):
             self._span.set_status(sys.modules["opentelemetry.trace"].StatusCode.ERROR)
