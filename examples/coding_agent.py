@@ -44,12 +44,6 @@ async def ask(companion: CompanionClient, tool: str, **parameters: Any) -> dict[
             continue
 
 
-def shown(command: str) -> str:
-    """Return a command as code, whatever stands in it: what is allowed is what runs."""
-    ticks = "`" * (1 + command.count("`"))
-    return f"{ticks} {command} {ticks}"
-
-
 async def run(command: str) -> dict[str, Any]:
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
     process = await asyncio.create_subprocess_exec(*shlex.split(command), **pipes)
@@ -66,19 +60,19 @@ async def listen(companion: CompanionClient, heard: list[str]) -> None:
 async def main(task: str) -> None:
     async with CompanionClient(URL, token=os.environ["COMPANION_TOKEN"]) as companion:
         await companion.http("PATCH", f"/sessions/{companion.session_id}", {"title": task})
-        heard = [task]
-        companion.accompany(listen(companion, heard))
+        companion.accompany(listen(companion, heard := [task]))
         way_in = await companion.pair()
         print(f"Scan {way_in.url} or type {way_in.code} at {way_in.code_url}", flush=True)
         while (command := await think(heard)) is not None:
-            answer = await ask(companion, "companion_confirm", title="Run this?", text=shown(command),
+            ticks = "`" * (1 + command.count("`"))  # what is allowed is what runs, whatever stands in it
+            code = f"{ticks} {command} {ticks}"
+            answer = await ask(companion, "companion_confirm", title="Run this?", text=code,
                                confirm_label="Run it", cancel_label="Skip it")  # fmt: skip
             if answer["status"] != "confirmed":
                 heard.append(f"not {command}")
                 continue
-            done = await run(command)
+            await companion.contextual_update(code, done := await run(command))
             heard += [f"ran {command}", done["output"]]
-            await companion.contextual_update(shown(command), done)
         await companion.contextual_update("Done", {"task": task}, context_id="done")
 
 
