@@ -41,7 +41,8 @@ test("the check itself finds what it looks for", () => {
 })
 
 test("no object of the pages is asked for a name that came in a message", () => {
-  const found = sources().flatMap((name) =>
+  // What is vendored there searches the docs alone, and sees no message.
+  const found = sources().filter((name) => !name.startsWith("vendor/")).flatMap((name) =>
     lookups(readFileSync(new URL(name, SOURCES), "utf8")).map(([line, what]) => `${name}:${line} ${what}`))
 
   const others = found.filter((each) => !each.startsWith(SAFE))

@@ -104,7 +104,7 @@ function excerpt(text, terms) {
 function move(event) {
   const stops = [field, ...list.querySelectorAll("a")]
   const at = stops.indexOf(document.activeElement)
-  const next = stops[at + (event.key === "ArrowDown" ? 1 : -1)]
+  const next = event.key === "ArrowDown" ? stops[at + 1] : stops[at - 1]
   if (at < 0 || !next) return
   event.preventDefault()
   next.focus()
