@@ -178,8 +178,10 @@ async def test_what_is_to_be_paid_is_in_sight_when_the_question_comes(
         await expect(amount).to_be_visible()
         await phone.wait_for_function(SETTLED)
         await expect(phone.locator(".shield")).to_be_hidden()
-        # The dock takes its place in the frame after; nobody scrolls.
-        await phone.wait_for_function(IN_SIGHT, arg=await amount.element_handle())
+        # The dock takes its place in the frame after; nobody scrolls. It may be drawn once more.
+        async with asyncio.timeout(20):
+            while not await amount.evaluate(IN_SIGHT):
+                await asyncio.sleep(0.02)
         await agent.send(type="client_tool_cancel", tool_call_id=call)
         await expect(phone.get_by_role("button", name="Confirm")).to_have_count(0)
 
