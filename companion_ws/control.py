@@ -179,7 +179,7 @@ async def _own(
     RunningServer.remove(config.data)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        # Whom the settings let in from outside is no matter here: nobody knows of this port.
+        # Whom the settings let in from outside does not matter here: nobody knows of this port.
         inside = replace(
             config,
             host="127.0.0.1",

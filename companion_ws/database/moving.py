@@ -9,7 +9,7 @@ leaves nothing. Which tables and columns there are is read from the file: a tabl
 version adds is moved, too. What only one of the engines has stays out: Litestream's tables, say,
 or the row that names PostgreSQL's server.
 
-A row goes into a sum of hashes, so that the order in which either side tells its rows is no matter.
+The hashes of all rows are added up, so the order in which either side returns them does not count.
 Numbers, texts, bytes and NULL differ in that sum; how an engine keeps them does not: what
 PostgreSQL cannot hold (NUL in a text) is escaped on its way there and comes back as it was.
 

@@ -1,4 +1,4 @@
-"""The name this server had last: whoever has its data folder knows that it is no more.
+"""The name this server had last: holding its data folder proves that the server of that name has ended.
 
 A server that is killed and started again need not wait for its own lease to run out. That holds
 only where the folder's lock proves that the last one has ended, so the note is believed in that

@@ -1,6 +1,6 @@
 """Sessions that come here and go, where several servers share a database.
 
-What a server that is no more has left undone is taken up by the next one to have the session: it is
+What a server that has ended left undone is taken up by the next one to have the session: it is
 the same as after a start. What is not this server's any more is dropped, at once and whole: its line is
 refused, its runs count for nothing, whoever is in it is sent away, and whoever waits for it asks
 again. Which server has a session is decided in nodes/owners.py, and seen by its `Places`.
@@ -26,7 +26,7 @@ from companion_ws.sessions.undone import Undone
 from companion_ws.sessions.waiting import Waiting
 
 ADOPT_S: Final = 1.0
-"""How often it is seen what a server that is no more has left undone."""
+"""How often it is seen what a server that has ended left undone."""
 DRAIN_S: Final = 1.5
 """How long a stop waits for what was accepted to be stored."""
 GIVE_S: Final = 1.0

@@ -229,7 +229,7 @@ class Questions:
             await self.deadline(session_id, tool_call_id)
 
     def go_on(self, live: LiveSession) -> list[Coroutine[Any, Any, None]]:
-        """Return what is to be done about calls that waited on a server that is no more.
+        """Return what is to be done about calls that waited on a server that has ended.
 
         Runs that were cut off are said to be, or run again; screens get time to reconnect.
         """

@@ -57,12 +57,12 @@ class Undone:
         return [session_id for (session_id,) in rows]
 
     async def running(self) -> list[str]:
-        """Return the sessions in which a server tool ran on a server that is no more."""
+        """Return the sessions in which a server tool ran on a server that has ended."""
         rows = await self._database.read(_RUNNING, (self._living(),))
         return [session_id for (session_id,) in rows]
 
     async def asking(self) -> list[str]:
-        """Return the sessions in which an agent waited for a screen of a server that is no more."""
+        """Return the sessions in which an agent waited for a screen of a server that has ended."""
         rows = await self._database.read(_ASKING, (self._living(),))
         return [session_id for (session_id,) in rows]
 

@@ -171,7 +171,7 @@ def _check_initiation(answer: Body) -> None:
     """Refuse what ElevenLabs would: the call could not begin with it.
 
     Raises:
-        ValueError: it is no `conversation_initiation_client_data`, or a variable is no value.
+        ValueError: it is not a `conversation_initiation_client_data`, or a variable does not hold a value.
     """
     kind = "conversation_initiation_client_data"
     variables = answer.get("dynamic_variables")

@@ -87,7 +87,7 @@ class _Line(RealtimeModelListener):
         self._known: set[str] = set()
         """Items of the user that were heard."""
         self._told: list[str] = []
-        """What was told as the user's words; it comes back as an item and is no news."""
+        """What was told as the user's words; it comes back as an item, which is skipped."""
         self._updates: dict[str, str] = {}
         """The item of what the model was told last, by context id."""
 

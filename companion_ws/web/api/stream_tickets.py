@@ -86,7 +86,7 @@ class StreamTickets:
 
     @verb()
     async def taken(self, session_id: str, text: str) -> str | None:
-        """Use up a ticket that was made here; None where it is no good."""
+        """Use up a ticket that was made here; None where it is not valid."""
         ticket = self._tickets.get(_key(text))
         if ticket is None or ticket.session_id != session_id:
             return None

@@ -88,7 +88,7 @@ class StateUpdated(Struct):
 
 
 class StateDeleted(Struct):
-    """A key that is no more."""
+    """A key that was deleted."""
 
     key: str
     revision: int

@@ -58,7 +58,7 @@ class Passing:
         """Return the pass that came with a request, None without one.
 
         Raises:
-            NotFound: it is no good, whatever is wrong with it.
+            NotFound: it is not valid, whatever is wrong with it.
         """
         given = request.headers.getall(HEADER, [])
         if not given:
