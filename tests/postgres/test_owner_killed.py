@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 from postgres_server import PostgresServer
-from real_server import PATIENCE_S, Screen, joined, running
+from real_server import PATIENCE_S, Screen, Server, joined, running
 from running import free_port
 
 from companion_ws.access.keys import Keys
@@ -23,6 +23,16 @@ def token() -> str:
     """Return what both servers accept: they have the same key."""
     keys = Keys([KEY["COMPANION_SECRET_KEY"].encode()])
     return Tokens(keys).issue("user", "alice", 3600.0)[0]
+
+
+async def two_servers(
+    stack: AsyncExitStack, path: Path, postgres: PostgresServer
+) -> tuple[Server, Server, aiohttp.ClientSession]:
+    """Run two servers on one database for as long as the stack stands."""
+    flag = f"--database={postgres.url(path)}"
+    one = await stack.enter_async_context(running(path / "one", flag, environment=KEY))
+    two = await stack.enter_async_context(running(path / "two", flag, environment=KEY))
+    return one, two, await stack.enter_async_context(aiohttp.ClientSession())
 
 
 class Between:
@@ -95,11 +105,8 @@ async def test_owner_cut_off_from_an_entrance_is_told_and_reached_again_once_it_
 async def test_owner_killed_everybody_is_back_by_another_server_with_everything(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    flag = f"--database={postgres.url(tmp_path)}"
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
-        two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        one, two, http = await two_servers(stack, tmp_path, postgres)
         alice = token()
         agent = await stack.enter_async_context(joined(http, one, token=alice))
         session_id = agent.joined["session_id"]
@@ -137,11 +144,8 @@ async def test_owner_killed_everybody_is_back_by_another_server_with_everything(
 async def test_owner_killed_a_request_at_the_other_server_is_held_and_then_done(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    flag = f"--database={postgres.url(tmp_path)}"
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
-        two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        one, two, http = await two_servers(stack, tmp_path, postgres)
         headers = {"Authorization": f"Bearer {token()}"}
         agent = await stack.enter_async_context(joined(http, one, token=token()))
         session_id = agent.joined["session_id"]
@@ -158,11 +162,8 @@ async def test_owner_killed_a_request_at_the_other_server_is_held_and_then_done(
 async def test_owner_stopped_nobody_is_refused_at_the_other_server(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    flag = f"--database={postgres.url(tmp_path)}"
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(running(tmp_path / "one", flag, environment=KEY))
-        two = await stack.enter_async_context(running(tmp_path / "two", flag, environment=KEY))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        one, two, http = await two_servers(stack, tmp_path, postgres)
         headers = {"Authorization": f"Bearer {token()}"}
         agent = await stack.enter_async_context(joined(http, one, token=token()))
         session_id = agent.joined["session_id"]
